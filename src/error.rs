@@ -1,0 +1,85 @@
+//! The one error type of the library. It names the place, what was expected and what was found.
+
+use std::path::{Path, PathBuf};
+
+/// What every fallible function of the library returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. The library never panics, exits or prints; it returns one of these.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operator was given tensors it cannot work on.
+    #[error("{op}: `{tensor}`: expected {expected}, got {got}")]
+    Op { op: &'static str, tensor: String, expected: String, got: String },
+    /// A graph is not well formed, or a session was asked for something it does not hold.
+    #[error("graph: `{name}`: expected {expected}, got {got}")]
+    Graph { name: String, expected: String, got: String },
+    /// A weight file does not fit the model. Lists every problem, not only the first.
+    #[error("{}: {} problem(s) with the weights:\n{}", .path.display(), .problems.len(), .problems.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
+    Weights { path: PathBuf, problems: Vec<WeightProblem> },
+    /// A configuration value is missing or out of range.
+    #[error("{}: `{field}`: expected {expected}, got {got}", .path.display())]
+    Config { path: PathBuf, field: String, expected: String, got: String },
+    /// A picture cannot be read.
+    #[error("{}: {reason}", .path.display())]
+    Image { path: PathBuf, reason: String },
+    /// A vocabulary or a text cannot be used.
+    #[error("{}: {reason}", .path.display())]
+    Vocabulary { path: PathBuf, reason: String },
+    /// A file or folder cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    /// An argument of a public function is out of range.
+    #[error("argument `{name}`: expected {expected}, got {got}")]
+    Argument { name: &'static str, expected: String, got: String },
+    /// The device is missing, lost or does not support what was asked.
+    #[error("device {device}: {reason}")]
+    Device { device: String, reason: String },
+    /// The device has less memory than the plan needs.
+    #[error("device {device}: out of memory, {bytes} bytes needed")]
+    OutOfMemory { device: String, bytes: u64 },
+}
+
+/// One thing wrong with one tensor of a weight file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WeightProblem {
+    /// The model needs a tensor that the file lacks.
+    #[error("missing: {name} {expected}")]
+    Missing { name: String, expected: String },
+    /// The file holds a tensor that no part of the model knows.
+    #[error("unexpected: {name} {got}")]
+    Unexpected { name: String, got: String },
+    /// The tensor has another shape than the configuration asks for.
+    #[error("shape: {name}: expected {expected}, got {got}")]
+    Shape { name: String, expected: String, got: String },
+    /// The tensor's element type is none of f32, f16, bf16.
+    #[error("dtype: {name}: expected f32, f16 or bf16, got {got}")]
+    DType { name: String, got: String },
+    /// Two tensors answer to one name.
+    #[error("duplicate: {name}")]
+    Duplicate { name: String },
+    /// The tensor holds NaN or infinity.
+    #[error("not finite: {name}: first at element {index}")]
+    NotFinite { name: String, index: usize },
+    /// The file's header or extent is broken.
+    #[error("file: {reason}")]
+    File { reason: String },
+}
+
+impl Error {
+    /// An operator's complaint about one of its tensors.
+    pub fn op(op: &'static str, tensor: impl Into<String>, expected: impl ToString, got: impl ToString) -> Self {
+        Error::Op { op, tensor: tensor.into(), expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// A complaint about a graph or a session.
+    pub fn graph(name: impl Into<String>, expected: impl ToString, got: impl ToString) -> Self {
+        Error::Graph { name: name.into(), expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// Wraps an I/O error with the path it happened on.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Error::Io { path: path.as_ref().to_owned(), source }
+    }
+}

@@ -1,0 +1,15 @@
+//! `escnet`: hand-written kernels that run one multimodal model end to end.
+//!
+//! An image goes in; the probabilities of eight emotions, a caption and the words that mattered come out. Underneath
+//! is a small kernel library: one file an operator, a graph with automatic backward, a planner, and sessions that replay.
+
+pub mod device;
+pub mod error;
+pub mod graph;
+pub mod op;
+pub mod ops;
+pub mod tensor;
+
+pub use device::Device;
+pub use error::{Error, Result};
+pub use tensor::{DType, Shape, Tensor, TensorType};
