@@ -9,6 +9,7 @@ pub mod graph;
 pub mod op;
 pub mod ops;
 pub mod tensor;
+pub mod verify;
 
 pub use device::Device;
 pub use error::{Error, Result};

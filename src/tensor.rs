@@ -72,7 +72,11 @@ impl Shape {
     pub fn new(dims: &[usize]) -> Result<Self> {
         let fits = dims.len() <= MAX_RANK && dims.iter().try_fold(4usize, |n, &d| n.checked_mul(d.max(1))).is_some();
         if !fits {
-            return Err(Error::Argument { name: "shape", expected: format!("at most {MAX_RANK} dimensions that fit memory"), got: format!("{dims:?}") });
+            return Err(Error::Argument {
+                name: "shape",
+                expected: format!("at most {MAX_RANK} dimensions that fit memory"),
+                got: format!("{dims:?}"),
+            });
         }
         Ok(Self::from_fitting(dims))
     }
@@ -329,7 +333,11 @@ impl Tensor {
         let mut seen = order.to_vec();
         seen.sort_unstable();
         if !seen.iter().copied().eq(0..shape.rank as usize) {
-            return Err(Error::Argument { name: "order", expected: format!("a permutation of {} dimensions", shape.rank), got: format!("{order:?}") });
+            return Err(Error::Argument {
+                name: "order",
+                expected: format!("a permutation of {} dimensions", shape.rank),
+                got: format!("{order:?}"),
+            });
         }
         let to = Shape::from_fitting(&order.iter().map(|&i| shape[i]).collect::<Vec<_>>());
         let data = match &self.data {

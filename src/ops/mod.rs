@@ -1,1 +1,87 @@
+//! The table of all operators. The stem is the index: everything about `attention` is in `src/ops/attention.rs`,
+//! `kernels/attention.cu`, `shaders/attention.wgsl`, `tests/golden/ops/attention.safetensors` and the section in `docs/kernels.md`.
 
+pub mod support;
+
+use crate::graph::{BackwardRule, FusionRule, Precision, Rules};
+use std::sync::Arc;
+use support::case::{Case, GoldenBuild};
+
+/// What a device runs for an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// A kernel of its own, in the file of its stem.
+    Own,
+    /// Other operators in its place.
+    Fallback(&'static [&'static str]),
+    /// Not yet.
+    Pending,
+}
+
+/// One line of the table: what graph, tests, benchmarks and `verify` need to know of an operator.
+pub struct Row {
+    /// The stem.
+    pub stem: &'static str,
+    /// How its gradient is built; none where it has none.
+    pub backward: Option<BackwardRule>,
+    /// How it takes to half precision.
+    pub precision: Precision,
+    /// What folds into it: (rank, rule); lower ranks are tried first.
+    pub fusion: Option<(u8, FusionRule)>,
+    /// What it is tested and measured on.
+    pub cases: fn() -> Vec<Case>,
+    /// How its golden file is run; none where it has none.
+    pub golden: Option<GoldenBuild>,
+    /// Its WGSL kernel.
+    pub wgpu: Kernel,
+    /// Its CUDA kernel.
+    pub cuda: Kernel,
+}
+
+impl Row {
+    /// A row with nothing but cases; the rest is filled in by `..Row::new(..)`.
+    pub const fn new(stem: &'static str, cases: fn() -> Vec<Case>) -> Self {
+        Row { stem, backward: None, precision: Precision::Follow, fusion: None, cases, golden: None, wgpu: Kernel::Pending, cuda: Kernel::Pending }
+    }
+}
+
+macro_rules! table {
+    ($($stem:ident),* $(,)?) => {
+        $(pub mod $stem;)*
+        /// Every operator, by stem in alphabetical order.
+        pub const TABLE: &[&Row] = &[$(&$stem::ROW),*];
+    };
+}
+
+table! {
+    add,
+    cast,
+    gelu,
+    linear,
+    matmul,
+    relu,
+    reshape,
+    sigmoid,
+    tanh,
+    transpose,
+}
+
+/// The row of a stem.
+pub fn row(stem: &str) -> Option<&'static Row> {
+    TABLE.binary_search_by(|row| row.stem.cmp(stem)).ok().map(|i| TABLE[i])
+}
+
+/// The table as the graph's transformations see it.
+pub fn rules() -> Rules {
+    Rules {
+        backward: |stem| row(stem)?.backward,
+        fusions: || {
+            let mut ranked: Vec<_> = TABLE.iter().filter_map(|row| row.fusion).collect();
+            ranked.sort_by_key(|(rank, _)| *rank);
+            ranked.into_iter().map(|(_, rule)| rule).collect()
+        },
+        precision: |stem| row(stem).map_or(Precision::Full, |row| row.precision),
+        add: || Arc::new(add::Add),
+        cast: |dtype| Arc::new(cast::Cast { to: dtype }),
+    }
+}

@@ -1,0 +1,153 @@
+//! Buffers of the CPU device and of the f64 reference.
+
+use super::Real;
+use crate::error::{Error, Result};
+use crate::tensor::{Data, Tensor, TensorType};
+
+/// One buffer. Floating-point tensors of any storage type are held as `T` (rounded to what their type can hold), integers as i32.
+#[derive(Debug)]
+pub enum Buffer<T> {
+    /// Floating point.
+    Float(Vec<T>),
+    /// Integers.
+    Int(Vec<i32>),
+}
+
+/// A list of buffers, addressed by index.
+#[derive(Debug, Default)]
+pub struct Memory<T> {
+    pub(super) buffers: Vec<Buffer<T>>,
+}
+
+/// Elements behind each buffer of a checked session that nobody may write.
+pub const GUARD: usize = 64;
+const GUARD_INT: i32 = 0x5ca1_ab1e;
+const GUARD_FLOAT: f64 = -1.234_567_890e30;
+
+impl<T: Real> Memory<T> {
+    /// No buffers yet.
+    pub fn new() -> Self {
+        Memory { buffers: Vec::new() }
+    }
+
+    /// How many buffers there are.
+    pub fn len(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// True where there are none.
+    pub fn is_empty(&self) -> bool {
+        self.buffers.is_empty()
+    }
+
+    /// Adds a zeroed buffer of `len` elements, with a guard band behind it if asked; returns its index.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where the allocator refuses.
+    pub fn push(&mut self, float: bool, len: usize, guarded: bool) -> Result<usize> {
+        let guard = if guarded { GUARD } else { 0 };
+        let oom = |size: usize| Error::OutOfMemory { device: "cpu".to_owned(), bytes: (len as u64).saturating_mul(size as u64) };
+        let buffer = if float {
+            let mut v = Vec::new();
+            v.try_reserve_exact(len + guard).map_err(|_| oom(size_of::<T>()))?;
+            v.resize(len, T::ZERO);
+            v.resize(len + guard, T::of(GUARD_FLOAT));
+            Buffer::Float(v)
+        } else {
+            let mut v = Vec::new();
+            v.try_reserve_exact(len + guard).map_err(|_| oom(4))?;
+            v.resize(len, 0);
+            v.resize(len + guard, GUARD_INT);
+            Buffer::Int(v)
+        };
+        self.buffers.push(buffer);
+        Ok(self.buffers.len() - 1)
+    }
+
+    /// Fills the first `len` elements with what no correct result can hold: NaN, or the smallest integer.
+    pub fn poison(&mut self, index: usize, len: usize) {
+        match &mut self.buffers[index] {
+            Buffer::Float(v) => v[..len].fill(T::NAN),
+            Buffer::Int(v) => v[..len].fill(i32::MIN),
+        }
+    }
+
+    /// True where the guard band behind a guarded buffer is whole.
+    pub fn guard_is_whole(&self, index: usize) -> bool {
+        match &self.buffers[index] {
+            Buffer::Float(v) => v[v.len() - GUARD..].iter().all(|&x| x == T::of(GUARD_FLOAT)),
+            Buffer::Int(v) => v[v.len() - GUARD..].iter().all(|&x| x == GUARD_INT),
+        }
+    }
+
+    /// Rounds the first elements of a buffer to what the type can hold.
+    pub fn round(&mut self, index: usize, ty: &TensorType) {
+        if let Buffer::Float(v) = &mut self.buffers[index] {
+            v[..ty.len()].iter_mut().for_each(|x| *x = x.rounded_to(ty.dtype));
+        }
+    }
+
+    /// Frees a buffer's memory; its index stays taken.
+    pub fn release(&mut self, index: usize) {
+        match &mut self.buffers[index] {
+            Buffer::Float(v) => *v = Vec::new(),
+            Buffer::Int(v) => *v = Vec::new(),
+        }
+    }
+
+    /// Gives a released buffer zeroed memory for this type again.
+    ///
+    /// # Errors
+    /// As [`Memory::push`].
+    pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
+        let fresh = self.push(ty.dtype.is_float(), ty.len(), false)?;
+        self.buffers.swap_remove(index);
+        debug_assert_eq!(fresh, self.buffers.len());
+        Ok(())
+    }
+
+    /// The elements of a floating-point buffer.
+    pub fn floats(&self, index: usize) -> Option<&[T]> {
+        match &self.buffers[index] {
+            Buffer::Float(v) => Some(v),
+            Buffer::Int(_) => None,
+        }
+    }
+
+    /// Copies a host tensor into a buffer. The caller has compared the shapes.
+    pub fn write(&mut self, index: usize, ty: &TensorType, tensor: &Tensor) -> Result<()> {
+        let n = ty.len();
+        match (&mut self.buffers[index], tensor.data()) {
+            (Buffer::Float(to), Data::F32(from)) => to[..n].iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f.into()).rounded_to(ty.dtype)),
+            (Buffer::Float(to), Data::F16(from)) => to[..n].iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f.into()).rounded_to(ty.dtype)),
+            (Buffer::Float(to), Data::BF16(from)) => to[..n].iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f.into()).rounded_to(ty.dtype)),
+            (Buffer::Int(to), Data::I32(from)) => to[..n].copy_from_slice(from),
+            _ => return Err(Error::graph("write", ty, tensor.ty())),
+        }
+        Ok(())
+    }
+
+    /// Copies f64 numbers into a floating-point buffer.
+    pub fn write_f64(&mut self, index: usize, from: &[f64]) {
+        if let Buffer::Float(to) = &mut self.buffers[index] {
+            to.iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f));
+        }
+    }
+
+    /// Copies a buffer out as a host tensor: f32 for any floating-point type.
+    pub fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
+        let n = ty.len();
+        match &self.buffers[index] {
+            Buffer::Float(v) => Tensor::from_f32(ty.shape, v[..n].iter().map(|x| x.wide() as f32).collect()),
+            Buffer::Int(v) => Tensor::from_i32(ty.shape, v[..n].to_vec()),
+        }
+    }
+
+    /// Copies a buffer out as f64.
+    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Vec<f64> {
+        match &self.buffers[index] {
+            Buffer::Float(v) => v[..ty.len()].iter().map(|x| x.wide()).collect(),
+            Buffer::Int(v) => v[..ty.len()].iter().map(|&x| x.into()).collect(),
+        }
+    }
+}

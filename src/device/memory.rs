@@ -1,0 +1,62 @@
+//! A list of buffers on whichever device.
+
+use super::cpu::Memory;
+use super::{Device, Kind};
+use crate::error::Result;
+use crate::tensor::{Tensor, TensorType};
+
+/// Buffers of one device, addressed by index.
+#[derive(Debug)]
+pub(crate) enum DeviceMemory {
+    Cpu(Memory<f32>),
+    Reference(Memory<f64>),
+}
+
+/// Calls the same method on whichever memory it is.
+macro_rules! each {
+    ($self:expr, $memory:ident => $call:expr) => {
+        match $self {
+            DeviceMemory::Cpu($memory) => $call,
+            DeviceMemory::Reference($memory) => $call,
+        }
+    };
+}
+
+impl DeviceMemory {
+    pub fn new(device: &Device) -> Self {
+        match device.0 {
+            Kind::Cpu(_) => DeviceMemory::Cpu(Memory::new()),
+            Kind::Reference(_) => DeviceMemory::Reference(Memory::new()),
+        }
+    }
+
+    /// Adds a buffer for this type; `len` may exceed the type's own.
+    pub fn push(&mut self, float: bool, len: usize, guarded: bool) -> Result<usize> {
+        each!(self, m => m.push(float, len, guarded))
+    }
+
+    /// Gives a released buffer its memory back.
+    pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
+        each!(self, m => m.revive(index, ty))
+    }
+
+    pub fn release(&mut self, index: usize) {
+        each!(self, m => m.release(index));
+    }
+
+    pub fn write(&mut self, index: usize, ty: &TensorType, tensor: &Tensor) -> Result<()> {
+        each!(self, m => m.write(index, ty, tensor))
+    }
+
+    pub fn write_f64(&mut self, index: usize, from: &[f64]) {
+        each!(self, m => m.write_f64(index, from));
+    }
+
+    pub fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
+        each!(self, m => m.read(index, ty))
+    }
+
+    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Vec<f64> {
+        each!(self, m => m.read_f64(index, ty))
+    }
+}

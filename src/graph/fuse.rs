@@ -1,0 +1,180 @@
+//! Folds chains of operators into one, and hoists what depends on constants alone out of the replay.
+
+use super::{Graph, Node, Rules, Segment, Source, StateKind, Value, ValueInfo};
+use crate::error::Result;
+use crate::op::Op;
+use crate::tensor::TensorType;
+use std::sync::Arc;
+
+/// A graph whose nodes are being rewritten. Values keep their handles.
+pub struct Rewriter {
+    graph: Graph,
+    uses: Vec<usize>,
+    maker: Vec<Option<usize>>,
+    added: Vec<(usize, Node)>,
+}
+
+impl Rewriter {
+    fn new(graph: Graph) -> Self {
+        let mut rewriter = Rewriter { uses: Vec::new(), maker: Vec::new(), added: Vec::new(), graph };
+        rewriter.index();
+        rewriter
+    }
+
+    fn index(&mut self) {
+        self.uses = self.graph.uses();
+        self.maker = vec![None; self.graph.values.len()];
+        for (i, node) in self.graph.nodes.iter().enumerate() {
+            node.outputs.iter().for_each(|v| self.maker[v.index()] = Some(i));
+        }
+    }
+
+    /// The node with this index.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.graph.nodes[index]
+    }
+
+    /// The type of a value.
+    pub fn ty(&self, value: Value) -> TensorType {
+        self.graph.ty(value)
+    }
+
+    /// The node's operator as this type.
+    pub fn op<T: Op>(&self, index: usize) -> Option<&T> {
+        self.graph.nodes[index].op.downcast()
+    }
+
+    /// The node that makes a value, where its operator is of this type and nobody else reads the value.
+    pub fn only_use_of<T: Op>(&self, value: Value) -> Option<(usize, &T)> {
+        let maker = self.maker[value.index()]?;
+        let op = self.op::<T>(maker)?;
+        (self.uses[value.index()] == 1).then_some((maker, op))
+    }
+
+    /// True where a value never changes once the weights are loaded.
+    pub fn is_constant(&self, value: Value) -> bool {
+        match self.graph.info(value).source {
+            Source::Constant(_) => true,
+            Source::State(kind) => (kind.is_weight() || kind == StateKind::Derived) && !self.graph.updated()[value.index()],
+            Source::Input => false,
+            Source::Node => self.maker[value.index()].is_some_and(|m| {
+                let node = &self.graph.nodes[m];
+                node.op.updates().is_empty() && node.inputs.iter().all(|&v| self.is_constant(v))
+            }),
+        }
+    }
+
+    /// Adds a node that runs just before the one with this index; gives its outputs.
+    ///
+    /// # Errors
+    /// Those of the operator's shape rule.
+    pub fn insert_before(&mut self, index: usize, op: impl Op, inputs: &[Value]) -> Result<Vec<Value>> {
+        let types: Vec<TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();
+        let (scope, segment) = (self.graph.nodes[index].scope.clone(), self.graph.nodes[index].segment);
+        let mut outputs = Vec::new();
+        for ty in op.infer(&types)? {
+            outputs.push(Value(self.graph.values.len() as u32));
+            self.graph.values.push(ValueInfo { name: format!("{scope}.{}", op.stem()), ty, source: Source::Node });
+        }
+        inputs.iter().for_each(|v| self.uses[v.index()] += 1);
+        self.uses.resize(self.graph.values.len(), 0);
+        self.maker.resize(self.graph.values.len(), None);
+        self.added.push((index, Node { op: Arc::new(op), inputs: inputs.to_vec(), outputs: outputs.clone(), scope, segment }));
+        Ok(outputs)
+    }
+
+    /// Gives the node with this index another operator and other inputs; its first outputs stay what they were.
+    ///
+    /// # Errors
+    /// Those of the operator's shape rule; [`crate::Error::Graph`] where the outputs' types would change.
+    pub fn replace(&mut self, index: usize, op: impl Op, inputs: &[Value]) -> Result<()> {
+        let types: Vec<TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();
+        let inferred = op.infer(&types)?;
+        let mut outputs = self.graph.nodes[index].outputs.clone();
+        for (o, ty) in inferred.into_iter().enumerate() {
+            match outputs.get(o) {
+                Some(&v) if self.ty(v) == ty => {}
+                Some(&v) => return Err(crate::Error::graph(&self.graph.info(v).name, self.ty(v), ty)),
+                None => {
+                    outputs.push(Value(self.graph.values.len() as u32));
+                    let name = format!("{}.{}", self.graph.nodes[index].scope, op.stem());
+                    self.graph.values.push(ValueInfo { name, ty, source: Source::Node });
+                }
+            }
+        }
+        let node = &mut self.graph.nodes[index];
+        (node.op, node.inputs, node.outputs) = (Arc::new(op), inputs.to_vec(), outputs);
+        Ok(())
+    }
+
+    /// Puts the added nodes in their places and drops what nobody reads any more.
+    fn settle(&mut self) {
+        let mut added = std::mem::take(&mut self.added).into_iter().peekable();
+        let old = std::mem::take(&mut self.graph.nodes);
+        for (i, node) in old.into_iter().enumerate() {
+            while let Some((_, before)) = added.next_if(|(at, _)| *at == i) {
+                self.graph.nodes.push(before);
+            }
+            self.graph.nodes.push(node);
+        }
+        self.graph.drop_dead_nodes();
+        self.index();
+    }
+}
+
+/// The graph with every fusion of the table applied until none applies, and constants hoisted into [`Segment::Prepare`].
+///
+/// # Errors
+/// Those of the fusion rules.
+pub fn fuse(graph: Graph, rules: &Rules) -> Result<Graph> {
+    let mut rewriter = Rewriter::new(graph);
+    rewriter.settle();
+    for rule in (rules.fusions)() {
+        let mut changed = true;
+        while changed {
+            changed = false;
+            let mut i = 0;
+            while i < rewriter.graph.nodes.len() {
+                if rule(&mut rewriter, i)? {
+                    rewriter.settle();
+                    changed = true;
+                }
+                i += 1;
+            }
+        }
+    }
+    Ok(hoist(rewriter.graph))
+}
+
+/// Moves nodes that depend on constants alone into [`Segment::Prepare`]. Their results become derived state, named by the expression
+/// that computes it, so that sessions of different shapes share one copy.
+fn hoist(mut graph: Graph) -> Graph {
+    let updated = graph.updated();
+    let mut constant: Vec<bool> = (graph.values.iter().zip(&updated))
+        .map(|(v, &updated)| match v.source {
+            Source::Constant(_) => true,
+            Source::State(kind) => (kind.is_weight() || kind == StateKind::Derived) && !updated,
+            _ => false,
+        })
+        .collect();
+    for i in 0..graph.nodes.len() {
+        let node = &graph.nodes[i];
+        // A node without weights among its inputs would be a constant that could be written down; leave it.
+        let from_weights = node.inputs.iter().any(|v| matches!(graph.values[v.index()].source, Source::State(_)));
+        let named = node.outputs.iter().any(|v| graph.outputs.iter().any(|(_, o)| o == v));
+        let fixed = node.inputs.iter().all(|v| constant[v.index()] && !matches!(graph.values[v.index()].source, Source::Constant(_)));
+        if !from_weights || named || !fixed || !node.op.updates().is_empty() || node.op.is_view() {
+            continue;
+        }
+        let arguments: Vec<&str> = node.inputs.iter().map(|v| graph.values[v.index()].name.as_str()).collect();
+        let expression = format!("{:?}({})", node.op, arguments.join(", "));
+        graph.nodes[i].segment = Segment::Prepare;
+        for (o, v) in graph.nodes[i].outputs.clone().into_iter().enumerate() {
+            let info = &mut graph.values[v.index()];
+            info.name = format!("{expression}.{o}");
+            info.source = Source::State(StateKind::Derived);
+            constant[v.index()] = true;
+        }
+    }
+    graph
+}

@@ -1,0 +1,79 @@
+//! Lowers a graph to half precision: casts where operators compute in 16 bits, f32 where they must not.
+
+use super::{Builder, Graph, Rules, Value};
+use crate::error::Result;
+use crate::tensor::DType;
+use std::collections::HashMap;
+
+/// How an operator takes to half precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Computes in the low type, accumulating in f32: products, convolutions, attention.
+    Low,
+    /// Needs f32: losses, normalisation, reductions, optimizers.
+    Full,
+    /// Follows its inputs: low where all of them are, else f32.
+    Follow,
+}
+
+/// The same graph computing in `low`. State keeps its type: parameters stay f32 masters, and their casts, being constant, are hoisted in
+/// inference. Named results come out as f32.
+///
+/// # Errors
+/// Those of the operators' shape rules.
+pub fn lower_precision(graph: &Graph, rules: &Rules, low: DType) -> Result<Graph> {
+    if low == DType::F32 {
+        return Ok(graph.clone());
+    }
+    let nodes = graph.nodes.clone();
+    let mut builder = Builder::from(Graph { values: graph.values.clone(), nodes: Vec::new(), outputs: Vec::new() });
+    let mut now: Vec<Value> = (0..graph.values.len() as u32).map(Value).collect();
+    let mut casts: HashMap<(Value, DType), Value> = HashMap::new();
+    for node in &nodes {
+        builder.replace_scope(if node.scope.is_empty() { Vec::new() } else { vec![node.scope.clone()] });
+        builder.set_segment(node.segment);
+        let updates = node.op.updates();
+        let inputs: Vec<Value> = node.inputs.iter().map(|v| now[v.index()]).collect();
+        let float = |b: &Builder, v: Value| b.dtype(v).is_float();
+        let wanted = match (rules.precision)(node.op.stem()) {
+            Precision::Low => low,
+            Precision::Full => DType::F32,
+            Precision::Follow => {
+                let mut floats = inputs.iter().filter(|&&v| float(&builder, v)).peekable();
+                if floats.peek().is_some() && floats.all(|&v| builder.dtype(v) == low) { low } else { DType::F32 }
+            }
+        };
+        let mut cast_inputs = Vec::with_capacity(inputs.len());
+        for (i, &v) in inputs.iter().enumerate() {
+            let as_it_is = !float(&builder, v) || builder.dtype(v) == wanted || updates.contains(&i);
+            cast_inputs.push(if as_it_is { v } else { cast(&mut builder, rules, &mut casts, v, wanted)? });
+        }
+        // State that this node changes must be cast anew by those who read it later.
+        for &i in &updates {
+            casts.retain(|(v, _), _| *v != inputs[i]);
+        }
+        let outputs = builder.apply_shared(node.op.clone(), &cast_inputs)?;
+        for (&before, &after) in node.outputs.iter().zip(&outputs) {
+            now[before.index()] = after;
+        }
+    }
+    builder.replace_scope(Vec::new());
+    for (name, v) in &graph.outputs {
+        let v = now[v.index()];
+        let v = if builder.dtype(v).is_float() { cast(&mut builder, rules, &mut casts, v, DType::F32)? } else { v };
+        builder.output(name, v);
+    }
+    Ok(builder.finish())
+}
+
+fn cast(builder: &mut Builder, rules: &Rules, casts: &mut HashMap<(Value, DType), Value>, v: Value, to: DType) -> Result<Value> {
+    if builder.dtype(v) == to {
+        return Ok(v);
+    }
+    if let Some(&known) = casts.get(&(v, to)) {
+        return Ok(known);
+    }
+    let made = builder.apply_shared((rules.cast)(to), &[v])?.first().copied().unwrap_or(v);
+    casts.insert((v, to), made);
+    Ok(made)
+}

@@ -1,0 +1,388 @@
+//! A session: a planned graph bound to memory on a device, replayed without allocating, compiling or looking anything up.
+
+use super::store::Store;
+use super::{Graph, Plan, Segment, Source, StateKind, Value};
+use crate::device::cpu::{Args, Binding, Cpu, Home, Memory, Place, Real};
+use crate::device::memory::DeviceMemory;
+use crate::device::{Device, Kind};
+use crate::error::{Error, Result};
+use crate::op::Op;
+use crate::tensor::{Tensor, TensorType};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a session runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Fills every output with NaN before it is computed and puts guard bands behind every slot, checked after each node: for tests.
+    pub checked: bool,
+    /// Adds up the time of each node.
+    pub timed: bool,
+}
+
+/// A graph ready to run against a [`Store`].
+pub struct Session {
+    graph: Arc<Graph>,
+    plan: Plan,
+    device: Device,
+    slots: DeviceMemory,
+    steps: Vec<Step>,
+    /// Steps of [`Segment::Run`] come first; this is where [`Segment::Apply`] starts.
+    apply_at: usize,
+    inputs: HashMap<String, Place>,
+    outputs: HashMap<String, Place>,
+    /// For each value that is state, or a view of it, its index in the store.
+    state_index: Vec<Option<usize>>,
+    writes_weights: bool,
+    prepared_at: u64,
+    options: Options,
+    times: Vec<Duration>,
+}
+
+struct Step {
+    node: usize,
+    binding: Binding,
+}
+
+impl Session {
+    /// Plans the graph and allocates its slots. State that the store lacks is added to it.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] where store and graph disagree on a type, [`Error::OutOfMemory`].
+    pub fn new(graph: Graph, store: &mut Store, options: Options) -> Result<Self> {
+        let device = store.device().clone();
+        let threads = cpu_of(&device).threads();
+        let plan = Plan::new(&graph, threads);
+        let mut slots = DeviceMemory::new(&device);
+        for slot in &plan.slots {
+            slots.push(slot.float, slot.len, options.checked)?;
+        }
+        let mut state_index = vec![None; graph.values.len()];
+        for (v, info, kind) in graph.states() {
+            state_index[v.index()] = Some(store.ensure_index(&info.name, info.ty, kind)?);
+        }
+        for (v, root) in graph.view_roots().into_iter().enumerate() {
+            state_index[v] = state_index[root.index()];
+        }
+        let mut session = Session {
+            graph: Arc::new(graph),
+            plan,
+            device,
+            slots,
+            steps: Vec::new(),
+            apply_at: 0,
+            inputs: HashMap::new(),
+            outputs: HashMap::new(),
+            state_index,
+            writes_weights: false,
+            prepared_at: 0,
+            options,
+            times: Vec::new(),
+        };
+        session.bind()?;
+        Ok(session)
+    }
+
+    fn bind(&mut self) -> Result<()> {
+        let graph = self.graph.clone();
+        for (v, info) in graph.values() {
+            let Some(slot) = self.plan.home[v.index()] else { continue };
+            let place = Place { home: Home::Slot, index: slot, ty: info.ty };
+            match &info.source {
+                Source::Input => drop(self.inputs.insert(info.name.clone(), place)),
+                Source::Constant(tensor) => self.slots.write(slot, &info.ty, tensor)?,
+                _ => {}
+            }
+        }
+        for (name, v) in graph.outputs() {
+            self.outputs.insert(name.clone(), self.place(*v)?);
+        }
+        for segment in [Segment::Run, Segment::Apply] {
+            if segment == Segment::Apply {
+                self.apply_at = self.steps.len();
+            }
+            for (n, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.segment == segment && !n.op.is_view()) {
+                let binding = self.binding(n)?;
+                let weights = |i: &usize| matches!(graph.info(node.inputs[*i]).source, Source::State(k) if k.is_weight());
+                self.writes_weights |= node.op.updates().iter().any(weights);
+                self.steps.push(Step { node: n, binding });
+            }
+        }
+        self.times = vec![Duration::ZERO; graph.nodes.len()];
+        Ok(())
+    }
+
+    fn place(&self, v: Value) -> Result<Place> {
+        let info = self.graph.info(v);
+        let (home, index) = match (self.state_index[v.index()], self.plan.home[v.index()]) {
+            (Some(state), _) => (Home::State, state),
+            (None, Some(slot)) => (Home::Slot, slot),
+            (None, None) => return Err(Error::graph(&info.name, "a planned value", "none")),
+        };
+        Ok(Place { home, index, ty: info.ty })
+    }
+
+    fn binding(&self, n: usize) -> Result<Binding> {
+        let node = &self.graph.nodes[n];
+        let inputs = node.inputs.iter().map(|&v| self.place(v)).collect::<Result<Vec<_>>>()?;
+        let wanted = |v: &Value| if self.plan.unwanted[v.index()] { Ok(None) } else { self.place(*v).map(Some) };
+        let outputs = node.outputs.iter().map(wanted).collect::<Result<Vec<_>>>()?;
+        let scratch = self.plan.workspace[n].map(|(slot, len)| Place { home: Home::Slot, index: slot, ty: TensorType::f32([len]) });
+        Binding::new(inputs, outputs, node.op.in_place(), &node.op.updates(), scratch)
+    }
+
+    /// The graph that is run.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Where its values live.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Writes an input.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] where the name is unknown or the shape differs.
+    pub fn write(&mut self, input: &str, tensor: &Tensor) -> Result<()> {
+        let place = *self.inputs.get(input).ok_or_else(|| self.graph.missing("inputs", input))?;
+        if tensor.shape() != place.ty.shape || tensor.ty().dtype.is_float() != place.ty.dtype.is_float() {
+            return Err(Error::graph(input, place.ty, tensor.ty()));
+        }
+        self.slots.write(place.index, &place.ty, tensor)
+    }
+
+    /// Writes a floating-point input from f64, without rounding to f32 on the way.
+    ///
+    /// # Errors
+    /// As [`Session::write`].
+    pub fn write_f64(&mut self, input: &str, values: &[f64]) -> Result<()> {
+        let place = *self.inputs.get(input).ok_or_else(|| self.graph.missing("inputs", input))?;
+        if values.len() != place.ty.len() || !place.ty.dtype.is_float() {
+            return Err(Error::graph(input, place.ty, format!("{} numbers", values.len())));
+        }
+        self.slots.write_f64(place.index, values);
+        Ok(())
+    }
+
+    /// Reads a named result; floating point comes as f32.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] where the name is unknown.
+    pub fn read(&self, output: &str, store: &mut Store) -> Result<Tensor> {
+        let place = self.outputs.get(output).ok_or_else(|| self.graph.missing("outputs", output))?;
+        match place.home {
+            Home::Slot => self.slots.read(place.index, &place.ty),
+            Home::State => store.memory.read(place.index, &place.ty),
+        }
+    }
+
+    /// Reads a named result as f64.
+    ///
+    /// # Errors
+    /// As [`Session::read`].
+    pub fn read_f64(&self, output: &str, store: &Store) -> Result<Vec<f64>> {
+        let place = self.outputs.get(output).ok_or_else(|| self.graph.missing("outputs", output))?;
+        Ok(match place.home {
+            Home::Slot => self.slots.read_f64(place.index, &place.ty),
+            Home::State => store.memory.read_f64(place.index, &place.ty),
+        })
+    }
+
+    /// Time spent in each node since the session was made, where [`Options::timed`] was set: in the order of [`Graph::nodes`].
+    pub fn times(&self) -> &[Duration] {
+        &self.times
+    }
+
+    /// Replays one segment.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] where the store is another device's; what an operator reports; in a checked session, a write out of bounds.
+    pub fn run(&mut self, store: &mut Store, segment: Segment) -> Result<()> {
+        if self.prepared_at != store.generation() {
+            self.prepare(store)?;
+        }
+        let steps = match segment {
+            Segment::Prepare => return Ok(()),
+            Segment::Run => 0..self.apply_at,
+            Segment::Apply => self.apply_at..self.steps.len(),
+        };
+        let cpu = cpu_of(&self.device).clone();
+        let Session { graph, slots, steps: all, times, options, .. } = self;
+        let steps = &all[steps];
+        match (slots, &mut store.memory) {
+            (DeviceMemory::Cpu(slots), DeviceMemory::Cpu(states)) => cpu.install(|| replay(graph, steps, slots, states, *options, times))?,
+            (DeviceMemory::Reference(slots), DeviceMemory::Reference(states)) => {
+                cpu.install(|| replay(graph, steps, slots, states, *options, times))?;
+            }
+            _ => return Err(Error::graph("store", self.device.name(), store.device().name())),
+        }
+        if segment == Segment::Apply && self.writes_weights {
+            store.weights_changed();
+            self.prepared_at = store.generation();
+        }
+        Ok(())
+    }
+
+    /// Computes what depends on weights alone, rearranges constant inputs as operators like them, and frees what was only needed for that.
+    fn prepare(&mut self, store: &mut Store) -> Result<()> {
+        let graph = self.graph.clone();
+        let updated = graph.updated();
+        let on_cpu = matches!(self.slots, DeviceMemory::Cpu(_));
+        let mut packs = Vec::new();
+        for (s, step) in self.steps.iter().enumerate() {
+            let node = &graph.nodes[step.node];
+            for (i, v) in node.inputs.iter().enumerate() {
+                let Some(state) = self.state_index[v.index()] else { continue };
+                let fixed = matches!(graph.info(*v).source, Source::State(k) if k.is_weight() || k == StateKind::Derived) && !updated[v.index()];
+                match node.op.pack_layout(i).filter(|_| fixed && on_cpu) {
+                    Some(layout) => packs.push((s, i, state, layout)),
+                    None => store.pin(state),
+                }
+            }
+        }
+        let state_index = &self.state_index;
+        let prepares = graph.nodes.iter().enumerate().filter(|(_, n)| n.segment == Segment::Prepare);
+        let maker: HashMap<usize, usize> =
+            prepares.flat_map(|(n, node)| node.outputs.iter().filter_map(move |v| Some((state_index[v.index()]?, n)))).collect();
+        for (s, i, state, layout) in packs {
+            let packed = match store.packed(state, layout) {
+                Some(packed) => packed,
+                None => {
+                    self.demand(store, &maker, state)?;
+                    let node = &graph.nodes[self.steps[s].node];
+                    let data = store.floats_f32(state).unwrap_or(&[]);
+                    let packed = cpu_of(&self.device).install(|| node.op.pack(i, &graph.ty(node.inputs[i]), data));
+                    let packed = packed.ok_or_else(|| Error::graph(&node.scope, "a packed input", node.op.label()))?;
+                    store.keep_packed(state, layout, packed.clone());
+                    self.release(store, &maker, state);
+                    packed
+                }
+            };
+            self.steps[s].binding.set_packed(i, packed);
+        }
+        let pinned: Vec<usize> =
+            self.steps.iter().flat_map(|s| graph.nodes[s.node].inputs.iter()).filter_map(|v| self.state_index[v.index()]).collect();
+        for state in pinned {
+            if store.is_pinned(state) {
+                self.demand(store, &maker, state)?;
+            }
+        }
+        for state in self.state_index.iter().flatten() {
+            store.release_idle(*state);
+        }
+        self.prepared_at = store.generation();
+        Ok(())
+    }
+
+    /// Makes a piece of constant state resident: computed by its prepare node, or loaded.
+    fn demand(&self, store: &mut Store, maker: &HashMap<usize, usize>, state: usize) -> Result<()> {
+        if store.is_resident(state) {
+            return Ok(());
+        }
+        let Some(&n) = maker.get(&state) else { return store.load(state) };
+        let node = &self.graph.nodes[n];
+        for v in &node.inputs {
+            if let Some(input) = self.state_index[v.index()] {
+                self.demand(store, maker, input)?;
+            }
+        }
+        for v in &node.outputs {
+            if let Some(output) = self.state_index[v.index()] {
+                store.make_room(output)?;
+            }
+        }
+        let binding = self.binding(n)?;
+        let op = &*node.op;
+        let cpu = cpu_of(&self.device);
+        match &mut store.memory {
+            DeviceMemory::Cpu(m) => cpu.install(|| f32::execute(op, &mut binding.args(&mut Memory::new(), m)?))?,
+            DeviceMemory::Reference(m) => cpu.install(|| f64::execute(op, &mut binding.args(&mut Memory::new(), m)?))?,
+        }
+        for v in &node.outputs {
+            if let Some(output) = self.state_index[v.index()] {
+                store.mark_fresh(output);
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees what [`Session::demand`] brought in, where nothing reads it in a run.
+    fn release(&self, store: &mut Store, maker: &HashMap<usize, usize>, state: usize) {
+        store.release_idle(state);
+        if let Some(&n) = maker.get(&state) {
+            for v in &self.graph.nodes[n].inputs {
+                if let Some(input) = self.state_index[v.index()] {
+                    self.release(store, maker, input);
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("device", &self.device).field("steps", &self.steps.len()).finish_non_exhaustive()
+    }
+}
+
+fn cpu_of(device: &Device) -> &Cpu {
+    match &device.0 {
+        Kind::Cpu(cpu) | Kind::Reference(cpu) => cpu,
+    }
+}
+
+/// Which of an operator's two host implementations a number type stands for.
+trait Execute: Real {
+    fn execute(op: &dyn Op, args: &mut Args<Self>) -> Result<()>;
+}
+
+impl Execute for f32 {
+    fn execute(op: &dyn Op, args: &mut Args<f32>) -> Result<()> {
+        op.cpu(args)
+    }
+}
+
+impl Execute for f64 {
+    fn execute(op: &dyn Op, args: &mut Args<f64>) -> Result<()> {
+        op.reference(args)
+    }
+}
+
+fn replay<T: Execute>(
+    graph: &Graph,
+    steps: &[Step],
+    slots: &mut Memory<T>,
+    states: &mut Memory<T>,
+    options: Options,
+    times: &mut [Duration],
+) -> Result<()> {
+    for step in steps {
+        let node = &graph.nodes[step.node];
+        if options.checked {
+            step.binding.fresh_outputs().filter(|p| p.home == Home::Slot).for_each(|p| slots.poison(p.index, p.ty.len()));
+            step.binding.workspace().iter().for_each(|p| slots.poison(p.index, p.ty.len()));
+        }
+        let start = options.timed.then(Instant::now);
+        T::execute(&*node.op, &mut step.binding.args(slots, states)?)?;
+        for place in step.binding.written().filter(|p| p.ty.dtype.size() == 2) {
+            match place.home {
+                Home::Slot => slots.round(place.index, &place.ty),
+                Home::State => states.round(place.index, &place.ty),
+            }
+        }
+        if let Some(start) = start {
+            times[step.node] += start.elapsed();
+        }
+        if options.checked {
+            let slot = |p: &&Place| p.home == Home::Slot;
+            let broken = step.binding.written().chain(step.binding.workspace()).filter(slot).any(|p| !slots.guard_is_whole(p.index));
+            if broken {
+                return Err(Error::graph(&node.scope, "writes within bounds", format!("{} wrote behind its output", node.op.label())));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Rectified linear unit: `y = max(x, 0)`, element by element.
+
+use super::Row;
+use super::support::case::Case;
+use super::support::elementwise::{self, Function, Map};
+use crate::device::cpu::Real;
+use crate::error::Result;
+use crate::graph::{Builder, Value};
+
+/// Rectified linear unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Relu;
+
+/// The row of the table.
+pub const ROW: Row = Row {
+    backward: Some(elementwise::backward::<Relu>),
+    golden: Some(|_, b, input| Ok(vec![("y", relu(b, input("x")?)?)])),
+    ..Row::new("relu", cases)
+};
+
+/// `max(x, 0)` of any shape.
+///
+/// # Errors
+/// [`crate::Error::Op`] for integers.
+pub fn relu(b: &mut Builder, x: Value) -> Result<Value> {
+    b.apply1(Map(Relu), &[x])
+}
+
+impl Function for Relu {
+    const STEM: &'static str = "relu";
+    const FLOPS: u64 = 1;
+    const DERIVATIVE_OF_OUTPUT: bool = false;
+
+    #[inline(always)]
+    fn value<T: Real>(&self, x: T) -> T {
+        x.max(T::ZERO)
+    }
+
+    #[inline(always)]
+    fn derivative<T: Real>(&self, x: T) -> T {
+        if x > T::ZERO { T::ONE } else { T::ZERO }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    elementwise::cases(relu)
+}

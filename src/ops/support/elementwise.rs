@@ -1,0 +1,145 @@
+//! Operators that treat every element alike: each is a function and its derivative; the rest is here.
+
+use super::case::{Case, Fill};
+use crate::device::cpu::{Args, Real, for_rows};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::{Shape, TensorType};
+use std::fmt::Debug;
+
+/// A function of one number with its derivative.
+pub trait Function: Debug + Clone + Copy + Send + Sync + 'static {
+    /// The stem of the operator.
+    const STEM: &'static str;
+    /// FLOPs of one evaluation, as counted in [`Cost`].
+    const FLOPS: u64;
+    /// Whether [`Function::derivative`] is given y = f(x) (else x).
+    const DERIVATIVE_OF_OUTPUT: bool;
+    /// f(x)
+    fn value<T: Real>(&self, x: T) -> T;
+    /// df/dx, from y = f(x) or from x.
+    fn derivative<T: Real>(&self, x_or_y: T) -> T;
+}
+
+/// `y = f(x)`, element by element, any shape; in place.
+#[derive(Debug, Clone, Copy)]
+pub struct Map<F>(pub F);
+
+/// `dx = dy f'(x)`. Inputs: dy, and x or y as [`Function::DERIVATIVE_OF_OUTPUT`] says; in place of dy.
+#[derive(Debug, Clone, Copy)]
+pub struct MapBackward<F>(pub F);
+
+/// Elements that make a row of their own when there are no rows.
+const BLOCK: usize = 4096;
+
+/// `out = f(input)` for an output that may have taken over the input's buffer.
+pub fn map<T: Real>(args: &mut Args<T>, input: usize, f: impl Fn(T) -> T + Sync) -> Result<()> {
+    let (x, y) = args.in_out(input, 0)?;
+    for_rows(y, BLOCK, |block, y| match x {
+        Some(x) => y.iter_mut().zip(&x[block * BLOCK..]).for_each(|(y, &x)| *y = f(x)),
+        None => y.iter_mut().for_each(|y| *y = f(*y)),
+    });
+    Ok(())
+}
+
+/// `out = f(a, b)` of two inputs of one shape, for an output that may have taken over the first or the second input's buffer.
+pub fn zip<T: Real>(args: &mut Args<T>, f: impl Fn(T, T) -> T + Sync) -> Result<()> {
+    let (a, b) = (args.floats(0).ok(), args.floats(1).ok());
+    let y = args.out(0)?;
+    for_rows(y, BLOCK, |block, y| {
+        let at = block * BLOCK;
+        match (a, b) {
+            (Some(a), Some(b)) => y.iter_mut().zip(&a[at..]).zip(&b[at..]).for_each(|((y, &a), &b)| *y = f(a, b)),
+            (None, Some(b)) => y.iter_mut().zip(&b[at..]).for_each(|(y, &b)| *y = f(*y, b)),
+            (Some(a), None) => y.iter_mut().zip(&a[at..]).for_each(|(y, &a)| *y = f(a, *y)),
+            (None, None) => {}
+        }
+    });
+    Ok(())
+}
+
+impl<F: Function> Op for Map<F> {
+    fn stem(&self) -> &'static str {
+        F::STEM
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check(F::STEM);
+        check.count(inputs, 1)?;
+        check.float("x", &inputs[0])?;
+        Ok(vec![inputs[0]])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(F::FLOPS * inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[(0, 0)]
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        map(args, 0, |x| self.0.value(x))
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        map(args, 0, |x| self.0.value(x))
+    }
+}
+
+impl<F: Function> Op for MapBackward<F> {
+    fn stem(&self) -> &'static str {
+        F::STEM
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check(F::STEM);
+        check.count(inputs, 2)?;
+        check.float("dy", &inputs[0])?;
+        check.same("x", &inputs[1], &inputs[0])?;
+        Ok(vec![inputs[0]])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming((F::FLOPS + 1) * inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[(0, 0)]
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        zip(args, |dy, x| dy * self.0.derivative(x))
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        zip(args, |dy, x| dy * self.0.derivative(x))
+    }
+}
+
+/// The cases of an operator of one input: nothing, one element, a vector's width and a bit, several blocks.
+pub fn cases(build: fn(&mut Builder, Value) -> Result<Value>) -> Vec<Case> {
+    let shapes: [&[usize]; 5] = [&[1], &[17], &[3, 5, 7], &[2, 257], &[9001]];
+    let small = shapes.iter().map(|dims| Case::of(format!("{dims:?}"), move |b, v| build(b, v[0])).float("x", dims_of(dims), Fill::Distinct));
+    small.chain([Case::of("577x3072", move |b, v| build(b, v[0])).normal("x", [577, 3072]).large()]).collect()
+}
+
+/// A shape from a slice that is known to fit.
+pub fn dims_of(dims: &[usize]) -> Shape {
+    Shape::new(dims).unwrap_or(Shape::from([]))
+}
+
+/// The backward rule of [`Map`].
+pub fn backward<F: Function>(cx: &mut Backward) -> Result<()> {
+    let op: Map<F> = cx.op()?;
+    if let Some(dy) = cx.grad(0) {
+        let saved = if F::DERIVATIVE_OF_OUTPUT { cx.output(0) } else { cx.input(0) };
+        cx.set_by(0, MapBackward(op.0), &[dy, saved])?;
+    }
+    Ok(())
+}

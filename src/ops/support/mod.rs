@@ -1,0 +1,4 @@
+//! What several operators share. No operator lives here.
+
+pub mod case;
+pub mod elementwise;

@@ -1,0 +1,108 @@
+//! A golden operator file against a device.
+
+use super::{Comparison, Floor, compare};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::graph::{Builder, Options, Segment, Session, Store, Value, gradients, lower_precision};
+use crate::ops::support::case::Golden;
+use crate::ops::{row, rules};
+use crate::tensor::{DType, Shape, Tensor, TensorType};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Runs every case of `<stem>.safetensors`, forward and backward, on `device`, computing in `dtype`.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Graph`] where the file does not have the golden form or no operator has its stem.
+pub fn operator_file(path: &Path, device: &Device, dtype: DType) -> Result<Vec<Comparison>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let form = |expected: &str, got: String| Error::graph(path.display().to_string(), expected, got);
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| form("a safetensors file", e.to_string()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| form("a safetensors file", e.to_string()))?;
+    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    let build = row(stem).and_then(|r| r.golden).ok_or_else(|| form("the stem of an operator with golden cases", stem.to_owned()))?;
+    let json = |key: &str| -> Result<serde_json::Value> {
+        let text = header.metadata().as_ref().and_then(|m| m.get(key)).ok_or_else(|| form("metadata", format!("no key `{key}`")))?;
+        serde_json::from_str(text).map_err(|e| form("JSON metadata", e.to_string()))
+    };
+    let (cases, errors) = (json("cases")?, json("torch_errors")?);
+    let precision = if dtype == DType::F32 { "f32" } else { "bf16" };
+    let mut comparisons = Vec::new();
+    for (name, attributes) in cases.as_object().into_iter().flatten() {
+        let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+        for (key, view) in file.iter() {
+            if let Some(key) = key.strip_prefix(&format!("{name}/")) {
+                tensors.insert(key.to_owned(), tensor(&view).ok_or_else(|| form("f32 or i64 tensors", format!("{key}: {:?}", view.dtype())))?);
+            }
+        }
+        let torch = |tensor: &str| errors[name][precision][tensor].as_f64();
+        let full_name = format!("{stem}/{name}");
+        comparisons.extend(case(&full_name, attributes, &tensors, build, torch, device, dtype)?);
+    }
+    Ok(comparisons)
+}
+
+fn tensor(view: &safetensors::tensor::TensorView) -> Option<Tensor> {
+    let shape = Shape::new(view.shape()).ok()?;
+    match view.dtype() {
+        Dtype::F32 => Tensor::from_f32(shape, view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()).ok(),
+        Dtype::I64 => {
+            let ints = view.data().chunks_exact(8).map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]));
+            Tensor::from_i32(shape, ints.map(|i| i.clamp(i32::MIN.into(), i32::MAX.into()) as i32).collect()).ok()
+        }
+        _ => None,
+    }
+}
+
+fn case(
+    name: &str,
+    attributes: &serde_json::Value,
+    tensors: &BTreeMap<String, Tensor>,
+    build: crate::ops::support::case::GoldenBuild,
+    torch: impl Fn(&str) -> Option<f64>,
+    device: &Device,
+    dtype: DType,
+) -> Result<Vec<Comparison>> {
+    let of_kind = |kind: &str| -> Vec<(String, &Tensor)> {
+        tensors.iter().filter_map(|(k, t)| Some((k.strip_prefix(kind)?.strip_prefix('.')?.to_owned(), t))).collect()
+    };
+    let mut builder = Builder::new();
+    let mut inputs: BTreeMap<String, Value> = BTreeMap::new();
+    for (key, tensor) in of_kind("in") {
+        inputs.insert(key.clone(), builder.input(&format!("in.{key}"), tensor.ty())?);
+    }
+    let types: Vec<(String, TensorType)> = of_kind("in").into_iter().map(|(k, t)| (k, t.ty())).collect();
+    let golden = Golden { name, attributes, inputs: &types };
+    let find = |key: &str| inputs.get(key).copied().ok_or_else(|| Error::graph(name, format!("`in.{key}`"), "none"));
+    let results = build(&golden, &mut builder, &find)?;
+    results.iter().for_each(|(key, v)| builder.output(&format!("out.{key}"), *v));
+    let mut seeds = Vec::new();
+    for (key, tensor) in of_kind("cot") {
+        let result = results.iter().find(|(k, _)| *k == key).ok_or_else(|| Error::graph(name, format!("a result `{key}`"), "none"))?;
+        seeds.push((result.1, builder.input(&format!("cot.{key}"), tensor.ty())?));
+    }
+    let wrt: Vec<(String, Value)> = of_kind("grad").into_iter().filter_map(|(k, _)| Some((k.clone(), *inputs.get(&k)?))).collect();
+    let grads = gradients(&mut builder, &rules(), &seeds, &wrt.iter().map(|(_, v)| *v).collect::<Vec<_>>())?;
+    for ((key, _), grad) in wrt.iter().zip(grads) {
+        builder.output(&format!("grad.{key}"), grad.ok_or_else(|| Error::graph(name, format!("a gradient of `{key}`"), "none"))?);
+    }
+
+    let graph = lower_precision(&builder.finish(), &rules(), dtype)?;
+    let mut store = Store::new(device);
+    let mut session = Session::new(graph, &mut store, Options { checked: true, ..Options::default() })?;
+    for kind in ["in", "cot"] {
+        for (key, tensor) in of_kind(kind) {
+            session.write(&format!("{kind}.{key}"), tensor)?;
+        }
+    }
+    session.run(&mut store, Segment::Run)?;
+    let whole = of_kind("cot").iter().flat_map(|(_, t)| t.to_f64()).map(|x| x * x).sum::<f64>().sqrt();
+    let mut comparisons = Vec::new();
+    for (key, want) in ["out", "grad"].iter().flat_map(|kind| of_kind(kind).into_iter().map(move |(k, t)| (format!("{kind}.{k}"), t))) {
+        let got = session.read_f64(&key, &store)?;
+        let whole = if key.starts_with("grad") { whole } else { 0.0 };
+        comparisons.push(compare(format!("{name}/{key}"), &got, &want.to_f64(), torch(&key), Floor::operator(dtype), dtype, whole));
+    }
+    Ok(comparisons)
+}

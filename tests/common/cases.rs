@@ -1,0 +1,255 @@
+//! Runs operator cases.
+
+use escnet::graph::{Builder, Options, Segment, Session, Source, Store, Value, gradients};
+use escnet::ops::rules;
+use escnet::ops::support::case::{Case, CaseInput, Fill};
+use escnet::{Device, Tensor};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt as _, SeedableRng};
+use std::collections::BTreeMap;
+
+type Outcome = Result<(), String>;
+
+/// The relative L2 error that f32 may have against f64 on one operator: the floor of the golden rules.
+const LIMIT: f64 = 1e-5;
+
+/// Numbers by name: f64 for floating point, i32 for integers.
+#[derive(Debug, Clone, PartialEq)]
+enum Numbers {
+    Floats(Vec<f64>),
+    Ints(Vec<i32>),
+}
+
+fn normal(rng: &mut StdRng) -> f64 {
+    let (u, v): (f64, f64) = (rng.random::<f64>().max(1e-300), rng.random());
+    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+fn fill(input: &CaseInput, rng: &mut StdRng) -> Numbers {
+    let n = input.ty.len();
+    // Rounded to f32, so that every device starts from the same numbers.
+    let floats = |values: Vec<f64>| Numbers::Floats(values.into_iter().map(|x| f64::from(x as f32)).collect());
+    match &input.fill {
+        Fill::Normal(mean, deviation) => floats((0..n).map(|_| mean + deviation * normal(rng)).collect()),
+        Fill::Uniform(low, high) => floats((0..n).map(|_| low + (high - low) * rng.random::<f64>()).collect()),
+        Fill::Distinct => {
+            let step = (4.0 / n as f64).max(0.02);
+            let mut values: Vec<f64> = (0..n).map(|i| step * (i as f64 - n as f64 / 2.0 + 0.5 + 0.2 * rng.random::<f64>())).collect();
+            values.shuffle(rng);
+            floats(values)
+        }
+        Fill::Ints(low, high) => Numbers::Ints((0..n).map(|_| rng.random_range(*low..*high)).collect()),
+        Fill::PrefixMask => {
+            let (rows, width) = input.ty.shape.rows_and_width();
+            let lengths: Vec<usize> = (0..rows).map(|_| rng.random_range(1..=width)).collect();
+            Numbers::Ints(lengths.iter().flat_map(|&l| (0..width).map(move |i| i32::from(i < l))).collect())
+        }
+        Fill::Exact(values) => Numbers::Ints(values.clone()),
+        Fill::Values(values) => floats(values.clone()),
+    }
+}
+
+/// A case's graph with cotangents for its floating-point results and gradients of its inputs, and the numbers for all of it.
+struct Problem {
+    graph: escnet::graph::Graph,
+    inputs: BTreeMap<String, Numbers>,
+    states: BTreeMap<String, Numbers>,
+    results: Vec<String>,
+    grads: Vec<String>,
+}
+
+fn problem(stem: &str, case: &Case, with_gradients: bool) -> Result<Problem, String> {
+    let seed = stem.bytes().chain(case.name.bytes()).fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (mut inputs, mut states) = (BTreeMap::new(), BTreeMap::new());
+    for input in &case.inputs {
+        let numbers = fill(input, &mut rng);
+        if input.state {
+            states.insert(input.name.to_owned(), numbers)
+        } else {
+            inputs.insert(input.name.to_owned(), numbers)
+        };
+    }
+    let (mut builder, values, results) = case.graph().map_err(|e| e.to_string())?;
+    let mut names: Vec<String> = results.iter().map(|(n, _)| (*n).to_owned()).collect();
+    let mut grads = Vec::new();
+    let wrt: Vec<(&CaseInput, Value)> = case.inputs.iter().zip(&values).filter(|(i, _)| i.gradient).map(|(i, v)| (i, *v)).collect();
+    if with_gradients && !wrt.is_empty() {
+        let seeds = cotangents(&mut builder, &results, &mut inputs, &mut rng)?;
+        let found = gradients(&mut builder, &rules(), &seeds, &wrt.iter().map(|(_, v)| *v).collect::<Vec<_>>()).map_err(|e| e.to_string())?;
+        for ((input, _), grad) in wrt.iter().zip(found) {
+            let name = format!("grad.{}", input.name);
+            builder.output(&name, grad.ok_or_else(|| format!("no gradient of {}", input.name))?);
+            grads.push(name);
+        }
+    }
+    names.extend(case.inputs.iter().filter(|i| i.state).map(|i| format!("state.{}", i.name)));
+    Ok(Problem { graph: builder.finish(), inputs, states, results: names, grads })
+}
+
+fn cotangents(
+    builder: &mut Builder,
+    results: &[(&'static str, Value)],
+    inputs: &mut BTreeMap<String, Numbers>,
+    rng: &mut StdRng,
+) -> Result<Vec<(Value, Value)>, String> {
+    let mut seeds = Vec::new();
+    for (name, value) in results {
+        let ty = builder.ty(*value);
+        let made = matches!(builder.graph().info(*value).source, Source::Node);
+        if ty.dtype.is_float() && made {
+            let name = format!("cot.{name}");
+            seeds.push((*value, builder.input(&name, ty).map_err(|e| e.to_string())?));
+            inputs.insert(name, Numbers::Floats((0..ty.len()).map(|_| f64::from(normal(rng) as f32)).collect()));
+        }
+    }
+    Ok(seeds)
+}
+
+/// A session that can be run again and again on the same or on other inputs.
+struct Run {
+    session: Session,
+    store: Store,
+}
+
+impl Run {
+    fn new(problem: &Problem, device: &Device, checked: bool) -> escnet::Result<Self> {
+        let mut store = Store::new(device);
+        let session = Session::new(problem.graph.clone(), &mut store, Options { checked, ..Options::default() })?;
+        Ok(Run { session, store })
+    }
+
+    fn run(&mut self, problem: &Problem, inputs: &BTreeMap<String, Numbers>) -> escnet::Result<BTreeMap<String, Numbers>> {
+        for (name, numbers) in inputs {
+            match numbers {
+                Numbers::Floats(v) => self.session.write_f64(name, v)?,
+                Numbers::Ints(v) => {
+                    let shape = self.session.graph().named(name).map(|v| self.session.graph().ty(v).shape);
+                    self.session.write(name, &Tensor::from_i32(shape.unwrap_or([v.len()].into()), v.clone())?)?;
+                }
+            }
+        }
+        for (name, numbers) in &problem.states {
+            match numbers {
+                Numbers::Floats(v) => self.store.write_f64(name, v)?,
+                Numbers::Ints(v) => {
+                    let shape = self.store.read(name)?.shape();
+                    self.store.write(name, &Tensor::from_i32(shape, v.clone())?)?;
+                }
+            }
+        }
+        self.session.run(&mut self.store, Segment::Run)?;
+        let mut results = BTreeMap::new();
+        for name in problem.results.iter().chain(&problem.grads) {
+            let (tensor, wide) = match name.strip_prefix("state.") {
+                Some(state) => (self.store.read(state)?, self.store.read_f64(state)?),
+                None => (self.session.read(name, &mut self.store)?, self.session.read_f64(name, &self.store)?),
+            };
+            results.insert(name.clone(), tensor.as_i32().map_or(Numbers::Floats(wide), |v| Numbers::Ints(v.to_vec())));
+        }
+        Ok(results)
+    }
+}
+
+fn norm(v: impl Iterator<Item = f64>) -> f64 {
+    v.map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// f32 on the CPU against f64; poisoned, guarded; bit-equal on repeat and on 1 and 3 threads.
+pub fn against_f64(stem: &str, case: &Case) -> Outcome {
+    let problem = problem(stem, case, true)?;
+    let run = |device: Device, checked: bool| -> escnet::Result<_> {
+        let mut run = Run::new(&problem, &device, checked)?;
+        let first = run.run(&problem, &problem.inputs)?;
+        Ok((first, run.run(&problem, &problem.inputs)?))
+    };
+    let text = |e: escnet::Error| e.to_string();
+    let (truth, again) = run(Device::reference().map_err(text)?, true).map_err(text)?;
+    let (one, repeated) = run(Device::cpu(1).map_err(text)?, true).map_err(text)?;
+    let (three, _) = run(Device::cpu(3).map_err(text)?, false).map_err(text)?;
+    let whole = norm(problem.inputs.iter().filter(|(k, _)| k.starts_with("cot.")).flat_map(|(_, v)| match v {
+        Numbers::Floats(v) => v.clone(),
+        Numbers::Ints(_) => Vec::new(),
+    }));
+    for (name, want) in &truth {
+        if same_bits(&again[name], want) && same_bits(&repeated[name], &one[name]) && same_bits(&three[name], &one[name]) {
+        } else {
+            return Err(format!("{name}: not bit-equal on repeat or for another number of threads"));
+        }
+        match (want, &one[name]) {
+            (Numbers::Ints(want), Numbers::Ints(got)) if want == got => {}
+            (Numbers::Floats(want), Numbers::Floats(got)) => {
+                if !want.iter().all(|x| x.is_finite()) {
+                    return Err(format!("{name}: the f64 reference left NaN or infinity"));
+                }
+                let size = norm(want.iter().copied());
+                let measure = if size < 1e-7 * whole { whole } else { size };
+                let error = norm(want.iter().zip(got).map(|(w, g)| w - g));
+                // Not `>`, so that NaN fails.
+                if !(error <= LIMIT * measure) {
+                    return Err(format!("{name}: relative error {:.2e}, limit {LIMIT:.0e}", error / measure));
+                }
+            }
+            (want, got) => return Err(format!("{name}: expected {want:?}, got {got:?}")),
+        }
+    }
+    Ok(())
+}
+
+fn same_bits(a: &Numbers, b: &Numbers) -> bool {
+    match (a, b) {
+        (Numbers::Floats(a), Numbers::Floats(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()),
+        (a, b) => a == b,
+    }
+}
+
+/// The f64 gradients against central differences: of single elements, and along random directions that touch every element.
+pub fn finite_differences(stem: &str, case: &Case) -> Outcome {
+    let problem = problem(stem, case, true)?;
+    let text = |e: escnet::Error| e.to_string();
+    let mut run = Run::new(&problem, &Device::reference().map_err(text)?, false).map_err(text)?;
+    let analytic = run.run(&problem, &problem.inputs).map_err(text)?;
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut loss = |inputs: &BTreeMap<String, Numbers>| -> Result<f64, String> {
+        let results = run.run(&problem, inputs).map_err(text)?;
+        let mut sum = 0.0;
+        for (name, cotangent) in inputs {
+            if let (Some(name), Numbers::Floats(cotangent)) = (name.strip_prefix("cot."), cotangent)
+                && let Some(Numbers::Floats(result)) = results.get(name)
+            {
+                sum += result.iter().zip(cotangent).map(|(r, c)| r * c).sum::<f64>();
+            }
+        }
+        Ok(sum)
+    };
+    for name in &problem.grads {
+        let input = name.trim_start_matches("grad.");
+        let (Numbers::Floats(x), Numbers::Floats(grad)) = (&problem.inputs[input], &analytic[name]) else {
+            return Err(format!("{name}: not floating point"));
+        };
+        let mut directions: Vec<Vec<f64>> = (0..2).map(|_| x.iter().map(|_| normal(&mut rng)).collect()).collect();
+        for _ in 0..4 {
+            let mut one = vec![0.0; x.len()];
+            one[rng.random_range(0..x.len())] = 1.0;
+            directions.push(one);
+        }
+        for direction in directions {
+            // Small enough that no element of `Fill::Distinct` meets another, or 0.
+            let h = 1e-3 / direction.iter().fold(1.0f64, |m, d| m.max(d.abs()));
+            let mut at = |t: f64| {
+                let mut moved = problem.inputs.clone();
+                moved.insert(input.to_owned(), Numbers::Floats(x.iter().zip(&direction).map(|(x, d)| x + t * d).collect()));
+                loss(&moved)
+            };
+            // Fourth-order central difference.
+            let numeric = (8.0 * (at(h)? - at(-h)?) - (at(2.0 * h)? - at(-2.0 * h)?)) / (12.0 * h);
+            let along: f64 = grad.iter().zip(&direction).map(|(g, d)| g * d).sum();
+            let scale = norm(grad.iter().copied()) * norm(direction.iter().copied());
+            if !((numeric - along).abs() <= 1e-6 * scale.max(1e-3)) {
+                return Err(format!("{name}: analytic {along:.9e}, finite difference {numeric:.9e}, scale {scale:.3e}"));
+            }
+        }
+    }
+    Ok(())
+}

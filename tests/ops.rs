@@ -1,0 +1,48 @@
+//! Every operator's cases on every device, a named test each: `cargo nextest run --test ops attention`.
+//!
+//! * `cases`: f32 on the CPU against f64, outputs NaN-poisoned, guard bands behind every buffer; bit-equal on repeat and for any number
+//!   of threads.
+//! * `gradients`: the f64 gradients against finite differences in f64.
+//! * `golden`: PyTorch's numbers for the operator.
+
+mod common;
+
+use common::cases;
+use escnet::Device;
+use escnet::ops::TABLE;
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::Path;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for row in TABLE {
+        let stem = row.stem;
+        for case in (row.cases)().into_iter().filter(|c| !c.large) {
+            let (a, b) = (case.clone(), case.clone());
+            let name = case.name.replace(' ', "_");
+            trials.push(Trial::test(format!("{stem}::cases::{name}"), move || cases::against_f64(stem, &a).map_err(Failed::from)));
+            if case.inputs.iter().any(|i| i.gradient) {
+                trials.push(Trial::test(format!("{stem}::gradients::{name}"), move || cases::finite_differences(stem, &b).map_err(Failed::from)));
+            }
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/ops/{stem}.safetensors"));
+        if row.golden.is_some() {
+            trials.push(Trial::test(format!("{stem}::golden"), move || golden(&path)));
+        } else if path.exists() {
+            trials.push(Trial::test(format!("{stem}::golden"), move || Err("a golden file, but no golden build in the row".into())));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn golden(path: &Path) -> Result<(), Failed> {
+    let device = Device::cpu(2)?;
+    let comparisons = escnet::verify::operator_file(path, &device, escnet::DType::F32)?;
+    let failed: Vec<String> =
+        comparisons.iter().filter(|c| !c.passed()).map(|c| format!("{}: error {:.2e}, limit {:.2e}", c.name, c.error, c.limit)).collect();
+    if comparisons.is_empty() {
+        return Err("nothing compared".into());
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
+}
