@@ -6,10 +6,12 @@
 pub mod device;
 pub mod error;
 pub mod graph;
+pub mod model;
 pub mod op;
 pub mod ops;
 pub mod tensor;
 pub mod verify;
+pub mod weights;
 
 pub use device::Device;
 pub use error::{Error, Result};
