@@ -58,7 +58,9 @@ fn types_may_mix_and_text_may_come_along() {
     let file = WeightFile::open(&path).unwrap();
     assert_eq!(file.metadata(), &text);
     for (name, tensor) in &tensors {
-        assert_eq!(&file.tensor(name).unwrap().read().unwrap(), tensor);
+        let view = file.tensor(name).unwrap();
+        assert_eq!(&view.read().unwrap(), tensor);
+        assert!(cfg!(not(feature = "mmap")) || (view.bytes.as_ptr() as usize).is_multiple_of(view.stored.size()), "{name} is aligned");
     }
     assert_eq!(by_crate(&std::fs::read(&path).unwrap()).len(), 3);
     save(&path, tensors, Some(DType::BF16), &text).unwrap();
