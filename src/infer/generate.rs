@@ -2,12 +2,12 @@
 
 use super::search::{BeamSearch, Hypothesis, Sampling, SearchOptions};
 use crate::error::{Error, Result};
-use crate::graph::{Builder, Options, Segment, Session, Store, fuse};
+use crate::graph::{Builder, Options, Segment, Session, Store, fuse, lower_precision};
 use crate::model::captioner::{decode_step, encode};
 use crate::model::config::CaptionerConfig;
 use crate::model::decoder::{Decoding, LENGTH, POSITION};
 use crate::ops::rules;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// How captions are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,11 +44,11 @@ pub struct Captioner {
 }
 
 impl Captioner {
-    /// Builds the sessions for `images` images at a time.
+    /// Builds the sessions for `images` images at a time, computing in `dtype`.
     ///
     /// # Errors
     /// [`Error::Argument`] where the options do not fit the model; those of [`Session::new`].
-    pub fn new(config: &CaptionerConfig, images: usize, options: Generation, store: &mut Store) -> Result<Self> {
+    pub fn new(config: &CaptionerConfig, images: usize, options: Generation, dtype: DType, store: &mut Store) -> Result<Self> {
         let text = &config.text_config;
         let longest = text.max_position_embeddings;
         let argument = |name, expected: String, got: String| Err(Error::Argument { name, expected, got });
@@ -65,10 +65,14 @@ impl Captioner {
         let decoding = Decoding { images, beams, max_length, vision_tokens };
         let mut b = Builder::new();
         encode(&mut b, config, &decoding)?;
-        let encode = Session::new(fuse(b.finish(), &rules())?, store, Options::default())?;
+        let mut session = |b: Builder| {
+            let graph = lower_precision(&b.finish(), &rules(), dtype)?;
+            Session::new(fuse(graph, &rules())?, store, Options::default())
+        };
+        let encode = session(b)?;
         let mut b = Builder::new();
         decode_step(&mut b, config, &decoding, BeamSearch::width(options.beams), options.sampling.is_some())?;
-        let step = Session::new(fuse(b.finish(), &rules())?, store, Options::default())?;
+        let step = session(b)?;
         Ok(Captioner { config: config.clone(), options, decoding, encode, step })
     }
 
