@@ -56,6 +56,7 @@ macro_rules! table {
 table! {
     add,
     cast,
+    dropout,
     gelu,
     linear,
     matmul,
