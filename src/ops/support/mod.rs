@@ -3,3 +3,4 @@
 pub mod case;
 pub mod elementwise;
 pub mod philox;
+pub mod sums;
