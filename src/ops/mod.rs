@@ -56,6 +56,7 @@ macro_rules! table {
 table! {
     add,
     cast,
+    cross_entropy,
     dropout,
     gelu,
     linear,
