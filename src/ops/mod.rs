@@ -66,6 +66,7 @@ table! {
     sigmoid,
     tanh,
     transpose,
+    variable_weight_loss,
 }
 
 /// The row of a stem.
