@@ -55,15 +55,28 @@ macro_rules! table {
 
 table! {
     add,
+    argmax,
+    broadcast_add,
     cast,
+    concat,
+    cross_entropy,
+    dropout,
     gelu,
     linear,
+    masked_mean,
     matmul,
+    mul,
+    reduce,
     relu,
     reshape,
+    scale,
+    select,
     sigmoid,
+    slice,
     tanh,
+    top_k,
     transpose,
+    variable_weight_loss,
 }
 
 /// The row of a stem.

@@ -15,10 +15,15 @@ const GRAIN: usize = 16 * 1024;
 
 /// Calls `work(row, slice)` for each row of `width` elements, in parallel.
 pub fn for_rows<E: Send>(out: &mut [E], width: usize, work: impl Fn(usize, &mut [E]) + Sync) {
+    for_heavy_rows(out, width, width, work);
+}
+
+/// [`for_rows`] where a row is the result of `effort` elements, such as one that is reduced to a few numbers.
+pub fn for_heavy_rows<E: Send>(out: &mut [E], width: usize, effort: usize, work: impl Fn(usize, &mut [E]) + Sync) {
     if width == 0 || out.is_empty() {
         return;
     }
-    let rows = (GRAIN / width).max(1);
+    let rows = (GRAIN / effort.max(width)).max(1);
     let block = |start: usize, chunk: &mut [E]| {
         vectorized(
             #[inline(always)]
