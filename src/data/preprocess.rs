@@ -11,7 +11,7 @@ use std::path::Path;
 /// The channels' mean and standard deviation over ImageNet, of values 0..1: what torchvision's networks are trained with.
 pub const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 /// The same over CLIP's pictures: what BLIP is trained with.
-pub const CLIP: ([f32; 3], [f32; 3]) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
+pub const CLIP: ([f32; 3], [f32; 3]) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
 
 /// The largest side a network's picture may have, in pixels.
 const MAX_SIZE: usize = 4096;

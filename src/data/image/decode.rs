@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// The longest file that is read: 256 MiB.
-pub const MAX_FILE: u64 = 256 << 20;
+const MAX_FILE: u64 = 256 << 20;
 
 /// The most memory a decoder may take beside the picture: 32 megapixels of 16-bit RGBA and a little.
 const MAX_ALLOC: u64 = 320 << 20;
