@@ -59,6 +59,7 @@ table! {
     cross_entropy,
     dropout,
     gelu,
+    grad_norm,
     linear,
     masked_mean,
     matmul,
