@@ -54,7 +54,10 @@ macro_rules! table {
 }
 
 table! {
+    accumulate,
     add,
+    advance,
+    assign,
     cast,
     cross_entropy,
     dropout,
