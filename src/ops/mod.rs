@@ -55,12 +55,14 @@ macro_rules! table {
 
 table! {
     accumulate,
+    adamw,
     add,
     advance,
     assign,
     cast,
     cross_entropy,
     dropout,
+    ema,
     gelu,
     grad_norm,
     linear,
@@ -71,6 +73,7 @@ table! {
     relu,
     reshape,
     scale,
+    sgd,
     sigmoid,
     tanh,
     transpose,
