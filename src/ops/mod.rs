@@ -54,14 +54,20 @@ macro_rules! table {
 }
 
 table! {
+    accumulate,
+    adamw,
     add,
+    advance,
     argmax,
+    assign,
     broadcast_add,
     cast,
     concat,
     cross_entropy,
     dropout,
+    ema,
     gelu,
+    grad_norm,
     linear,
     masked_mean,
     matmul,
@@ -71,6 +77,7 @@ table! {
     reshape,
     scale,
     select,
+    sgd,
     sigmoid,
     slice,
     tanh,

@@ -107,7 +107,7 @@ impl Reduce {
             );
             y.iter_mut().for_each(|y| *y *= factor);
         } else if y.len() == 1 {
-            y[0] = T::of(sums::total(x, |x| x)) * factor;
+            y[0] = T::of(sums::total(x, |x| x.wide())) * factor;
         } else {
             for_heavy_rows(
                 y,

@@ -34,7 +34,7 @@ pub fn max<T: Real>(row: &[T]) -> T {
 }
 
 #[inline(always)]
-fn fold<T: Real>(row: &[T], start: T, add: impl Fn(T, T) -> T, join: impl Fn(T, T) -> T + Copy) -> T {
+fn fold<T: Real, A: Copy>(row: &[T], start: A, add: impl Fn(A, T) -> A, join: impl Fn(A, A) -> A + Copy) -> A {
     let mut lanes = [start; LANES];
     let chunks = row.chunks_exact(LANES);
     let rest = chunks.remainder().iter().fold(start, |a, &x| add(a, x));
@@ -45,7 +45,7 @@ fn fold<T: Real>(row: &[T], start: T, add: impl Fn(T, T) -> T, join: impl Fn(T, 
 }
 
 #[inline(always)]
-fn halve<T: Real>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+fn halve<A: Copy>(mut lanes: [A; LANES], join: impl Fn(A, A) -> A) -> A {
     let mut half = LANES / 2;
     while half > 0 {
         (0..half).for_each(|l| lanes[l] = join(lanes[l], lanes[l + half]));
@@ -54,12 +54,12 @@ fn halve<T: Real>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// The sum of `term(x)` over many elements, in parallel; the sums of fixed blocks are added in f64, in order.
-pub fn total<T: Real>(x: &[T], term: impl Fn(T) -> T + Sync) -> f64 {
+/// The sum of `term(x)` over many elements in f64, in parallel; the sums of fixed blocks are added in order.
+pub fn total<T: Real>(x: &[T], term: impl Fn(T) -> f64 + Sync) -> f64 {
     let block = |x: &[T]| {
         vectorized(
             #[inline(always)]
-            || x.chunks(1024).map(|x| sum(x, &term).wide()).sum::<f64>(),
+            || fold(x, 0.0, |sum, x| sum + term(x), |a, b| a + b),
         )
     };
     if x.len() <= BLOCK {
