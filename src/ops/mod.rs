@@ -55,10 +55,14 @@ macro_rules! table {
 
 table! {
     add,
+    batchnorm,
     cast,
+    conv2d,
     gelu,
+    global_avgpool,
     linear,
     matmul,
+    maxpool2d,
     relu,
     reshape,
     sigmoid,
