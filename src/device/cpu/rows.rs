@@ -106,6 +106,29 @@ pub fn max<T: Real>(x: &[T]) -> T {
     max
 }
 
+/// The sum of `f(x)` in f64 over many elements, in parallel; the sums of fixed blocks are added in order.
+pub fn sum_wide<T: Real>(x: &[T], f: impl Fn(f64) -> f64 + Sync) -> f64 {
+    let block = |x: &[T]| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut lanes = [0.0; LANES];
+                for block in x.chunks(LANES) {
+                    for (lane, &x) in lanes.iter_mut().zip(block) {
+                        *lane += f(x.wide());
+                    }
+                }
+                total(lanes)
+            },
+        )
+    };
+    if x.len() <= GRAIN {
+        return block(x);
+    }
+    let sums: Vec<f64> = x.par_chunks(GRAIN).map(block).collect();
+    sums.into_iter().sum()
+}
+
 /// Adds up lanes pair by pair.
 #[inline(always)]
 fn total<T: Real>(mut lanes: [T; LANES]) -> T {

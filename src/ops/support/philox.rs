@@ -121,7 +121,9 @@ impl Mask {
         let scale = self.scale();
         for (b, block) in factors.chunks_mut(BLOCK).enumerate() {
             let words = self.words(first + (b * BLOCK) as u64);
-            block.iter_mut().zip(words).for_each(|(f, word)| *f = if word >= self.threshold { scale } else { T::ZERO });
+            for (f, word) in block.iter_mut().zip(words) {
+                *f = if word >= self.threshold { scale } else { T::ZERO };
+            }
         }
     }
 }
