@@ -157,7 +157,7 @@ mod tests {
             let mut factors = [0.0f32; 131];
             mask.factors(first, &mut factors);
             for (i, &f) in factors.iter().enumerate() {
-                assert_eq!(f, mask.factor(first + i as u64));
+                assert_eq!(f, mask.factor::<f32>(first + i as u64));
             }
         }
     }
