@@ -56,8 +56,10 @@ macro_rules! table {
 // LEAD: concat, slice, select, broadcast_add, argmax, top_k are written in main; see LEAD_NOTE.txt. Remove this line.
 table! {
     add,
+    add_layernorm,
     cast,
     gelu,
+    layernorm,
     linear,
     log_softmax,
     matmul,
