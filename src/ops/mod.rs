@@ -58,6 +58,8 @@ table! {
     add,
     add_layernorm,
     cast,
+    embedding,
+    gather,
     gelu,
     layernorm,
     linear,
