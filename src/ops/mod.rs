@@ -61,6 +61,7 @@ table! {
     embedding,
     gather,
     gelu,
+    kv_cache,
     layernorm,
     linear,
     log_softmax,
