@@ -57,7 +57,9 @@ macro_rules! table {
 table! {
     add,
     add_layernorm,
+    broadcast_add,
     cast,
+    concat,
     embedding,
     gather,
     gelu,
@@ -69,6 +71,7 @@ table! {
     relu,
     reshape,
     sigmoid,
+    slice,
     softmax,
     tanh,
     transpose,
