@@ -57,6 +57,7 @@ macro_rules! table {
 table! {
     add,
     add_layernorm,
+    argmax,
     broadcast_add,
     cast,
     concat,
@@ -74,6 +75,7 @@ table! {
     slice,
     softmax,
     tanh,
+    top_k,
     transpose,
 }
 
