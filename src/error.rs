@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong. The library never panics, exits or prints; it returns one of these.
+///
+/// Fields: what was worked on (`op`, `path`, `tensor`, `name`, `field`, `device`), what was `expected`, and what was `got`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs)] // The fields are described once, above.
 pub enum Error {
     /// An operator was given tensors it cannot work on.
     #[error("{op}: `{tensor}`: expected {expected}, got {got}")]
@@ -43,6 +46,7 @@ pub enum Error {
 
 /// One thing wrong with one tensor of a weight file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are a tensor's name, what was expected, and what was got.
 pub enum WeightProblem {
     /// The model needs a tensor that the file lacks.
     #[error("missing: {name} {expected}")]
@@ -62,6 +66,12 @@ pub enum WeightProblem {
     /// The tensor holds NaN or infinity.
     #[error("not finite: {name}: first at element {index}")]
     NotFinite { name: String, index: usize },
+    /// A copy of a tied tensor says something else than the tensor it should equal.
+    #[error("tied: {name}: expected the values of {original}, got another at element {index}")]
+    Tied { name: String, original: String, index: usize },
+    /// The tensor's name is empty, holds control characters or looks like a path out of a folder.
+    #[error("name: {name:?}: expected a plain tensor name")]
+    Name { name: String },
     /// The file's header or extent is broken.
     #[error("file: {reason}")]
     File { reason: String },
@@ -76,6 +86,16 @@ impl Error {
     /// A complaint about a graph or a session.
     pub fn graph(name: impl Into<String>, expected: impl ToString, got: impl ToString) -> Self {
         Error::Graph { name: name.into(), expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// Everything wrong with one weight file.
+    pub fn weights(path: impl AsRef<Path>, problems: Vec<WeightProblem>) -> Self {
+        Error::Weights { path: path.as_ref().to_owned(), problems }
+    }
+
+    /// A complaint about one field of a configuration file.
+    pub fn config(path: impl AsRef<Path>, field: impl Into<String>, expected: impl ToString, got: impl ToString) -> Self {
+        Error::Config { path: path.as_ref().to_owned(), field: field.into(), expected: expected.to_string(), got: got.to_string() }
     }
 
     /// Wraps an I/O error with the path it happened on.

@@ -97,6 +97,11 @@ impl Shape {
         self.len() == 0
     }
 
+    /// The number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.rank.into()
+    }
+
     /// The extent of the last dimension (1 for a scalar) and the product of all before it.
     pub fn rows_and_width(&self) -> (usize, usize) {
         match self.split_last() {

@@ -18,7 +18,7 @@ pub use fuse::{Rewriter, fuse};
 pub use plan::{Plan, Slot};
 pub use precision::{Precision, lower_precision};
 pub use run::{Options, Session};
-pub use store::Store;
+pub use store::{Store, WeightSource};
 
 use crate::error::{Error, Result};
 use crate::op::{Cost, Op};

@@ -1,31 +1,31 @@
-//! Where the largest element of the last dimension stands: i32 [..] for [.., D]. Of equal ones the first; NaN is passed over, and a row of
-//! NaN alone gives 0. No gradient.
+//! The index of the largest element of each row; among equals the lowest.
 
 use super::Row;
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
-use crate::device::cpu::{Args, Real, max};
+use crate::device::cpu::{Args, Real};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
-use crate::tensor::{DType, TensorType};
+use crate::tensor::{DType, Shape, TensorType};
+use rayon::prelude::*;
 
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("argmax", cases) };
 
-/// The operator.
+/// Inputs: x [.., N]. Output: i32 [..]. NaN is never the largest.
 #[derive(Debug, Clone, Copy)]
-pub struct ArgMax;
+pub struct Argmax;
 
-/// The index of the largest element of the last dimension.
+/// The index of the largest element of each row. It has no gradient.
 ///
 /// # Errors
-/// [`crate::Error::Op`] for integers, and where the last dimension is empty.
+/// [`crate::Error::Op`] for rows without elements.
 pub fn argmax(b: &mut Builder, x: Value) -> Result<Value> {
-    b.apply1(ArgMax, &[x])
+    b.apply1(Argmax, &[x])
 }
 
-impl Op for ArgMax {
+impl Op for Argmax {
     fn stem(&self) -> &'static str {
         "argmax"
     }
@@ -34,9 +34,12 @@ impl Op for ArgMax {
         let check = Check("argmax");
         check.count(inputs, 1)?;
         check.float("x", &inputs[0])?;
-        let rows = inputs[0].shape.split_last().filter(|(width, _)| **width > 0).map(|(_, rows)| rows);
-        check.that(rows.is_some(), "x", "a last dimension that is not empty", inputs[0])?;
-        Ok(vec![TensorType::new(DType::I32, dims_of(rows.unwrap_or(&[])))])
+        let (leading, row) = match inputs[0].shape.split_last() {
+            Some((&row, leading)) => (leading, row),
+            None => (&[][..], 0),
+        };
+        check.that(row > 0, "x", "rows of at least one element", inputs[0])?;
+        Ok(vec![TensorType::new(DType::I32, Shape::new(leading)?)])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -53,19 +56,27 @@ impl Op for ArgMax {
 }
 
 fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
-    let (_, width) = args.ty(0).shape.rows_and_width();
+    let (_, n) = args.ty(0).shape.rows_and_width();
     let (x, y) = (args.floats(0)?, args.out_ints(0)?);
-    super::top_k::each_row(y, width, |row, y| {
-        let x = &x[row * width..][..width];
-        let top = max(x);
-        *y = x.iter().position(|&x| x == top).unwrap_or(0) as i32;
+    y.par_iter_mut().zip(x.par_chunks(n)).for_each(|(y, x)| {
+        let mut best = (T::LOWEST, 0);
+        for (i, &v) in x.iter().enumerate() {
+            if v > best.0 {
+                best = (v, i);
+            }
+        }
+        *y = best.1 as i32;
     });
     Ok(())
 }
 
 fn cases() -> Vec<Case> {
-    let case = |dims: &[usize]| Case::new(format!("{dims:?}"), |b, v| Ok(vec![("y", argmax(b, v[0])?)])).fixed("x", dims_of(dims), Fill::Distinct);
-    let x = vec![2.0, 5.0, 5.0, -1.0, -3.0, -1.0, 7.0, 7.0, 7.0, -9.0, f64::NEG_INFINITY, -8.0];
-    let ties = Case::new("ties", |b, v| Ok(vec![("y", argmax(b, v[0])?)])).fixed("x", [4, 3], Fill::Values(x));
-    vec![case(&[1]), case(&[37]), case(&[2, 3, 5]), case(&[67, 131]), ties, case(&[3, 30524]).large()]
+    let case = |name: &str, dims: &[usize], fill: Fill| Case::of(name, |b, v| argmax(b, v[0])).fixed("x", dims_of(dims), fill);
+    vec![
+        case("1", &[1], Fill::Normal(0.0, 1.0)),
+        case("5x7", &[5, 7], Fill::Normal(0.0, 1.0)),
+        case("ties", &[2, 3], Fill::Values(vec![1.0, 2.0, 2.0, 5.0, 5.0, 5.0])),
+        case("2x3x1009", &[2, 3, 1009], Fill::Normal(0.0, 1.0)),
+        case("8x30524", &[8, 30524], Fill::Normal(0.0, 1.0)).large(),
+    ]
 }

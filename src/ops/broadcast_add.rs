@@ -1,10 +1,8 @@
-//! Sum of a tensor and a smaller one repeated over its leading dimensions: `y[.., s] = x[.., s] + a[s]`.
-//!
-//! The shape of a is a suffix of x's: a table of positions [N, D] onto [B, N, D], a bias [D]. In place of x. Backward: `dx = dy`,
-//! `da = sum of dy over the leading dimensions`, in a fixed order. Bound by memory.
+//! A sum in which one tensor is repeated: `y = x + r`, where r's extents are the last extents of x. A position table onto a batch, a bias
+//! onto rows.
 
 use super::Row;
-use super::support::case::{Case, Fill};
+use super::support::case::Case;
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
 use crate::error::Result;
@@ -15,23 +13,23 @@ use crate::tensor::{Shape, TensorType};
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), ..Row::new("broadcast_add", cases) };
 
-/// The forward pass. Inputs: x, a.
+/// The sum; in place of x. Inputs: x, r.
 #[derive(Debug, Clone, Copy)]
 pub struct BroadcastAdd;
 
-/// The gradient of a: the sum of dy over its leading dimensions.
+/// The gradient of r: the sum of dy over the leading dimensions.
 #[derive(Debug, Clone, Copy)]
 pub struct BroadcastAddBackward {
-    /// The shape of a.
-    pub to: Shape,
+    /// The extents of r.
+    pub shape: Shape,
 }
 
-/// `x + a`, where the shape of `a` is a suffix of that of `x`.
+/// `x` plus `repeated` at every index of the dimensions that `repeated` lacks.
 ///
 /// # Errors
-/// [`crate::Error::Op`] where it is not.
-pub fn broadcast_add(b: &mut Builder, x: Value, a: Value) -> Result<Value> {
-    b.apply1(BroadcastAdd, &[x, a])
+/// [`crate::Error::Op`] where the last extents of x are not those of `repeated`.
+pub fn broadcast_add(b: &mut Builder, x: Value, repeated: Value) -> Result<Value> {
+    b.apply1(BroadcastAdd, &[x, repeated])
 }
 
 impl Op for BroadcastAdd {
@@ -42,9 +40,9 @@ impl Op for BroadcastAdd {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let check = Check("broadcast_add");
         check.count(inputs, 2)?;
-        let (x, a) = (&inputs[0], &inputs[1]);
+        let (x, r) = (&inputs[0], &inputs[1]);
         check.float("x", x)?;
-        check.that(x.shape.ends_with(&a.shape) && x.dtype == a.dtype, "a", format!("{} and a suffix of {}", x.dtype, x.shape), a)?;
+        check.that(x.shape.ends_with(&r.shape) && r.dtype == x.dtype && !r.is_empty(), "repeated", format!("the last extents of {x}"), r)?;
         Ok(vec![*x])
     }
 
@@ -66,21 +64,22 @@ impl Op for BroadcastAdd {
 }
 
 fn forward<T: Real>(args: &mut Args<T>) -> Result<()> {
-    let a = args.floats(1)?;
-    let width = a.len();
+    let r = args.floats(1)?;
     let (x, y) = args.in_out(0, 0)?;
+    let n = r.len();
     for_rows(
         y,
-        width,
+        n,
         #[inline(always)]
-        |row, y| {
-            if let Some(x) = x {
-                for ((y, &x), &a) in y.iter_mut().zip(&x[row * width..]).zip(a) {
-                    *y = x + a;
+        |row, y| match x {
+            Some(x) => {
+                for ((y, &x), &r) in y.iter_mut().zip(&x[row * n..]).zip(r) {
+                    *y = x + r;
                 }
-            } else {
-                for (y, &a) in y.iter_mut().zip(a) {
-                    *y += a;
+            }
+            None => {
+                for (y, &r) in y.iter_mut().zip(r) {
+                    *y += r;
                 }
             }
         },
@@ -100,9 +99,8 @@ impl Op for BroadcastAddBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let check = Check("broadcast_add");
         check.count(inputs, 1)?;
-        check.float("dy", &inputs[0])?;
-        check.that(inputs[0].shape.ends_with(&self.to), "dy", format!("a shape that ends with {}", self.to), inputs[0])?;
-        Ok(vec![inputs[0].with_shape(self.to)])
+        check.that(inputs[0].shape.ends_with(&self.shape), "dy", format!("last extents {}", self.shape), inputs[0])?;
+        Ok(vec![inputs[0].with_shape(self.shape)])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -110,43 +108,24 @@ impl Op for BroadcastAddBackward {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        backward_small(args)
+        fold(args)
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        backward_small(args)
+        fold(args)
     }
 }
 
-fn backward_small<T: Real>(args: &mut Args<T>) -> Result<()> {
-    /// Columns that make a task of their own where there are more of them than rows.
-    const COLUMNS: usize = 1024;
-    let (dy, da) = (args.floats(0)?, args.out(0)?);
-    let width = da.len();
-    let rows = dy.len() / width.max(1);
-    if width < COLUMNS.max(rows) {
-        sum_rows(
-            da,
-            rows,
-            #[inline(always)]
-            |row, sum| {
-                for (s, &d) in sum.iter_mut().zip(&dy[row * width..]) {
-                    *s += d;
-                }
-            },
-        );
-        return Ok(());
-    }
-    for_rows(
-        da,
-        COLUMNS,
+fn fold<T: Real>(args: &mut Args<T>) -> Result<()> {
+    let (dy, dr) = (args.floats(0)?, args.out(0)?);
+    let n = dr.len();
+    sum_rows(
+        dr,
+        dy.len() / n.max(1),
         #[inline(always)]
-        |block, sum| {
-            sum.fill(T::ZERO);
-            for row in 0..rows {
-                for (s, &d) in sum.iter_mut().zip(&dy[row * width + block * COLUMNS..]) {
-                    *s += d;
-                }
+        |row, sum| {
+            for (s, &d) in sum.iter_mut().zip(&dy[row * n..]) {
+                *s += d;
             }
         },
     );
@@ -154,35 +133,21 @@ fn backward_small<T: Real>(args: &mut Args<T>) -> Result<()> {
 }
 
 fn backward(cx: &mut Backward) -> Result<()> {
-    cx.op::<BroadcastAdd>()?;
-    if let Some(dy) = cx.grad(0) {
-        let a = cx.input(1);
-        let to = cx.builder().shape(a);
-        cx.set(0, dy);
-        cx.set_by(1, BroadcastAddBackward { to }, &[dy])?;
-    }
-    Ok(())
+    let Some(dy) = cx.grad(0) else { return Ok(()) };
+    cx.set(0, dy);
+    let r = cx.input(1);
+    let shape = cx.builder().shape(r);
+    cx.set_by(1, BroadcastAddBackward { shape }, &[dy])
 }
 
 fn cases() -> Vec<Case> {
-    let case = |x: &[usize], a: &[usize]| {
-        let case = Case::of(format!("{x:?}+{a:?}"), |b, v| broadcast_add(b, v[0], v[1])).normal("x", dims_of(x));
-        case.float("a", dims_of(a), Fill::Normal(0.0, 2.0))
-    };
-    let in_place = Case::of("in place", |b, v| {
-        let x = super::tanh::tanh(b, v[0])?;
-        broadcast_add(b, x, v[1])
-    });
+    let case = |x: &[usize], r: &[usize]| Case::of(format!("{x:?}+{r:?}"), |b, v| broadcast_add(b, v[0], v[1])).normal("x", dims_of(x)).normal("r", dims_of(r));
     vec![
         case(&[1], &[1]),
-        case(&[5, 1], &[1]),
-        case(&[7], &[]),
-        case(&[3, 5, 7], &[7]),
-        case(&[3, 5, 7], &[5, 7]),
-        case(&[3, 5, 7], &[3, 5, 7]),
-        case(&[601, 33], &[33]),
-        case(&[3, 37, 67], &[37, 67]),
-        in_place.normal("x", [3, 5, 7]).normal("a", [5, 7]),
+        case(&[3, 7], &[7]),
+        case(&[2, 5, 3], &[5, 3]),
+        case(&[4, 3], &[4, 3]),
+        case(&[301, 33], &[33]),
         case(&[8, 577, 768], &[577, 768]).large(),
     ]
 }

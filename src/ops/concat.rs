@@ -1,31 +1,29 @@
-//! Tensors one behind the other along one dimension: `y = [x_0, x_1, ..]`.
-//!
-//! All extents but that one, and the element type, are the same; integers too. Backward: slices of dy. Pure data movement.
+//! Tensors laid end to end along one dimension.
 
 use super::Row;
-use super::slice::{Slice, inner, with_extent};
+use super::slice::Slice;
 use super::support::case::{Case, Fill};
-use super::support::elementwise::dims_of;
-use crate::device::cpu::{Args, Real, for_rows};
+use crate::device::cpu::{Args, Real};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
-use crate::tensor::TensorType;
+use crate::tensor::{Shape, TensorType};
+use rayon::prelude::*;
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), ..Row::new("concat", cases) };
 
-/// The forward pass.
+/// Concatenation. Inputs: any number of tensors, alike in all extents but that of `axis`.
 #[derive(Debug, Clone, Copy)]
 pub struct Concat {
     /// The dimension that grows.
     pub axis: usize,
 }
 
-/// The tensors one behind the other along `axis`.
+/// The tensors one after another along `axis`.
 ///
 /// # Errors
-/// [`crate::Error::Op`] where there are none, or the other extents differ.
+/// [`crate::Error::Op`] where they differ in another extent or in type.
 pub fn concat(b: &mut Builder, parts: &[Value], axis: usize) -> Result<Value> {
     b.apply1(Concat { axis }, parts)
 }
@@ -39,15 +37,16 @@ impl Op for Concat {
         let check = Check("concat");
         check.that(!inputs.is_empty(), "inputs", "at least one", 0)?;
         let first = &inputs[0];
-        check.that(first.shape.get(self.axis).is_some(), "x_0", format!("a dimension {}", self.axis), first)?;
-        let mut extent = 0;
-        for (i, x) in inputs.iter().enumerate() {
-            let name = format!("x_{i}");
-            check.rank(&name, x, first.shape.iter().count())?;
-            check.same(&name, &x.with_shape(with_extent(&x.shape, self.axis, 0)), &first.with_shape(with_extent(&first.shape, self.axis, 0)))?;
-            extent += x.shape[self.axis];
+        check.that(self.axis < first.shape.rank(), "axis", format!("below {}", first.shape.rank()), self.axis)?;
+        let mut shape = first.shape.to_vec();
+        for other in &inputs[1..] {
+            let mut as_first = other.shape.to_vec();
+            check.rank("part", other, shape.len())?;
+            as_first[self.axis] = first.shape[self.axis];
+            check.that(as_first == first.shape[..] && other.dtype == first.dtype, "part", format!("{first} but for axis {}", self.axis), other)?;
+            shape[self.axis] += other.shape[self.axis];
         }
-        Ok(vec![first.with_shape(with_extent(&first.shape, self.axis, extent))])
+        Ok(vec![first.with_shape(Shape::new(&shape)?)])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -55,35 +54,31 @@ impl Op for Concat {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        self.run(args)
+        run(args, self.axis)
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        self.run(args)
+        run(args, self.axis)
     }
 }
 
-impl Concat {
-    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
-        let widths: Vec<usize> = (0..args.count()).map(|i| args.shape(i)[self.axis] * inner(args.shape(i), self.axis)).collect();
-        if args.ints(0).is_ok() {
-            let parts = (0..args.count()).map(|i| args.ints(i)).collect::<Result<Vec<_>>>()?;
-            join(args.out_ints(0)?, &parts, &widths);
-        } else {
-            let parts = (0..args.count()).map(|i| args.floats(i)).collect::<Result<Vec<_>>>()?;
-            join(args.out(0)?, &parts, &widths);
-        }
-        Ok(())
+fn run<T: Real>(args: &mut Args<T>, axis: usize) -> Result<()> {
+    let widths: Vec<usize> = (0..args.count()).map(|i| args.shape(i)[axis..].iter().product()).collect();
+    match (0..args.count()).map(|i| args.ints(i)).collect::<Result<Vec<_>>>() {
+        Ok(parts) => join(&parts, &widths, args.out_ints(0)?),
+        Err(_) => join(&(0..args.count()).map(|i| args.floats(i)).collect::<Result<Vec<_>>>()?, &widths, args.out(0)?),
     }
+    Ok(())
 }
 
-/// Each row of `y` is a row of each part.
-fn join<E: Copy + Send + Sync>(y: &mut [E], parts: &[&[E]], widths: &[usize]) {
-    for_rows(y, widths.iter().sum(), |row, mut y| {
+/// Each block of `y` is a block of every part.
+fn join<E: Copy + Send + Sync>(parts: &[&[E]], widths: &[usize], y: &mut [E]) {
+    let block = widths.iter().sum::<usize>().max(1);
+    y.par_chunks_mut(block).enumerate().for_each(|(i, mut to)| {
         for (part, &width) in parts.iter().zip(widths) {
-            let (to, rest) = y.split_at_mut(width);
-            to.copy_from_slice(&part[row * width..][..width]);
-            y = rest;
+            let (head, tail) = to.split_at_mut(width);
+            head.copy_from_slice(&part[i * width..][..width]);
+            to = tail;
         }
     });
 }
@@ -93,31 +88,21 @@ fn backward(cx: &mut Backward) -> Result<()> {
     let Some(dy) = cx.grad(0) else { return Ok(()) };
     let mut start = 0;
     for i in 0..cx.input_count() {
-        let x = cx.input(i);
-        let len = cx.builder().shape(x)[axis];
-        cx.set_by(i, Slice { axis, start, len }, &[dy])?;
-        start += len;
+        let part = cx.input(i);
+        let length = cx.builder().shape(part)[axis];
+        cx.set_by(i, Slice { axis, start, length }, &[dy])?;
+        start += length;
     }
     Ok(())
 }
 
 fn cases() -> Vec<Case> {
-    let case = |axis: usize, parts: &[&[usize]]| {
-        const NAMES: [&str; 3] = ["x", "y", "z"];
-        let case = Case::of(format!("{axis}_{parts:?}"), move |b, v| concat(b, v, axis));
-        parts.iter().zip(NAMES).fold(case, |case, (dims, name)| case.normal(name, dims_of(dims)))
-    };
-    let twice = Case::of("x, x", |b, v| concat(b, &[v[0], v[0]], 1)).normal("x", [3, 5]);
-    let ints = Case::of("ints", |b, v| concat(b, v, 1)).ints("x", [3, 5], Fill::Ints(-9, 9)).ints("y", [3, 2], Fill::PrefixMask);
     vec![
-        case(0, &[&[1]]),
-        case(0, &[&[3], &[5], &[1]]),
-        case(0, &[&[2, 3], &[1, 3]]),
-        case(1, &[&[2, 1, 7], &[2, 5, 7], &[2, 3, 7]]),
-        case(2, &[&[2, 3, 1], &[2, 3, 4]]),
-        case(1, &[&[3, 101, 67], &[3, 300, 67]]),
-        twice,
-        ints,
-        case(1, &[&[8, 49, 768], &[8, 40, 768]]).large(),
+        Case::of("vectors", |b, v| concat(b, v, 0)).normal("a", [3]).normal("b", [1]),
+        Case::of("axis 1", |b, v| concat(b, v, 1)).normal("a", [2, 1, 7]).normal("b", [2, 5, 7]).normal("c", [2, 3, 7]),
+        Case::of("last axis", |b, v| concat(b, v, 2)).normal("a", [2, 3, 1]).normal("b", [2, 3, 13]),
+        Case::of("itself", |b, v| concat(b, &[v[0], v[0]], 0)).normal("a", [5, 3]),
+        Case::of("ints", |b, v| concat(b, v, 1)).ints("a", [3, 2], Fill::Ints(0, 9)).ints("b", [3, 4], Fill::Ints(0, 9)),
+        Case::of("49+40", |b, v| concat(b, v, 1)).normal("a", [8, 49, 768]).normal("b", [8, 40, 768]).large(),
     ]
 }

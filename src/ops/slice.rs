@@ -1,71 +1,56 @@
-//! A range of one dimension: `y = x[.., start..start + len, ..]`, and one entry of a dimension.
-//!
-//! Any element type. Backward: dy padded with zeros to the extent of x. Pure data movement.
+//! A run of indices along one dimension; and its gradient, which puts zeros around it.
 
 use super::Row;
-use super::reshape::reshape;
 use super::support::case::{Case, Fill};
-use super::support::elementwise::dims_of;
-use crate::device::cpu::{Args, Real, for_rows};
+use crate::device::cpu::{Args, Real};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
+use rayon::prelude::*;
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), ..Row::new("slice", cases) };
 
-/// The forward pass.
+/// Indices `start .. start + length` of dimension `axis`.
 #[derive(Debug, Clone, Copy)]
 pub struct Slice {
-    /// The dimension.
+    /// The dimension that shrinks.
     pub axis: usize,
-    /// Where the range starts.
+    /// The first index that is kept.
     pub start: usize,
-    /// How long it is.
-    pub len: usize,
+    /// How many are kept.
+    pub length: usize,
 }
 
-/// The gradient: dy in the range, zero elsewhere.
+/// The gradient of [`Slice`]: `dy` within zeros, of extent `whole` along the axis.
 #[derive(Debug, Clone, Copy)]
 pub struct SliceBackward {
-    /// The dimension.
-    pub axis: usize,
-    /// Where the range starts.
-    pub start: usize,
-    /// The extent of x.
-    pub extent: usize,
+    /// The forward pass.
+    pub slice: Slice,
+    /// The extent of the dimension before.
+    pub whole: usize,
 }
 
-/// The entries `start..start + len` of one dimension.
+/// Indices `start .. start + length` of dimension `axis`.
 ///
 /// # Errors
-/// [`crate::Error::Op`] where the range is not inside the dimension.
-pub fn slice(b: &mut Builder, x: Value, axis: usize, start: usize, len: usize) -> Result<Value> {
-    b.apply1(Slice { axis, start, len }, &[x])
+/// [`crate::Error::Op`] where they reach beyond the dimension.
+pub fn slice(b: &mut Builder, x: Value, axis: usize, start: usize, length: usize) -> Result<Value> {
+    b.apply1(Slice { axis, start, length }, &[x])
 }
 
-/// One entry of the middle dimension of `x` [B, L, D]: [B, D].
-///
-/// # Errors
-/// [`crate::Error::Op`] where `x` has not three dimensions, or the index is not inside the second.
-pub fn select(b: &mut Builder, x: Value, index: usize) -> Result<Value> {
-    Check("slice").rank("x", &b.ty(x), 3)?;
-    let shape = b.shape(x);
-    let row = slice(b, x, 1, index, 1)?;
-    reshape(b, row, [shape[0], shape[2]])
+impl Slice {
+    /// (elements of the kept run, elements before it, elements of the whole) within one block of the dimensions from `axis` on.
+    fn run(&self, whole: usize, inner: usize) -> (usize, usize, usize) {
+        (self.length * inner, self.start * inner, whole * inner)
+    }
 }
 
-/// The shape with one extent replaced.
-pub(super) fn with_extent(shape: &Shape, axis: usize, extent: usize) -> Shape {
-    let mut dims = shape.to_vec();
-    dims[axis] = extent;
-    dims_of(&dims)
-}
-
-/// Elements of one entry of a dimension.
-pub(super) fn inner(shape: &[usize], axis: usize) -> usize {
-    shape[axis + 1..].iter().product()
+fn with_extent(ty: &TensorType, axis: usize, extent: usize) -> Result<TensorType> {
+    let mut shape = ty.shape.to_vec();
+    shape[axis] = extent;
+    Ok(ty.with_shape(Shape::new(&shape)?))
 }
 
 impl Op for Slice {
@@ -76,11 +61,11 @@ impl Op for Slice {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let check = Check("slice");
         check.count(inputs, 1)?;
-        let extent = inputs[0].shape.get(self.axis).copied();
-        check.that(extent.is_some(), "x", format!("a dimension {}", self.axis), inputs[0])?;
-        let end = self.start.checked_add(self.len);
-        check.that(end.is_some_and(|end| Some(end) <= extent), "x", format!("{}..+{} in dimension {}", self.start, self.len, self.axis), inputs[0])?;
-        Ok(vec![inputs[0].with_shape(with_extent(&inputs[0].shape, self.axis, self.len))])
+        let x = &inputs[0];
+        check.that(self.axis < x.shape.rank(), "axis", format!("below {}", x.shape.rank()), self.axis)?;
+        let fits = self.start.checked_add(self.length).is_some_and(|end| end <= x.shape[self.axis]);
+        check.that(fits, "x", format!("at least {}+{} along axis {}", self.start, self.length, self.axis), x)?;
+        Ok(vec![with_extent(x, self.axis, self.length)?])
     }
 
     fn cost(&self, _: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -88,28 +73,26 @@ impl Op for Slice {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        self.run(args)
+        forward(args, self)
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        self.run(args)
+        forward(args, self)
     }
 }
 
-impl Slice {
-    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
-        let shape = args.shape(0);
-        let entry = inner(shape, self.axis);
-        let (from, start, width) = (shape[self.axis] * entry, self.start * entry, self.len * entry);
-        match args.ints(0) {
-            Ok(x) => for_rows(args.out_ints(0)?, width, |row, y| y.copy_from_slice(&x[row * from + start..][..width])),
-            Err(_) => {
-                let x = args.floats(0)?;
-                for_rows(args.out(0)?, width, |row, y| y.copy_from_slice(&x[row * from + start..][..width]));
-            }
-        }
-        Ok(())
+fn forward<T: Real>(args: &mut Args<T>, op: &Slice) -> Result<()> {
+    let shape = args.shape(0);
+    let extents = op.run(shape[op.axis], shape[op.axis + 1..].iter().product());
+    match args.ints(0) {
+        Ok(x) => cut(x, args.out_ints(0)?, extents),
+        Err(_) => cut(args.floats(0)?, args.out(0)?, extents),
     }
+    Ok(())
+}
+
+fn cut<E: Copy + Send + Sync>(x: &[E], y: &mut [E], (kept, before, whole): (usize, usize, usize)) {
+    y.par_chunks_mut(kept.max(1)).enumerate().for_each(|(i, y)| y.copy_from_slice(&x[i * whole + before..][..kept]));
 }
 
 impl Op for SliceBackward {
@@ -125,9 +108,7 @@ impl Op for SliceBackward {
         let check = Check("slice");
         check.count(inputs, 1)?;
         check.float("dy", &inputs[0])?;
-        let fits = inputs[0].shape.get(self.axis).is_some_and(|len| self.start + len <= self.extent);
-        check.that(fits, "dy", format!("at most {} of {} in dimension {}", self.extent - self.start, self.extent, self.axis), inputs[0])?;
-        Ok(vec![inputs[0].with_shape(with_extent(&inputs[0].shape, self.axis, self.extent))])
+        Ok(vec![with_extent(&inputs[0], self.slice.axis, self.whole)?])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -135,57 +116,43 @@ impl Op for SliceBackward {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        self.run(args)
+        pad(args, self)
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        self.run(args)
+        pad(args, self)
     }
 }
 
-impl SliceBackward {
-    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
-        let shape = args.shape(0);
-        let entry = inner(shape, self.axis);
-        let (start, width) = (self.start * entry, shape[self.axis] * entry);
-        let (dy, dx) = (args.floats(0)?, args.out(0)?);
-        for_rows(dx, self.extent * entry, |row, dx| {
-            let (before, rest) = dx.split_at_mut(start);
-            let (inside, after) = rest.split_at_mut(width);
-            before.fill(T::ZERO);
-            inside.copy_from_slice(&dy[row * width..][..width]);
-            after.fill(T::ZERO);
-        });
-        Ok(())
-    }
+fn pad<T: Real>(args: &mut Args<T>, op: &SliceBackward) -> Result<()> {
+    let (kept, before, whole) = op.slice.run(op.whole, args.shape(0)[op.slice.axis + 1..].iter().product());
+    let (dy, dx) = (args.floats(0)?, args.out(0)?);
+    dx.par_chunks_mut(whole.max(1)).enumerate().for_each(|(i, dx)| {
+        dx[..before].fill(T::ZERO);
+        dx[before..before + kept].copy_from_slice(&dy[i * kept..][..kept]);
+        dx[before + kept..].fill(T::ZERO);
+    });
+    Ok(())
 }
 
 fn backward(cx: &mut Backward) -> Result<()> {
-    let Slice { axis, start, .. } = cx.op()?;
+    let op: Slice = cx.op()?;
     if let Some(dy) = cx.grad(0) {
         let x = cx.input(0);
-        let extent = cx.builder().shape(x)[axis];
-        cx.set_by(0, SliceBackward { axis, start, extent }, &[dy])?;
+        let whole = cx.builder().shape(x)[op.axis];
+        cx.set_by(0, SliceBackward { slice: op, whole }, &[dy])?;
     }
     Ok(())
 }
 
 fn cases() -> Vec<Case> {
-    let case = |dims: &[usize], axis: usize, start: usize, len: usize| {
-        Case::of(format!("{dims:?}_{axis}[{start}..+{len}]"), move |b, v| slice(b, v[0], axis, start, len)).normal("x", dims_of(dims))
-    };
-    let ints = Case::of("ints", |b, v| slice(b, v[0], 1, 1, 2)).ints("x", [3, 5], Fill::Ints(-9, 9));
+    let case = |name: &str, axis, start, length| Case::of(name, move |b, v| slice(b, v[0], axis, start, length)).normal("x", [3, 7, 5]);
     vec![
-        case(&[1], 0, 0, 1),
-        case(&[17], 0, 3, 13),
-        case(&[2, 5, 7], 0, 1, 1),
-        case(&[2, 5, 7], 1, 0, 3),
-        case(&[2, 5, 7], 1, 4, 1),
-        case(&[2, 3, 5, 7], 2, 1, 4),
-        case(&[2, 5, 7], 2, 5, 2),
-        case(&[3, 400, 67], 1, 13, 377),
-        ints,
-        Case::of("select", |b, v| select(b, v[0], 2)).normal("x", [3, 5, 7]),
-        case(&[8, 89, 768], 1, 49, 40).large(),
+        case("first", 0, 0, 1),
+        case("middle", 1, 2, 3),
+        case("last", 2, 4, 1),
+        case("all", 1, 0, 7),
+        Case::of("ints", |b, v| slice(b, v[0], 1, 1, 2)).ints("x", [4, 3], Fill::Ints(-5, 5)),
+        Case::of("49 of 89", |b, v| slice(b, v[0], 1, 0, 49)).normal("x", [8, 89, 768]).large(),
     ]
 }

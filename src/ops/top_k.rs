@@ -1,35 +1,34 @@
-//! The k largest elements of the last dimension, in falling order, with their indices: [.., k] and i32 [.., k] for [.., D].
-//!
-//! Of equal ones the first comes first. NaN is passed over while anything else is left. No gradient. Each row is searched in blocks: only
-//! a block whose maximum exceeds the smallest of the k found so far is looked into, so a pass over a vocabulary is one vectorised maximum.
+//! The k largest of each row, falling, with their indices; among equals the lower index first.
 
 use super::Row;
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
-use crate::device::cpu::{Args, Real, max, vectorized};
-use crate::error::Result;
+use crate::device::cpu::{Args, Real};
+use crate::error::{Error, Result};
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 use rayon::prelude::*;
 
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("top_k", cases) };
 
-/// The operator. Outputs: values, indices.
+/// Inputs: x [.., N]. Outputs: values [.., k] and indices i32 [.., k]. NaN counts as the smallest.
 #[derive(Debug, Clone, Copy)]
 pub struct TopK {
-    /// How many.
+    /// How many of each row.
     pub k: usize,
 }
 
-/// The `k` largest elements of the last dimension, in falling order, and their indices.
+/// (values, indices) of the `k` largest of each row. It has no gradient.
 ///
 /// # Errors
-/// [`crate::Error::Op`] for integers, and where the last dimension has fewer than `k`.
+/// [`crate::Error::Op`] where a row has fewer than `k`.
 pub fn top_k(b: &mut Builder, x: Value, k: usize) -> Result<(Value, Value)> {
-    let outputs = b.apply(TopK { k }, &[x])?;
-    Ok((outputs[0], outputs[1]))
+    match b.apply(TopK { k }, &[x])?[..] {
+        [values, indices] => Ok((values, indices)),
+        _ => Err(Error::graph("top_k", "two outputs", "another number")),
+    }
 }
 
 impl Op for TopK {
@@ -42,10 +41,9 @@ impl Op for TopK {
         check.count(inputs, 1)?;
         let x = &inputs[0];
         check.float("x", x)?;
-        let fits = x.shape.last().is_some_and(|&width| (1..=width).contains(&self.k));
-        check.that(fits, "x", format!("at least {} in the last dimension", self.k.max(1)), x)?;
-        let shape = x.shape.with_last(self.k);
-        Ok(vec![x.with_shape(shape), TensorType::i32(shape)])
+        check.that((1..=x.shape.rows_and_width().1).contains(&self.k), "x", format!("at least {} a row", self.k), x)?;
+        let values = x.with_shape(x.shape.with_last(self.k));
+        Ok(vec![values, TensorType::new(DType::I32, values.shape)])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -53,97 +51,53 @@ impl Op for TopK {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        self.run(args)
+        run(args, self.k)
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        self.run(args)
+        run(args, self.k)
     }
 }
 
-/// Elements of which the maximum is taken at once.
-const BLOCK: usize = 512;
-
-/// Calls `work(row, y)` for the result of each row of `width` elements, in parallel.
-pub(super) fn each_row<E: Send>(y: &mut [E], width: usize, work: impl Fn(usize, &mut E) + Sync) {
-    let rows = (16 * 1024 / width.max(1)).max(1);
-    y.par_chunks_mut(rows).enumerate().for_each(|(task, y)| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (i, y) in y.iter_mut().enumerate() {
-                    work(task * rows + i, y);
-                }
-            },
-        );
-    });
-}
-
-impl TopK {
-    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
-        let (_, width) = args.ty(0).shape.rows_and_width();
-        let (x, values, indices) = (args.floats(0)?, args.out(0)?, args.out_ints(1)?);
-        let mut rows: Vec<_> = values.chunks_exact_mut(self.k).zip(indices.chunks_exact_mut(self.k)).collect();
-        each_row(
-            &mut rows,
-            width,
-            #[inline(always)]
-            |row, (values, indices)| search(&x[row * width..][..width], values, indices),
-        );
-        Ok(())
-    }
-}
-
-/// Fills `values` and `indices` with the largest of `x`.
-#[inline(always)]
-fn search<T: Real>(x: &[T], values: &mut [T], indices: &mut [i32]) {
-    let last = values.len() - 1;
-    let mut found = 0;
-    for (b, block) in x.chunks(BLOCK).enumerate() {
-        if found > last && !above(max(block), values[last]) {
-            continue;
-        }
-        for (i, &x) in block.iter().enumerate() {
-            if found <= last || above(x, values[last]) {
-                found += 1;
-                // Makes room from the back; equal ones keep their order.
-                let mut at = (found - 1).min(last);
-                while at > 0 && above(x, values[at - 1]) {
-                    values[at] = values[at - 1];
-                    indices[at] = indices[at - 1];
-                    at -= 1;
-                }
-                values[at] = x;
-                indices[at] = (b * BLOCK + i) as i32;
+/// One pass a row: most elements are not larger than the least of the best so far, and cost one comparison.
+fn run<T: Real>(args: &mut Args<T>, k: usize) -> Result<()> {
+    let (_, n) = args.ty(0).shape.rows_and_width();
+    let (x, values, indices) = (args.floats(0)?, args.out(0)?, args.out_ints(1)?);
+    let rows = values.par_chunks_mut(k).zip(indices.par_chunks_mut(k)).zip(x.par_chunks(n));
+    rows.for_each(|((values, indices), x)| {
+        let mut held = 0;
+        for (i, &v) in x.iter().enumerate() {
+            let v = if v == v { v } else { T::LOWEST };
+            if held == k && v <= values[k - 1] {
+                continue;
             }
+            let mut at = held.min(k - 1);
+            while at > 0 && values[at - 1] < v {
+                (values[at], indices[at]) = (values[at - 1], indices[at - 1]);
+                at -= 1;
+            }
+            (values[at], indices[at]) = (v, i as i32);
+            held = (held + 1).min(k);
         }
-    }
+    });
+    Ok(())
 }
 
-/// Larger, where NaN counts as less than anything.
-#[inline(always)]
-#[allow(clippy::eq_op)]
-fn above<T: Real>(a: T, b: T) -> bool {
-    a > b || (b != b && a == a)
-}
-
+/// The cases of [`super::argmax`] too: ties, one element, rows longer than any block.
 fn cases() -> Vec<Case> {
-    let build = |name: String, k: usize| {
+    let case = |name: &str, dims: &[usize], k: usize, fill: Fill| {
         Case::new(name, move |b, v| {
             let (values, indices) = top_k(b, v[0], k)?;
             Ok(vec![("values", values), ("indices", indices)])
         })
+        .fixed("x", dims_of(dims), fill)
     };
-    let case = |dims: &[usize], k: usize| build(format!("{dims:?}_{k}"), k).fixed("x", dims_of(dims), Fill::Distinct);
-    let ties = build("ties".to_owned(), 3).fixed("x", [2, 5], Fill::Values(vec![1.0, 4.0, 1.0, 4.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
     vec![
-        case(&[1], 1),
-        case(&[37], 1),
-        case(&[37], 37),
-        case(&[2, 3, 5], 2),
-        case(&[67, 131], 7),
-        case(&[3, 5003], 10),
-        ties,
-        case(&[3, 30524], 6).large(),
+        case("1 of 1", &[1], 1, Fill::Normal(0.0, 1.0)),
+        case("3 of 7", &[5, 7], 3, Fill::Normal(0.0, 1.0)),
+        case("ties", &[2, 6], 4, Fill::Values(vec![1.0, 2.0, 2.0, 0.0, 2.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0])),
+        case("7 of 1009", &[2, 3, 1009], 7, Fill::Normal(0.0, 1.0)),
+        case("all", &[3, 5], 5, Fill::Distinct),
+        case("7 of 30524", &[3, 30524], 7, Fill::Normal(0.0, 1.0)).large(),
     ]
 }

@@ -6,24 +6,22 @@ use crate::error::{Error, Result};
 use crate::graph::{Builder, Options, Segment, Session, Store, Value, gradients, lower_precision};
 use crate::ops::support::case::Golden;
 use crate::ops::{row, rules};
-use crate::tensor::{DType, Shape, Tensor, TensorType};
-use safetensors::{Dtype, SafeTensors};
+use crate::tensor::{DType, Tensor, TensorType};
+use crate::weights::WeightFile;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Runs every case of `<stem>.safetensors`, forward and backward, on `device`, computing in `dtype`.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Graph`] where the file does not have the golden form or no operator has its stem.
+/// [`Error::Io`], [`Error::Weights`], [`Error::Graph`] where the file does not have the golden form or no operator has its stem.
 pub fn operator_file(path: &Path, device: &Device, dtype: DType) -> Result<Vec<Comparison>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let form = |expected: &str, got: String| Error::graph(path.display().to_string(), expected, got);
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| form("a safetensors file", e.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| form("a safetensors file", e.to_string()))?;
+    let file = WeightFile::open(path)?;
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
     let build = row(stem).and_then(|r| r.golden).ok_or_else(|| form("the stem of an operator with golden cases", stem.to_owned()))?;
     let json = |key: &str| -> Result<serde_json::Value> {
-        let text = header.metadata().as_ref().and_then(|m| m.get(key)).ok_or_else(|| form("metadata", format!("no key `{key}`")))?;
+        let text = file.metadata().get(key).ok_or_else(|| form("metadata", format!("no key `{key}`")))?;
         serde_json::from_str(text).map_err(|e| form("JSON metadata", e.to_string()))
     };
     let (cases, errors) = (json("cases")?, json("torch_errors")?);
@@ -31,9 +29,9 @@ pub fn operator_file(path: &Path, device: &Device, dtype: DType) -> Result<Vec<C
     let mut comparisons = Vec::new();
     for (name, attributes) in cases.as_object().into_iter().flatten() {
         let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
-        for (key, view) in file.iter() {
-            if let Some(key) = key.strip_prefix(&format!("{name}/")) {
-                tensors.insert(key.to_owned(), tensor(&view).ok_or_else(|| form("f32 or i64 tensors", format!("{key}: {:?}", view.dtype())))?);
+        for full in file.names() {
+            if let Some(key) = full.strip_prefix(&format!("{name}/")) {
+                tensors.insert(key.to_owned(), file.tensor(full)?.read()?);
             }
         }
         let torch = |tensor: &str| errors[name][precision][tensor].as_f64();
@@ -41,18 +39,6 @@ pub fn operator_file(path: &Path, device: &Device, dtype: DType) -> Result<Vec<C
         comparisons.extend(case(&full_name, attributes, &tensors, build, torch, device, dtype)?);
     }
     Ok(comparisons)
-}
-
-fn tensor(view: &safetensors::tensor::TensorView) -> Option<Tensor> {
-    let shape = Shape::new(view.shape()).ok()?;
-    match view.dtype() {
-        Dtype::F32 => Tensor::from_f32(shape, view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()).ok(),
-        Dtype::I64 => {
-            let ints = view.data().chunks_exact(8).map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]));
-            Tensor::from_i32(shape, ints.map(|i| i.clamp(i32::MIN.into(), i32::MAX.into()) as i32).collect()).ok()
-        }
-        _ => None,
-    }
 }
 
 fn case(

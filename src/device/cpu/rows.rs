@@ -16,10 +16,15 @@ const GRAIN: usize = 16 * 1024;
 
 /// Calls `work(row, slice)` for each row of `width` elements, in parallel.
 pub fn for_rows<E: Send>(out: &mut [E], width: usize, work: impl Fn(usize, &mut [E]) + Sync) {
+    for_heavy_rows(out, width, width, work);
+}
+
+/// [`for_rows`] where a row is the result of `effort` elements, such as one that is reduced to a few numbers.
+pub fn for_heavy_rows<E: Send>(out: &mut [E], width: usize, effort: usize, work: impl Fn(usize, &mut [E]) + Sync) {
     if width == 0 || out.is_empty() {
         return;
     }
-    let rows = (GRAIN / width).max(1);
+    let rows = (GRAIN / effort.max(width)).max(1);
     let block = |start: usize, chunk: &mut [E]| {
         vectorized(
             #[inline(always)]
@@ -138,6 +143,29 @@ pub fn max<T: Real>(x: &[T]) -> T {
         max = if lane > max { lane } else { max };
     }
     max
+}
+
+/// The sum of `f(x)` in f64 over many elements, in parallel; the sums of fixed blocks are added in order.
+pub fn sum_wide<T: Real>(x: &[T], f: impl Fn(f64) -> f64 + Sync) -> f64 {
+    let block = |x: &[T]| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut lanes = [0.0; LANES];
+                for block in x.chunks(LANES) {
+                    for (lane, &x) in lanes.iter_mut().zip(block) {
+                        *lane += f(x.wide());
+                    }
+                }
+                total(lanes)
+            },
+        )
+    };
+    if x.len() <= GRAIN {
+        return block(x);
+    }
+    let sums: Vec<f64> = x.par_chunks(GRAIN).map(block).collect();
+    sums.into_iter().sum()
 }
 
 /// Adds up lanes pair by pair.

@@ -2,3 +2,5 @@
 
 pub mod case;
 pub mod elementwise;
+pub mod optimizer;
+pub mod philox;

@@ -1,0 +1,293 @@
+//! The engine: a loaded model that classifies and captions pictures.
+
+use super::generate::{Captioner, Generation};
+use super::search::Hypothesis;
+use crate::data::image::Image;
+use crate::data::lexicon::Lexicon;
+use crate::data::preprocess::{Crop, Preprocess};
+use crate::data::tokenizer::Tokenizer;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::graph::{Builder, Options, Segment, Session, Store, fuse, lower_precision};
+use crate::model::config::{EscnetConfig, Highlight};
+use crate::model::escnet::classifier;
+use crate::ops::rules;
+use crate::ops::softmax::softmax;
+use crate::tensor::{DType, Tensor};
+use crate::weights::{Source, load, manifest, weight_source};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// How a model is loaded and run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineOptions {
+    /// `auto`, `cpu` or `reference`.
+    pub device: String,
+    /// Computes in this type; weights stay as they are.
+    pub dtype: DType,
+    /// CPU threads; 0: one a core.
+    pub threads: usize,
+    /// The most pictures that run at once.
+    pub batch: usize,
+    /// How captions are made. The prompt here is token ids; [`EngineOptions::prompt`] is put before it.
+    pub generation: Generation,
+    /// Words that every caption starts with.
+    pub prompt: String,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        let generation = Generation::default();
+        EngineOptions { device: "auto".to_owned(), dtype: DType::F32, threads: 0, batch: 1, generation, prompt: String::new() }
+    }
+}
+
+/// A caption.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caption {
+    /// The words, special tokens left out.
+    pub text: String,
+    /// The captioner's token ids, start and end tokens included.
+    pub ids: Vec<i32>,
+    /// sum log p / tokens after the prompt.
+    pub score: f32,
+}
+
+/// How strongly a word of the caption is highlighted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WordGate {
+    /// The word, its pieces joined.
+    pub word: String,
+    /// 0 to 1: the largest of its pieces.
+    pub gate: f32,
+    /// Where it looks: one weight a grid cell, row-major, summing to 1.
+    pub attention: Vec<f32>,
+}
+
+/// One class and its probability.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// The emotion.
+    pub class: String,
+    /// 0 to 1.
+    pub probability: f32,
+}
+
+/// What the model says of a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classification {
+    /// Every class, the most probable first.
+    pub predictions: Vec<Prediction>,
+    /// What the captioner said.
+    pub caption: Caption,
+    /// The caption's words with their gates; empty for a model without a highlight.
+    pub words: Vec<WordGate>,
+    /// Grid cells along one side.
+    pub grid: usize,
+    /// Which part of the picture the grid covers.
+    pub crop: Crop,
+}
+
+/// A loaded model. Sessions for each number of pictures are built when they are first needed and share its weights.
+pub struct Engine {
+    config: EscnetConfig,
+    options: EngineOptions,
+    tokenizer: Tokenizer,
+    lexicon: Option<Lexicon>,
+    classify_input: Preprocess,
+    caption_input: Preprocess,
+    store: Store,
+    captioners: HashMap<usize, Captioner>,
+    classifiers: HashMap<usize, Session>,
+    notes: Vec<String>,
+}
+
+impl Engine {
+    /// Loads a model folder: `config.json`, `model.safetensors`, `vocab.txt`, and `preprocessor.json` and `lexicon.tsv` where there are any.
+    ///
+    /// # Errors
+    /// Those of the files' readers; [`Error::Device`]; [`Error::Argument`] for options that do not fit the model.
+    pub fn load(dir: &Path, mut options: EngineOptions) -> Result<Self> {
+        let config = EscnetConfig::open(dir)?;
+        let device = Device::parse(&options.device, options.threads)?;
+        let tokenizer = Tokenizer::open(dir.join("vocab.txt"))?;
+        let weights = load(&manifest(&config)?, &[Source::whole(dir)])?;
+        let notes = weights.notes().to_vec();
+        let lexicon = dir.join("lexicon.tsv");
+        let lexicon = if lexicon.exists() { Some(Lexicon::open(&lexicon)?) } else { None };
+        if config.fusion.highlight == Highlight::Lexicon && lexicon.is_none() {
+            return Err(Error::Config {
+                path: dir.join("lexicon.tsv"),
+                field: "fusion.highlight".to_owned(),
+                expected: "a lexicon.tsv beside the model".to_owned(),
+                got: "none".to_owned(),
+            });
+        }
+        let side = config.captioner.vision_config.image_size;
+        let (mut classify_input, mut caption_input) = (Preprocess::classify(config.image_size)?, Preprocess::caption(side)?);
+        let settings = dir.join("preprocessor.json");
+        if settings.exists() {
+            classify_input = classify_input.with_file(&settings)?;
+            caption_input = caption_input.with_file(&settings)?;
+        }
+        let longest = config.captioner.text_config.max_position_embeddings.min(config.text_encoder.max_position_embeddings);
+        options.generation.max_length = options.generation.max_length.min(longest);
+        options.batch = options.batch.max(1);
+        let mut prompt: Vec<i32> = tokenizer.encode(&options.prompt, None);
+        prompt.retain(|&id| id != tokenizer.cls() && id != tokenizer.sep());
+        prompt.append(&mut options.generation.prompt);
+        options.generation.prompt = prompt;
+        Ok(Engine {
+            store: Store::with_source(&device, weight_source(weights)),
+            config,
+            options,
+            tokenizer,
+            lexicon,
+            classify_input,
+            caption_input,
+            captioners: HashMap::new(),
+            classifiers: HashMap::new(),
+            notes,
+        })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &EscnetConfig {
+        &self.config
+    }
+
+    /// What the weight files held that was left aside.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The name of the device that runs the model.
+    pub fn device(&self) -> &'static str {
+        self.store.device().name()
+    }
+
+    /// Classifies one picture.
+    ///
+    /// # Errors
+    /// Those of the sessions; none that depend on what the picture shows.
+    pub fn classify(&mut self, picture: &Image) -> Result<Classification> {
+        let mut all = self.classify_all(std::slice::from_ref(picture))?;
+        all.pop().ok_or_else(|| Error::graph("classify", "a result", "none"))
+    }
+
+    /// Classifies any number of pictures, [`EngineOptions::batch`] at a time.
+    ///
+    /// # Errors
+    /// As [`Engine::classify`].
+    pub fn classify_all(&mut self, pictures: &[Image]) -> Result<Vec<Classification>> {
+        let mut all = Vec::with_capacity(pictures.len());
+        for chunk in pictures.chunks(self.options.batch) {
+            let captions = self.caption_chunk(chunk)?;
+            all.extend(self.classify_chunk(chunk, captions)?);
+        }
+        Ok(all)
+    }
+
+    /// Captions any number of pictures, [`EngineOptions::batch`] at a time.
+    ///
+    /// # Errors
+    /// As [`Engine::classify`].
+    pub fn caption_all(&mut self, pictures: &[Image]) -> Result<Vec<Caption>> {
+        let mut all = Vec::with_capacity(pictures.len());
+        for chunk in pictures.chunks(self.options.batch) {
+            all.extend(self.caption_chunk(chunk)?);
+        }
+        Ok(all)
+    }
+
+    fn caption_chunk(&mut self, pictures: &[Image]) -> Result<Vec<Caption>> {
+        let n = pictures.len();
+        if !self.captioners.contains_key(&n) {
+            let captioner = Captioner::new(&self.config.captioner, n, self.options.generation.clone(), self.options.dtype, &mut self.store)?;
+            self.captioners.insert(n, captioner);
+        }
+        let image = self.caption_input.batch(pictures)?;
+        let captioner = self.captioners.get_mut(&n).ok_or_else(|| Error::graph("captioner", "a session", "none"))?;
+        let hypotheses = captioner.caption(&image, &mut self.store)?;
+        let told = |h: Hypothesis| Caption { text: self.tokenizer.decode(&self.words_of(&h.ids), true), ids: h.ids, score: h.score };
+        Ok(hypotheses.into_iter().map(told).collect())
+    }
+
+    /// The captioner's ids as the text encoder takes them: the start token becomes [CLS], what stands after the first [SEP] is cut, and
+    /// ids that the text encoder's vocabulary lacks become [UNK].
+    fn words_of(&self, ids: &[i32]) -> Vec<i32> {
+        let text = &self.config.captioner.text_config;
+        let end = ids.iter().position(|&id| id == text.sep_token_id as i32).map_or(ids.len(), |at| at + 1);
+        let known = |id: i32| if (0..self.config.text_encoder.vocab_size as i32).contains(&id) { id } else { self.tokenizer.unknown() };
+        let body = ids[..end].iter().skip(1).map(|&id| known(id));
+        std::iter::once(self.config.cls_token_id as i32).chain(body).collect()
+    }
+
+    fn classify_chunk(&mut self, pictures: &[Image], captions: Vec<Caption>) -> Result<Vec<Classification>> {
+        let (n, length) = (pictures.len(), self.options.generation.max_length);
+        if !self.classifiers.contains_key(&n) {
+            let session = self.classifier_session(n, length)?;
+            self.classifiers.insert(n, session);
+        }
+        let words: Vec<Vec<i32>> = captions.iter().map(|c| self.words_of(&c.ids)).collect();
+        let pad = self.config.text_encoder.pad_token_id as i32;
+        let padded = |row: &Vec<i32>, fill: i32| -> Vec<i32> { row.iter().copied().chain(std::iter::repeat(fill)).take(length).collect() };
+        let ids: Vec<i32> = words.iter().flat_map(|w| padded(w, pad)).collect();
+        let mask: Vec<i32> = words.iter().flat_map(|w| padded(&vec![1; w.len()], 0)).collect();
+        let image = self.classify_input.batch(pictures)?;
+        let session = self.classifiers.get_mut(&n).ok_or_else(|| Error::graph("classifier", "a session", "none"))?;
+        session.write("image", &image)?;
+        session.write("caption_ids", &Tensor::from_i32([n, length], ids)?)?;
+        session.write("caption_mask", &Tensor::from_i32([n, length], mask)?)?;
+        if let (Highlight::Lexicon, Some(lexicon)) = (self.config.fusion.highlight, &self.lexicon) {
+            let strengths = words.iter().flat_map(|w| {
+                let strengths = lexicon.strengths(&self.tokenizer, w);
+                strengths.into_iter().chain(std::iter::repeat(0.0)).take(length).collect::<Vec<f32>>()
+            });
+            session.write("word_affect", &Tensor::from_f32([n, length], strengths.collect())?)?;
+        }
+        session.run(&mut self.store, Segment::Run)?;
+        let probabilities = session.read("probs", &mut self.store)?.to_f32();
+        let highlighted = self.config.fusion.highlight != Highlight::None;
+        let (gates, attention) = if highlighted {
+            (session.read("gate", &mut self.store)?.to_f32(), session.read("attention", &mut self.store)?.to_f32())
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        let (classes, cells) = (self.config.classes.len(), self.config.grid() * self.config.grid());
+        let mut results = Vec::with_capacity(n);
+        for (i, caption) in captions.into_iter().enumerate() {
+            let named = self.config.classes.iter().zip(&probabilities[i * classes..(i + 1) * classes]);
+            let mut predictions: Vec<Prediction> = named.map(|(class, &probability)| Prediction { class: class.clone(), probability }).collect();
+            predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+            let mut gated = Vec::new();
+            for word in self.tokenizer.words(&words[i]).into_iter().filter(|_| highlighted) {
+                let at = word.range.clone().map(|j| i * length + j).max_by(|&a, &b| gates[a].total_cmp(&gates[b]));
+                if let Some(at) = at.filter(|&at| at < gates.len()) {
+                    gated.push(WordGate { word: word.text, gate: gates[at], attention: attention[at * cells..(at + 1) * cells].to_vec() });
+                }
+            }
+            results.push(Classification { predictions, caption, words: gated, grid: self.config.grid(), crop: self.classify_input.crop(&pictures[i]) });
+        }
+        Ok(results)
+    }
+
+    fn classifier_session(&mut self, batch: usize, words: usize) -> Result<Session> {
+        let mut b = Builder::new();
+        let built = classifier(&mut b, &self.config, batch, words, None)?.fused;
+        let probs = softmax(&mut b, built.logits)?;
+        b.output("probs", probs);
+        if let (Some(gate), Some(attention)) = (built.gate, built.attention) {
+            b.output("gate", gate);
+            b.output("attention", attention);
+        }
+        let graph = lower_precision(&b.finish(), &rules(), self.options.dtype)?;
+        Session::new(fuse(graph, &rules())?, &mut self.store, Options::default())
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,9 @@
+//! From a picture to an emotion and a caption.
+
+mod engine;
+mod generate;
+pub mod search;
+
+pub use engine::{Caption, Classification, Engine, EngineOptions, Prediction, WordGate};
+pub use generate::{Captioner, Generation};
+pub use search::Sampling;
