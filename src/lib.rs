@@ -16,6 +16,7 @@ pub mod train;
 pub mod verify;
 pub mod weights;
 
+pub use data::image::Image;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use infer::{Engine, EngineOptions};

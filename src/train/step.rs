@@ -11,12 +11,13 @@ use crate::model::captioner::captioner;
 use crate::model::config::{EscnetConfig, LossConfig, LossKind};
 use crate::model::escnet::{Trained, classifier};
 use crate::ops::accumulate::accumulate;
-use crate::ops::adamw::{AdamW, Tuned, adamw};
+use crate::ops::adamw::{AdamwConfig, AdamwParameter, adamw};
 use crate::ops::advance::advance;
 use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::grad_norm::grad_norm;
 use crate::ops::reshape::reshape;
 use crate::ops::rules;
+use crate::ops::support::optimizer::{Control, Role};
 use crate::ops::variable_weight_loss::{self as weighted, variable_weight_loss};
 use crate::tensor::{Tensor, TensorType};
 
@@ -115,15 +116,17 @@ pub fn build(config: &EscnetConfig, stage: Stage, optimizer: &OptimizerOptions, 
         accumulate(&mut b, sum, grad, training.control)?;
         let m = b.global_state(&format!("adamw.m.{name}"), ty, StateKind::Moment)?;
         let v = b.global_state(&format!("adamw.v.{name}"), ty, StateKind::Moment)?;
-        tuned.push(Tuned { parameter: *parameter, m, v, gradient: sum, group: group(name), decay: ty.shape.rank() >= 2 });
+        let role = Role { group: group(name), decay: ty.shape.rank() >= 2 };
+        tuned.push(AdamwParameter { value: *parameter, first_moment: m, second_moment: v, grad: sum, role });
     }
     b.set_segment(Segment::Apply);
-    let sums: Vec<Value> = tuned.iter().map(|t| t.gradient).collect();
-    let (norm, finite) = grad_norm(&mut b, &sums)?;
+    let sums: Vec<Value> = tuned.iter().map(|t| t.grad).collect();
+    let (norm, finite) = grad_norm(&mut b, &sums, None)?;
     let step = b.global_state(STEP, TensorType::i32([1]), StateKind::Control)?;
     let rate = b.global_state(LEARNING_RATE, TensorType::f32([groups]), StateKind::Control)?;
-    let OptimizerOptions { betas, eps, weight_decay, clip_norm } = *optimizer;
-    adamw(&mut b, AdamW { betas, eps, weight_decay, clip_norm }, &tuned, rate, step, norm, finite)?;
+    let OptimizerOptions { betas: [beta1, beta2], eps, weight_decay, clip_norm } = *optimizer;
+    let control = Control { lr: rate, step, norm, finite, scale: None };
+    adamw(&mut b, &tuned, &control, AdamwConfig { beta1, beta2, eps, weight_decay, clip_norm })?;
     training.commit(&mut b, finite)?;
     advance(&mut b, step, finite)?;
     b.output("grad_norm", norm);
