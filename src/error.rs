@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong. The library never panics, exits or prints; it returns one of these.
+///
+/// Fields: what was worked on (`op`, `path`, `tensor`, `name`, `field`, `device`), what was `expected`, and what was `got`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs)] // The fields are described once, above.
 pub enum Error {
     /// An operator was given tensors it cannot work on.
     #[error("{op}: `{tensor}`: expected {expected}, got {got}")]
@@ -43,6 +46,7 @@ pub enum Error {
 
 /// One thing wrong with one tensor of a weight file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are a tensor's name, what was expected, and what was got.
 pub enum WeightProblem {
     /// The model needs a tensor that the file lacks.
     #[error("missing: {name} {expected}")]

@@ -46,11 +46,19 @@ impl Op for Add {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        zip(args, |a, b| a + b)
+        zip(
+            args,
+            #[inline(always)]
+            |a, b| a + b,
+        )
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        zip(args, |a, b| a + b)
+        zip(
+            args,
+            #[inline(always)]
+            |a, b| a + b,
+        )
     }
 }
 

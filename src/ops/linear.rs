@@ -133,7 +133,16 @@ impl Op for Linear {
             before.copy_from_slice(y);
         }
         if self.activation != Activation::None {
-            for_rows(y, n, |_, row| row.iter_mut().for_each(|y| *y = self.activation.value(*y)));
+            for_rows(
+                y,
+                n,
+                #[inline(always)]
+                |_, row| {
+                    for y in row {
+                        *y = self.activation.value(*y);
+                    }
+                },
+            );
         }
         Ok(())
     }
@@ -246,7 +255,16 @@ impl Op for LinearBackwardWeight {
         let (dy, x, dw) = (args.floats(0)?, args.floats(1)?, args.out(0)?);
         gemm(dw, Matrix::new(dy, m, n).t(), Rhs::View(Matrix::new(x, m, k)), 0.0, None)?;
         if let Some(db) = args.optional_out(1) {
-            sum_rows(db, m, |row, sum| sum.iter_mut().zip(&dy[row * n..]).for_each(|(s, &d)| *s += d));
+            sum_rows(
+                db,
+                m,
+                #[inline(always)]
+                |row, sum| {
+                    for (s, &d) in sum.iter_mut().zip(&dy[row * n..]) {
+                        *s += d;
+                    }
+                },
+            );
         }
         Ok(())
     }

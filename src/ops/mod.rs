@@ -54,16 +54,36 @@ macro_rules! table {
 }
 
 table! {
+    accumulate,
+    adamw,
     add,
+    advance,
+    argmax,
+    assign,
+    broadcast_add,
     cast,
+    concat,
+    cross_entropy,
+    dropout,
+    ema,
     gelu,
+    grad_norm,
     linear,
+    masked_mean,
     matmul,
+    mul,
+    reduce,
     relu,
     reshape,
+    scale,
+    select,
+    sgd,
     sigmoid,
+    slice,
     tanh,
+    top_k,
     transpose,
+    variable_weight_loss,
 }
 
 /// The row of a stem.

@@ -1,7 +1,9 @@
 //! Golden numbers against a device: how results are judged.
 
+mod model;
 mod ops;
 
+pub use model::model_folder;
 pub use ops::operator_file;
 
 use crate::tensor::DType;

@@ -1,4 +1,11 @@
 //! Work split over rows. The split depends on the shape alone, so any number of threads gives the same bits.
+//!
+//! What runs here is compiled for the machine's vector instructions only if the compiler inlines it into [`vectorized`], and a
+//! closure that is called from three places (AVX-512, AVX2, plain) it does not inline by itself. So in code that should be fast:
+//!
+//! * closures that do arithmetic are marked, `for_rows(y, width, #[inline(always)] |row, y| ...)`, and so are those handed on to them;
+//! * inside them stand `for` loops, not `for_each` or `fold`: those are functions of their own again;
+//! * sums, maxima and dot products go through [`sum`], [`max`] and [`dot`], since the compiler may not reorder additions.
 
 use super::Real;
 use rayon::prelude::*;
@@ -8,10 +15,15 @@ const GRAIN: usize = 16 * 1024;
 
 /// Calls `work(row, slice)` for each row of `width` elements, in parallel.
 pub fn for_rows<E: Send>(out: &mut [E], width: usize, work: impl Fn(usize, &mut [E]) + Sync) {
+    for_heavy_rows(out, width, width, work);
+}
+
+/// [`for_rows`] where a row is the result of `effort` elements, such as one that is reduced to a few numbers.
+pub fn for_heavy_rows<E: Send>(out: &mut [E], width: usize, effort: usize, work: impl Fn(usize, &mut [E]) + Sync) {
     if width == 0 || out.is_empty() {
         return;
     }
-    let rows = (GRAIN / width).max(1);
+    let rows = (GRAIN / effort.max(width)).max(1);
     let block = |start: usize, chunk: &mut [E]| {
         vectorized(
             #[inline(always)]
@@ -26,6 +38,86 @@ pub fn for_rows<E: Send>(out: &mut [E], width: usize, work: impl Fn(usize, &mut 
         return block(0, out);
     }
     out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| block(i, chunk));
+}
+
+/// Independent sums in a reduction: two registers of the widest vectors.
+const LANES: usize = 32;
+
+/// The sum of `f(x)`, in the same order on every machine.
+#[inline(always)]
+pub fn sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for block in blocks {
+        for (lane, &x) in lanes.iter_mut().zip(block) {
+            *lane += f(x);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane += f(x);
+    }
+    total(lanes)
+}
+
+/// The sum of `f(a, b)` over two slices of one length, in the same order on every machine.
+#[inline(always)]
+pub fn sum2<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f(a, b);
+        }
+    }
+    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane += f(a, b);
+    }
+    total(lanes)
+}
+
+/// The dot product of two slices of one length, in the same order on every machine.
+#[inline(always)]
+pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    sum2(
+        a,
+        b,
+        #[inline(always)]
+        |a, b| a * b,
+    )
+}
+
+/// The largest element; NaN is passed over, and nothing at all gives negative infinity.
+#[inline(always)]
+pub fn max<T: Real>(x: &[T]) -> T {
+    let mut lanes = [T::LOWEST; LANES];
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for block in blocks {
+        for (lane, &x) in lanes.iter_mut().zip(block) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = if x > *lane { x } else { *lane };
+    }
+    let mut max = T::LOWEST;
+    for lane in lanes {
+        max = if lane > max { lane } else { max };
+    }
+    max
+}
+
+/// Adds up lanes pair by pair.
+#[inline(always)]
+fn total<T: Real>(mut lanes: [T; LANES]) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            let upper = lanes[i + half];
+            lanes[i] += upper;
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// `out[c] = sum over r of term(r, c)`, added up in blocks of fixed size whose partial sums are added in order: the same bits on any

@@ -33,29 +33,60 @@ pub struct MapBackward<F>(pub F);
 /// Elements that make a row of their own when there are no rows.
 const BLOCK: usize = 4096;
 
-/// `out = f(input)` for an output that may have taken over the input's buffer.
+/// `out = f(input)` for an output that may have taken over the input's buffer. Mark `f` `#[inline(always)]`.
 pub fn map<T: Real>(args: &mut Args<T>, input: usize, f: impl Fn(T) -> T + Sync) -> Result<()> {
     let (x, y) = args.in_out(input, 0)?;
-    for_rows(y, BLOCK, |block, y| match x {
-        Some(x) => y.iter_mut().zip(&x[block * BLOCK..]).for_each(|(y, &x)| *y = f(x)),
-        None => y.iter_mut().for_each(|y| *y = f(*y)),
-    });
+    for_rows(
+        y,
+        BLOCK,
+        #[inline(always)]
+        |block, y| match x {
+            Some(x) => {
+                for (y, &x) in y.iter_mut().zip(&x[block * BLOCK..]) {
+                    *y = f(x);
+                }
+            }
+            None => {
+                for y in y {
+                    *y = f(*y);
+                }
+            }
+        },
+    );
     Ok(())
 }
 
-/// `out = f(a, b)` of two inputs of one shape, for an output that may have taken over the first or the second input's buffer.
+/// `out = f(a, b)` of two inputs of one shape, for an output that may have taken over the first or the second input's buffer. Mark `f`
+/// `#[inline(always)]`.
 pub fn zip<T: Real>(args: &mut Args<T>, f: impl Fn(T, T) -> T + Sync) -> Result<()> {
     let (a, b) = (args.floats(0).ok(), args.floats(1).ok());
     let y = args.out(0)?;
-    for_rows(y, BLOCK, |block, y| {
-        let at = block * BLOCK;
-        match (a, b) {
-            (Some(a), Some(b)) => y.iter_mut().zip(&a[at..]).zip(&b[at..]).for_each(|((y, &a), &b)| *y = f(a, b)),
-            (None, Some(b)) => y.iter_mut().zip(&b[at..]).for_each(|(y, &b)| *y = f(*y, b)),
-            (Some(a), None) => y.iter_mut().zip(&a[at..]).for_each(|(y, &a)| *y = f(a, *y)),
-            (None, None) => {}
-        }
-    });
+    for_rows(
+        y,
+        BLOCK,
+        #[inline(always)]
+        |block, y| {
+            let at = block * BLOCK;
+            match (a, b) {
+                (Some(a), Some(b)) => {
+                    for ((y, &a), &b) in y.iter_mut().zip(&a[at..]).zip(&b[at..]) {
+                        *y = f(a, b);
+                    }
+                }
+                (None, Some(b)) => {
+                    for (y, &b) in y.iter_mut().zip(&b[at..]) {
+                        *y = f(*y, b);
+                    }
+                }
+                (Some(a), None) => {
+                    for (y, &a) in y.iter_mut().zip(&a[at..]) {
+                        *y = f(a, *y);
+                    }
+                }
+                (None, None) => {}
+            }
+        },
+    );
     Ok(())
 }
 
@@ -80,11 +111,21 @@ impl<F: Function> Op for Map<F> {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        map(args, 0, |x| self.0.value(x))
+        map(
+            args,
+            0,
+            #[inline(always)]
+            |x| self.0.value(x),
+        )
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        map(args, 0, |x| self.0.value(x))
+        map(
+            args,
+            0,
+            #[inline(always)]
+            |x| self.0.value(x),
+        )
     }
 }
 
@@ -114,11 +155,19 @@ impl<F: Function> Op for MapBackward<F> {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        zip(args, |dy, x| dy * self.0.derivative(x))
+        zip(
+            args,
+            #[inline(always)]
+            |dy, x| dy * self.0.derivative(x),
+        )
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        zip(args, |dy, x| dy * self.0.derivative(x))
+        zip(
+            args,
+            #[inline(always)]
+            |dy, x| dy * self.0.derivative(x),
+        )
     }
 }
 

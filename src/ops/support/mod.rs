@@ -2,3 +2,6 @@
 
 pub mod case;
 pub mod elementwise;
+pub mod optimizer;
+pub mod philox;
+pub mod sums;

@@ -1,0 +1,89 @@
+//! Adds a gradient to its state over micro-steps: `state <- grad` in the first, `state <- state + grad` in the others.
+//!
+//! Which micro-step it is stands on the device, as the last number of `[seed_lo, seed_hi, step, micro_step]`; no pass is needed to clear
+//! the state.
+
+use super::Row;
+use super::support::case::{Case, Fill};
+use crate::device::cpu::{Args, Real, for_rows};
+use crate::error::Result;
+use crate::graph::{Builder, Precision, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::TensorType;
+
+/// The row of the table.
+pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("accumulate", cases) };
+
+/// Inputs: state, the gradient of the same shape, control i32[4]. Updates the state.
+#[derive(Debug, Clone, Copy)]
+pub struct Accumulate;
+
+/// Adds `grad` to `state`, or puts it there where `control` i32[4], `[seed_lo, seed_hi, step, micro_step]`, is at micro-step 0.
+///
+/// # Errors
+/// [`crate::Error::Op`] where shapes differ, [`crate::Error::Graph`] where `state` is none.
+pub fn accumulate(b: &mut Builder, state: Value, grad: Value, control: Value) -> Result<()> {
+    b.apply(Accumulate, &[state, grad, control]).map(drop)
+}
+
+const BLOCK: usize = 4096;
+
+impl Accumulate {
+    fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
+        let (grad, first) = (args.floats(1)?, args.ints(2)?[3] == 0);
+        for_rows(args.state(0)?, BLOCK, |block, sum| {
+            let grad = &grad[block * BLOCK..][..sum.len()];
+            if first { sum.copy_from_slice(grad) } else { sum.iter_mut().zip(grad).for_each(|(s, &g)| *s += g) }
+        });
+        Ok(())
+    }
+}
+
+impl Op for Accumulate {
+    fn stem(&self) -> &'static str {
+        "accumulate"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("accumulate");
+        check.count(inputs, 3)?;
+        check.float("state", &inputs[0])?;
+        check.float("grad", &inputs[1])?;
+        check.shape("grad", &inputs[1], &inputs[0].shape)?;
+        check.int("control", &inputs[2])?;
+        check.shape("control", &inputs[2], &[4])?;
+        Ok(Vec::new())
+    }
+
+    fn cost(&self, inputs: &[TensorType], _: &[TensorType]) -> Cost {
+        Cost::streaming(inputs[0].len() as u64, inputs, &inputs[..1])
+    }
+
+    fn updates(&self) -> Vec<usize> {
+        vec![0]
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        Self::run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        Self::run(args)
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name: &str, n: usize, micro_step: i32| {
+        Case::new(name, |b, v| accumulate(b, v[0], v[1], v[2]).map(|()| Vec::new()))
+            .state("state", TensorType::f32([n]), Fill::Normal(0.0, 1.0))
+            .fixed("grad", [n], Fill::Normal(0.0, 1.0))
+            .ints("control", [4], Fill::Exact(vec![1, 2, 3, micro_step]))
+    };
+    vec![
+        case("first", 1, 0),
+        case("first of 9001", 9001, 0),
+        case("second", 17, 1),
+        case("seventh of 20000", 20_000, 6),
+        case("3072x768", 3072 * 768, 1).large(),
+    ]
+}

@@ -1,0 +1,82 @@
+//! The index of the largest element of each row; among equals the lowest.
+
+use super::Row;
+use super::support::case::{Case, Fill};
+use super::support::elementwise::dims_of;
+use crate::device::cpu::{Args, Real};
+use crate::error::Result;
+use crate::graph::{Builder, Precision, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::{DType, Shape, TensorType};
+use rayon::prelude::*;
+
+/// The row of the table.
+pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("argmax", cases) };
+
+/// Inputs: x [.., N]. Output: i32 [..]. NaN is never the largest.
+#[derive(Debug, Clone, Copy)]
+pub struct Argmax;
+
+/// The index of the largest element of each row. It has no gradient.
+///
+/// # Errors
+/// [`crate::Error::Op`] for rows without elements.
+pub fn argmax(b: &mut Builder, x: Value) -> Result<Value> {
+    b.apply1(Argmax, &[x])
+}
+
+impl Op for Argmax {
+    fn stem(&self) -> &'static str {
+        "argmax"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("argmax");
+        check.count(inputs, 1)?;
+        check.float("x", &inputs[0])?;
+        let (leading, row) = match inputs[0].shape.split_last() {
+            Some((&row, leading)) => (leading, row),
+            None => (&[][..], 0),
+        };
+        check.that(row > 0, "x", "rows of at least one element", inputs[0])?;
+        Ok(vec![TensorType::new(DType::I32, Shape::new(leading)?)])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        run(args)
+    }
+}
+
+fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
+    let (_, n) = args.ty(0).shape.rows_and_width();
+    let (x, y) = (args.floats(0)?, args.out_ints(0)?);
+    y.par_iter_mut().zip(x.par_chunks(n)).for_each(|(y, x)| {
+        let mut best = (T::LOWEST, 0);
+        for (i, &v) in x.iter().enumerate() {
+            if v > best.0 {
+                best = (v, i);
+            }
+        }
+        *y = best.1 as i32;
+    });
+    Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name: &str, dims: &[usize], fill: Fill| Case::of(name, |b, v| argmax(b, v[0])).fixed("x", dims_of(dims), fill);
+    vec![
+        case("1", &[1], Fill::Normal(0.0, 1.0)),
+        case("5x7", &[5, 7], Fill::Normal(0.0, 1.0)),
+        case("ties", &[2, 3], Fill::Values(vec![1.0, 2.0, 2.0, 5.0, 5.0, 5.0])),
+        case("2x3x1009", &[2, 3, 1009], Fill::Normal(0.0, 1.0)),
+        case("8x30524", &[8, 30524], Fill::Normal(0.0, 1.0)).large(),
+    ]
+}

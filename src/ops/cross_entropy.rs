@@ -1,0 +1,247 @@
+//! Cross-entropy of rows of logits, the mean over the counted ones, as PyTorch's `F.cross_entropy`.
+//!
+//! ```text
+//! target_c = (1 - s) [c = label] + s / V                       s: label smoothing
+//! loss     = 1/n sum over counted rows of (lse - (1 - s) x_label - s mean(x)),  lse = ln sum exp(x)
+//! dx_c     = (exp(x_c - lse) - target_c) dloss / n
+//! ```
+//!
+//! x is [R, V], labels i32[R]; a row whose label is `ignore_index` does not count. n is the number of counted rows, or the number that
+//! the host gives: the count over a whole effective batch, so that the gradients of its ragged micro-batches add up to those of one
+//! big batch. Where n is 0 the loss and its gradient are 0. Labels are to be checked before a run; one outside [0, V) that is not
+//! `ignore_index` makes loss and row gradient NaN, which an optimizer step refuses. The row's lse is saved for the backward pass.
+
+use super::Row;
+use super::support::case::{Case, Fill};
+use super::support::sums;
+use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Precision, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::TensorType;
+
+/// The row of the table.
+pub const ROW: Row = Row {
+    backward: Some(backward),
+    precision: Precision::Full,
+    golden: Some(|case, b, input| {
+        let ignore = case.attributes["ignore_index"].as_i64().unwrap_or(-100) as i32;
+        Ok(vec![("loss", cross_entropy(b, input("x")?, input("labels")?, None, case.number("label_smoothing")?, ignore)?)])
+    }),
+    ..Row::new("cross_entropy", cases)
+};
+
+/// The forward pass. Inputs: logits [R, V], labels i32[R], and f32[] with `denominator`. Outputs: loss [], lse [R] (optional).
+#[derive(Debug, Clone, Copy)]
+pub struct CrossEntropy {
+    /// There is a third input, by which the sum is divided.
+    pub denominator: bool,
+    /// The share of the target that is spread evenly over all classes, in [0, 1].
+    pub label_smoothing: f64,
+    /// The label of rows that do not count.
+    pub ignore_index: i32,
+}
+
+/// The gradient of the logits. Inputs: dloss [], logits [R, V], lse [R], labels i32[R], and f32[] with `denominator`.
+#[derive(Debug, Clone, Copy)]
+pub struct CrossEntropyBackward(pub CrossEntropy);
+
+/// The mean over counted rows of the cross-entropy of `logits` [R, V] with `labels` i32[R]; with `denominator` f32[] their sum over it.
+///
+/// # Errors
+/// [`crate::Error::Op`] where the extents do not match or the smoothing is outside [0, 1].
+pub fn cross_entropy(
+    b: &mut Builder,
+    logits: Value,
+    labels: Value,
+    denominator: Option<Value>,
+    label_smoothing: f64,
+    ignore_index: i32,
+) -> Result<Value> {
+    let inputs: Vec<Value> = [logits, labels].into_iter().chain(denominator).collect();
+    b.apply1(CrossEntropy { denominator: denominator.is_some(), label_smoothing, ignore_index }, &inputs)
+}
+
+impl CrossEntropy {
+    /// 1 / n, or 0 where n is.
+    fn share<T: Real>(&self, labels: &[i32], denominator: Option<T>) -> T {
+        let n = denominator.unwrap_or_else(|| T::of(labels.iter().filter(|&&l| l != self.ignore_index).count() as f64));
+        if n == T::ZERO { T::ZERO } else { T::ONE / n }
+    }
+
+    /// (loss, lse) of one row.
+    #[inline(always)]
+    fn row<T: Real>(&self, x: &[T], label: i32) -> (T, T) {
+        let top = sums::max(x);
+        let lse = top + sums::sum(x, |x| (x - top).exp()).ln();
+        let smoothing = T::of(self.label_smoothing);
+        // The distances are small where the logits are large: subtract first.
+        let mut loss = (T::ONE - smoothing) * (lse - position(x, label).map_or(T::NAN, |i| x[i]));
+        if smoothing > T::ZERO {
+            loss += smoothing / T::of(x.len() as f64) * sums::sum(x, |x| lse - x);
+        }
+        (if label == self.ignore_index { T::ZERO } else { loss }, lse)
+    }
+
+    /// The gradient of one row.
+    #[inline(always)]
+    fn row_gradient<T: Real>(&self, x: &[T], lse: T, label: i32, dloss: T, dx: &mut [T]) {
+        if label == self.ignore_index {
+            return dx.fill(T::ZERO);
+        }
+        let smoothing = T::of(self.label_smoothing);
+        let even = smoothing / T::of(x.len() as f64);
+        let target = position(x, label);
+        let scale = if target.is_some() { dloss } else { T::NAN };
+        dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = ((x - lse).exp() - even) * scale);
+        if let Some(target) = target {
+            dx[target] -= (T::ONE - smoothing) * scale;
+        }
+    }
+
+    fn check(&self, logits: &TensorType, labels: &TensorType, denominator: Option<&TensorType>) -> Result<()> {
+        let check = Check("cross_entropy");
+        check.float("logits", logits)?;
+        check.rank("logits", logits, 2)?;
+        check.int("labels", labels)?;
+        check.shape("labels", labels, &logits.shape[..1])?;
+        check.that((0.0..=1.0).contains(&self.label_smoothing), "label_smoothing", "a share in [0, 1]", self.label_smoothing)?;
+        denominator.map_or(Ok(()), |d| check.shape("denominator", d, &[]).and(check.float("denominator", d)))
+    }
+
+    fn forward<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
+        let width = args.shape(0)[1];
+        let (x, labels) = (args.floats(0)?, args.ints(1)?);
+        let denominator = if self.denominator { args.floats(2)?.first().copied() } else { None };
+        let (rows, loss) = (args.workspace()?, args.out(0)?);
+        for_heavy_rows(
+            rows,
+            2,
+            width,
+            #[inline(always)]
+            |r, row| (row[0], row[1]) = self.row(&x[r * width..][..width], labels[r]),
+        );
+        if let Some(lse) = args.optional_out(1) {
+            lse.iter_mut().zip(rows.chunks(2)).for_each(|(lse, row)| *lse = row[1]);
+        }
+        let sum: f64 = rows.chunks(2).map(|row| row[0].wide()).sum();
+        loss[0] = T::of(sum) * self.share(labels, denominator);
+        Ok(())
+    }
+
+    fn gradient<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
+        let width = args.shape(1)[1];
+        let (dloss, x, lse, labels) = (args.floats(0)?[0], args.floats(1)?, args.floats(2)?, args.ints(3)?);
+        let denominator = if self.denominator { args.floats(4)?.first().copied() } else { None };
+        let dloss = dloss * self.share(labels, denominator);
+        for_rows(
+            args.out(0)?,
+            width,
+            #[inline(always)]
+            |r, dx| self.row_gradient(&x[r * width..][..width], lse[r], labels[r], dloss, dx),
+        );
+        Ok(())
+    }
+}
+
+/// The label as an index into the row, where it is one.
+#[inline(always)]
+fn position<T>(x: &[T], label: i32) -> Option<usize> {
+    usize::try_from(label).ok().filter(|&i| i < x.len())
+}
+
+impl Op for CrossEntropy {
+    fn stem(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        Check("cross_entropy").count(inputs, if self.denominator { 3 } else { 2 })?;
+        self.check(&inputs[0], &inputs[1], inputs.get(2))?;
+        Ok(vec![inputs[0].with_shape([]), inputs[0].with_shape([inputs[0].shape[0]])])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(4 * inputs[0].len() as u64, inputs, &outputs[..1])
+    }
+
+    fn optional_outputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
+    fn workspace(&self, inputs: &[TensorType], _threads: usize) -> usize {
+        2 * inputs[0].shape[0]
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        self.forward(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        self.forward(args)
+    }
+}
+
+impl Op for CrossEntropyBackward {
+    fn stem(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("cross_entropy");
+        check.count(inputs, if self.0.denominator { 5 } else { 4 })?;
+        check.shape("dloss", &inputs[0], &[])?;
+        self.0.check(&inputs[1], &inputs[3], inputs.get(4))?;
+        check.shape("lse", &inputs[2], &inputs[1].shape[..1])?;
+        Ok(vec![inputs[1]])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(4 * inputs[1].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        self.0.gradient(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        self.0.gradient(args)
+    }
+}
+
+fn backward(cx: &mut Backward) -> Result<()> {
+    let op: CrossEntropy = cx.op()?;
+    if let Some(dloss) = cx.grad(0) {
+        let mut inputs = vec![dloss, cx.input(0), cx.output(1), cx.input(1)];
+        inputs.extend(op.denominator.then(|| cx.input(2)));
+        cx.set_by(0, CrossEntropyBackward(op), &inputs)?;
+    }
+    Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    let logits = Fill::Normal(2.0, 3.0);
+    let case = |name: &str, width: usize, labels: Vec<i32>, smoothing: f64| {
+        let rows = labels.len();
+        let case = Case::of(name, move |b, v| cross_entropy(b, v[0], v[1], v.get(2).copied(), smoothing, -100));
+        case.float("x", [rows, width], logits.clone()).ints("labels", [rows], Fill::Exact(labels))
+    };
+    let ragged: Vec<i32> = (0..37).map(|r| if r % 5 == 3 { -100 } else { r * 29 % 131 }).collect();
+    vec![
+        case("one row of one class", 1, vec![0], 0.0),
+        case("5x7", 7, vec![0, 6, 3, -100, 1], 0.0),
+        case("5x7 smoothed", 7, vec![0, 6, 3, -100, 1], 0.1),
+        case("37x131 smoothed", 131, ragged.clone(), 0.3),
+        case("37x131 over 64", 131, ragged, 0.1).fixed("denominator", [], Fill::Values(vec![64.0])),
+        case("nothing counted", 7, vec![-100; 3], 0.1),
+        case("nothing counted over 0", 7, vec![-100; 3], 0.0).fixed("denominator", [], Fill::Values(vec![0.0])),
+        Case::of("640x30524", |b, v| cross_entropy(b, v[0], v[1], None, 0.1, -100))
+            .normal("x", [640, 30524])
+            .ints("labels", [640], Fill::Ints(0, 30524))
+            .large(),
+    ]
+}

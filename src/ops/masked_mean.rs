@@ -1,0 +1,168 @@
+//! Mean over the positions of a sequence that count: `y[b, d] = sum over l of m[b, l] x[b, l, d] / sum over l of m[b, l]`.
+//!
+//! x is [B, L, D]; the mask i32[B, L] is not 0 where a position counts. Positions that do not count are not read, whatever they hold.
+//! Where none counts, y and the gradient are 0. `dx[b, l, d] = dy[b, d] / n_b` where the position counts, else 0.
+
+use super::Row;
+use super::support::case::{Case, Fill};
+use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Precision, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::TensorType;
+
+/// The row of the table.
+pub const ROW: Row = Row {
+    backward: Some(backward),
+    precision: Precision::Full,
+    golden: Some(|_, b, input| Ok(vec![("y", masked_mean(b, input("x")?, input("mask")?)?)])),
+    ..Row::new("masked_mean", cases)
+};
+
+/// The forward pass. Inputs: x [B, L, D], mask i32[B, L]. Output: y [B, D].
+#[derive(Debug, Clone, Copy)]
+pub struct MaskedMean;
+
+/// The gradient of x [B, L, D]. Inputs: dy [B, D], mask i32[B, L].
+#[derive(Debug, Clone, Copy)]
+pub struct MaskedMeanBackward;
+
+/// The mean of `x` [B, L, D] over the positions where `mask` i32[B, L] is not 0.
+///
+/// # Errors
+/// [`crate::Error::Op`] where the extents do not match.
+pub fn masked_mean(b: &mut Builder, x: Value, mask: Value) -> Result<Value> {
+    b.apply1(MaskedMean, &[x, mask])
+}
+
+/// 1 / the number of positions that count, or 0.
+fn share<T: Real>(mask: &[i32]) -> T {
+    match mask.iter().filter(|&&m| m != 0).count() {
+        0 => T::ZERO,
+        n => T::ONE / T::of(n as f64),
+    }
+}
+
+impl MaskedMean {
+    fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
+        let (length, width) = (args.shape(0)[1], args.shape(0)[2]);
+        let (x, mask) = (args.floats(0)?, args.ints(1)?);
+        for_heavy_rows(
+            args.out(0)?,
+            width,
+            length * width,
+            #[inline(always)]
+            |b, y| {
+                let mask = &mask[b * length..][..length];
+                y.fill(T::ZERO);
+                for (l, _) in mask.iter().enumerate().filter(|(_, m)| **m != 0) {
+                    y.iter_mut().zip(&x[(b * length + l) * width..]).for_each(|(y, &x)| *y += x);
+                }
+                let share = share(mask);
+                y.iter_mut().for_each(|y| *y *= share);
+            },
+        );
+        Ok(())
+    }
+}
+
+impl Op for MaskedMean {
+    fn stem(&self) -> &'static str {
+        "masked_mean"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("masked_mean");
+        check.count(inputs, 2)?;
+        let (x, mask) = (&inputs[0], &inputs[1]);
+        check.float("x", x)?;
+        check.rank("x", x, 3)?;
+        check.int("mask", mask)?;
+        check.shape("mask", mask, &x.shape[..2])?;
+        Ok(vec![x.with_shape([x.shape[0], x.shape[2]])])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming((inputs[0].len() + outputs[0].len()) as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        Self::run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        Self::run(args)
+    }
+}
+
+impl MaskedMeanBackward {
+    fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
+        let (length, width) = (args.shape(1)[1], args.shape(0)[1]);
+        let (dy, mask) = (args.floats(0)?, args.ints(1)?);
+        for_rows(args.out(0)?, length * width, |b, dx| {
+            let mask = &mask[b * length..][..length];
+            let share = share(mask);
+            for (dx, &counts) in dx.chunks_mut(width).zip(mask) {
+                match counts {
+                    0 => dx.fill(T::ZERO),
+                    _ => dx.iter_mut().zip(&dy[b * width..]).for_each(|(dx, &dy)| *dx = dy * share),
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Op for MaskedMeanBackward {
+    fn stem(&self) -> &'static str {
+        "masked_mean"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("masked_mean");
+        check.count(inputs, 2)?;
+        let (dy, mask) = (&inputs[0], &inputs[1]);
+        check.rank("dy", dy, 2)?;
+        check.rank("mask", mask, 2)?;
+        check.that(dy.shape[0] == mask.shape[0], "dy", format!("{} rows", mask.shape[0]), dy)?;
+        Ok(vec![dy.with_shape([mask.shape[0], mask.shape[1], dy.shape[1]])])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(outputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        Self::run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        Self::run(args)
+    }
+}
+
+fn backward(cx: &mut Backward) -> Result<()> {
+    let op = MaskedMeanBackward;
+    let mask = cx.input(1);
+    if let Some(dy) = cx.grad(0) {
+        cx.set_by(0, op, &[dy, mask])?;
+    }
+    Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    let case = |b: usize, l: usize, d: usize, mask: Fill| {
+        Case::of(format!("{b}x{l}x{d}"), |b, v| masked_mean(b, v[0], v[1])).normal("x", [b, l, d]).ints("mask", [b, l], mask)
+    };
+    vec![
+        case(1, 1, 1, Fill::PrefixMask),
+        case(3, 5, 7, Fill::PrefixMask),
+        case(2, 6, 3, Fill::Exact(vec![0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0])),
+        case(7, 61, 130, Fill::PrefixMask),
+        case(32, 61, 768, Fill::PrefixMask).large(),
+    ]
+}

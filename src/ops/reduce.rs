@@ -1,0 +1,225 @@
+//! Sum or mean over the first dimensions, the last, or all.
+//!
+//! With x seen as [outer, inner], the reduced dimensions first or last:
+//!
+//! ```text
+//! leading   y[i] = s sum over o of x[o, i]      dx[o, i] = s dy[i]
+//! trailing  y[o] = s sum over i of x[o, i]      dx[o, i] = s dy[o]
+//! ```
+//!
+//! s is 1 for a sum and 1 / count for a mean. Sums are taken in an order that depends on the shape alone.
+
+use super::Row;
+use super::support::case::Case;
+use super::support::elementwise::dims_of;
+use super::support::sums;
+use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, sum_rows};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Precision, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::{Shape, TensorType};
+
+/// The row of the table.
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, ..Row::new("reduce", cases) };
+
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// The sum.
+    Sum,
+    /// The sum divided by the number of terms.
+    Mean,
+}
+
+/// Which dimensions are reduced; they vanish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Axes {
+    /// The first so many.
+    Leading(usize),
+    /// The last so many.
+    Trailing(usize),
+    /// All: a scalar comes out.
+    All,
+}
+
+/// The forward pass: x of any shape gives y without the reduced dimensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Reduce {
+    /// What is computed.
+    pub reduction: Reduction,
+    /// Over which dimensions.
+    pub axes: Axes,
+}
+
+/// The gradient of x: each element of dy, scaled, wherever it was summed from.
+#[derive(Debug, Clone, Copy)]
+pub struct ReduceBackward {
+    /// The forward pass.
+    pub forward: Reduce,
+    /// The extents of x.
+    pub shape: Shape,
+}
+
+/// Sum or mean of `x` over `axes`.
+///
+/// # Errors
+/// [`crate::Error::Op`] where `x` has fewer dimensions.
+pub fn reduce(b: &mut Builder, x: Value, reduction: Reduction, axes: Axes) -> Result<Value> {
+    b.apply1(Reduce { reduction, axes }, &[x])
+}
+
+impl Reduce {
+    /// (outer, inner) extents of x, and whether the inner ones are reduced.
+    fn extents(&self, shape: &[usize]) -> (usize, usize, bool) {
+        let (split, inner) = match self.axes {
+            Axes::Leading(n) => (n, false),
+            Axes::Trailing(n) => (shape.len().saturating_sub(n), true),
+            Axes::All => (0, true),
+        };
+        let (outer, rest) = shape.split_at(split.min(shape.len()));
+        (outer.iter().product(), rest.iter().product(), inner)
+    }
+
+    fn factor(&self, shape: &[usize]) -> f64 {
+        let (outer, inner, over_inner) = self.extents(shape);
+        let count = if over_inner { inner } else { outer };
+        if self.reduction == Reduction::Mean { 1.0 / count as f64 } else { 1.0 }
+    }
+
+    fn result(&self, shape: &[usize]) -> Shape {
+        match self.axes {
+            Axes::Leading(n) => dims_of(shape.get(n..).unwrap_or(&[])),
+            Axes::Trailing(n) => dims_of(&shape[..shape.len().saturating_sub(n)]),
+            Axes::All => dims_of(&[]),
+        }
+    }
+
+    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
+        let (outer, inner, over_inner) = self.extents(args.shape(0));
+        let factor = T::of(self.factor(args.shape(0)));
+        let (x, y) = (args.floats(0)?, args.out(0)?);
+        if !over_inner {
+            sum_rows(
+                y,
+                outer,
+                #[inline(always)]
+                |o, sum| sum.iter_mut().zip(&x[o * inner..]).for_each(|(s, &x)| *s += x),
+            );
+            y.iter_mut().for_each(|y| *y *= factor);
+        } else if y.len() == 1 {
+            y[0] = T::of(sums::total(x, |x| x.wide())) * factor;
+        } else {
+            for_heavy_rows(
+                y,
+                1,
+                inner,
+                #[inline(always)]
+                |o, y| y[0] = sums::sum(&x[o * inner..][..inner], |x| x) * factor,
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Op for Reduce {
+    fn stem(&self) -> &'static str {
+        "reduce"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("reduce");
+        check.count(inputs, 1)?;
+        let x = &inputs[0];
+        check.float("x", x)?;
+        let (Axes::Leading(n) | Axes::Trailing(n)) = self.axes else { return Ok(vec![x.with_shape([])]) };
+        check.that(n <= x.shape[..].len(), "x", format!("at least {n} dimensions"), x)?;
+        Ok(vec![x.with_shape(self.result(&x.shape))])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        self.run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        self.run(args)
+    }
+}
+
+impl ReduceBackward {
+    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
+        let (_, inner, over_inner) = self.forward.extents(&self.shape);
+        let factor = T::of(self.forward.factor(&self.shape));
+        let (dy, dx) = (args.floats(0)?, args.out(0)?);
+        for_rows(dx, inner, |o, dx| match over_inner {
+            true => dx.fill(dy[o] * factor),
+            false => dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx = dy * factor),
+        });
+        Ok(())
+    }
+}
+
+impl Op for ReduceBackward {
+    fn stem(&self) -> &'static str {
+        "reduce"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("reduce");
+        check.count(inputs, 1)?;
+        check.shape("dy", &inputs[0], &self.forward.result(&self.shape))?;
+        Ok(vec![inputs[0].with_shape(self.shape)])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(outputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        self.run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        self.run(args)
+    }
+}
+
+fn backward(cx: &mut Backward) -> Result<()> {
+    let forward: Reduce = cx.op()?;
+    let x = cx.input(0);
+    let shape = cx.builder().shape(x);
+    if let Some(dy) = cx.grad(0) {
+        cx.set_by(0, ReduceBackward { forward, shape }, &[dy])?;
+    }
+    Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    let case = |dims: &'static [usize], reduction: Reduction, axes: Axes| {
+        Case::of(format!("{dims:?}_{reduction:?}_{axes:?}").to_lowercase(), move |b, v| reduce(b, v[0], reduction, axes)).normal("x", dims_of(dims))
+    };
+    let mut cases = Vec::new();
+    for reduction in [Reduction::Sum, Reduction::Mean] {
+        for axes in [Axes::Leading(1), Axes::Leading(2), Axes::Trailing(1), Axes::Trailing(2), Axes::All] {
+            cases.push(case(&[3, 5, 37], reduction, axes));
+        }
+    }
+    cases.extend([
+        case(&[1], Reduction::Sum, Axes::All),
+        case(&[5], Reduction::Mean, Axes::Leading(0)),
+        case(&[5], Reduction::Mean, Axes::Trailing(0)),
+        case(&[70_001], Reduction::Mean, Axes::All),
+        case(&[2000, 3], Reduction::Sum, Axes::Leading(1)),
+        case(&[3, 20_011], Reduction::Sum, Axes::Trailing(1)),
+        case(&[32, 577, 768], Reduction::Mean, Axes::All).large(),
+        case(&[64, 577, 768], Reduction::Sum, Axes::Leading(2)).large(),
+    ]);
+    cases
+}

@@ -1,0 +1,55 @@
+//! Product with a fixed number: `y = factor x`.
+
+use super::Row;
+use super::support::case::Case;
+use super::support::elementwise::{self, Function, Map};
+use crate::device::cpu::Real;
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Value};
+
+/// The row of the table.
+pub const ROW: Row = Row { backward: Some(backward), ..Row::new("scale", cases) };
+
+/// Product with a fixed number.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    /// The number.
+    pub factor: f64,
+}
+
+/// `factor x`, any shape.
+///
+/// # Errors
+/// [`crate::Error::Op`] for integers.
+pub fn scale(b: &mut Builder, x: Value, factor: f64) -> Result<Value> {
+    b.apply1(Map(Scale { factor }), &[x])
+}
+
+impl Function for Scale {
+    const STEM: &'static str = "scale";
+    const FLOPS: u64 = 1;
+    const DERIVATIVE_OF_OUTPUT: bool = false;
+
+    #[inline(always)]
+    fn value<T: Real>(&self, x: T) -> T {
+        x * T::of(self.factor)
+    }
+
+    #[inline(always)]
+    fn derivative<T: Real>(&self, _: T) -> T {
+        T::of(self.factor)
+    }
+}
+
+/// The derivative does not need x: dx is dy scaled.
+fn backward(cx: &mut Backward) -> Result<()> {
+    let op: Map<Scale> = cx.op()?;
+    if let Some(dy) = cx.grad(0) {
+        cx.set_by(0, op, &[dy])?;
+    }
+    Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    elementwise::cases(|b, x| scale(b, x, -0.3))
+}

@@ -1,0 +1,158 @@
+//! A run of indices along one dimension; and its gradient, which puts zeros around it.
+
+use super::Row;
+use super::support::case::{Case, Fill};
+use crate::device::cpu::{Args, Real};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::{Shape, TensorType};
+use rayon::prelude::*;
+
+/// The row of the table.
+pub const ROW: Row = Row { backward: Some(backward), ..Row::new("slice", cases) };
+
+/// Indices `start .. start + length` of dimension `axis`.
+#[derive(Debug, Clone, Copy)]
+pub struct Slice {
+    /// The dimension that shrinks.
+    pub axis: usize,
+    /// The first index that is kept.
+    pub start: usize,
+    /// How many are kept.
+    pub length: usize,
+}
+
+/// The gradient of [`Slice`]: `dy` within zeros, of extent `whole` along the axis.
+#[derive(Debug, Clone, Copy)]
+pub struct SliceBackward {
+    /// The forward pass.
+    pub slice: Slice,
+    /// The extent of the dimension before.
+    pub whole: usize,
+}
+
+/// Indices `start .. start + length` of dimension `axis`.
+///
+/// # Errors
+/// [`crate::Error::Op`] where they reach beyond the dimension.
+pub fn slice(b: &mut Builder, x: Value, axis: usize, start: usize, length: usize) -> Result<Value> {
+    b.apply1(Slice { axis, start, length }, &[x])
+}
+
+impl Slice {
+    /// (elements of the kept run, elements before it, elements of the whole) within one block of the dimensions from `axis` on.
+    fn run(&self, whole: usize, inner: usize) -> (usize, usize, usize) {
+        (self.length * inner, self.start * inner, whole * inner)
+    }
+}
+
+fn with_extent(ty: &TensorType, axis: usize, extent: usize) -> Result<TensorType> {
+    let mut shape = ty.shape.to_vec();
+    shape[axis] = extent;
+    Ok(ty.with_shape(Shape::new(&shape)?))
+}
+
+impl Op for Slice {
+    fn stem(&self) -> &'static str {
+        "slice"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("slice");
+        check.count(inputs, 1)?;
+        let x = &inputs[0];
+        check.that(self.axis < x.shape.rank(), "axis", format!("below {}", x.shape.rank()), self.axis)?;
+        let fits = self.start.checked_add(self.length).is_some_and(|end| end <= x.shape[self.axis]);
+        check.that(fits, "x", format!("at least {}+{} along axis {}", self.start, self.length, self.axis), x)?;
+        Ok(vec![with_extent(x, self.axis, self.length)?])
+    }
+
+    fn cost(&self, _: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(0, outputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        forward(args, self)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        forward(args, self)
+    }
+}
+
+fn forward<T: Real>(args: &mut Args<T>, op: &Slice) -> Result<()> {
+    let shape = args.shape(0);
+    let extents = op.run(shape[op.axis], shape[op.axis + 1..].iter().product());
+    match args.ints(0) {
+        Ok(x) => cut(x, args.out_ints(0)?, extents),
+        Err(_) => cut(args.floats(0)?, args.out(0)?, extents),
+    }
+    Ok(())
+}
+
+fn cut<E: Copy + Send + Sync>(x: &[E], y: &mut [E], (kept, before, whole): (usize, usize, usize)) {
+    y.par_chunks_mut(kept.max(1)).enumerate().for_each(|(i, y)| y.copy_from_slice(&x[i * whole + before..][..kept]));
+}
+
+impl Op for SliceBackward {
+    fn stem(&self) -> &'static str {
+        "slice"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("slice");
+        check.count(inputs, 1)?;
+        check.float("dy", &inputs[0])?;
+        Ok(vec![with_extent(&inputs[0], self.slice.axis, self.whole)?])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(0, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        pad(args, self)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        pad(args, self)
+    }
+}
+
+fn pad<T: Real>(args: &mut Args<T>, op: &SliceBackward) -> Result<()> {
+    let (kept, before, whole) = op.slice.run(op.whole, args.shape(0)[op.slice.axis + 1..].iter().product());
+    let (dy, dx) = (args.floats(0)?, args.out(0)?);
+    dx.par_chunks_mut(whole.max(1)).enumerate().for_each(|(i, dx)| {
+        dx[..before].fill(T::ZERO);
+        dx[before..before + kept].copy_from_slice(&dy[i * kept..][..kept]);
+        dx[before + kept..].fill(T::ZERO);
+    });
+    Ok(())
+}
+
+fn backward(cx: &mut Backward) -> Result<()> {
+    let op: Slice = cx.op()?;
+    if let Some(dy) = cx.grad(0) {
+        let x = cx.input(0);
+        let whole = cx.builder().shape(x)[op.axis];
+        cx.set_by(0, SliceBackward { slice: op, whole }, &[dy])?;
+    }
+    Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name: &str, axis, start, length| Case::of(name, move |b, v| slice(b, v[0], axis, start, length)).normal("x", [3, 7, 5]);
+    vec![
+        case("first", 0, 0, 1),
+        case("middle", 1, 2, 3),
+        case("last", 2, 4, 1),
+        case("all", 1, 0, 7),
+        Case::of("ints", |b, v| slice(b, v[0], 1, 1, 2)).ints("x", [4, 3], Fill::Ints(-5, 5)),
+        Case::of("49 of 89", |b, v| slice(b, v[0], 1, 0, 49)).normal("x", [8, 89, 768]).large(),
+    ]
+}

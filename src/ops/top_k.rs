@@ -1,0 +1,103 @@
+//! The k largest of each row, falling, with their indices; among equals the lower index first.
+
+use super::Row;
+use super::support::case::{Case, Fill};
+use super::support::elementwise::dims_of;
+use crate::device::cpu::{Args, Real};
+use crate::error::{Error, Result};
+use crate::graph::{Builder, Precision, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::{DType, TensorType};
+use rayon::prelude::*;
+
+/// The row of the table.
+pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("top_k", cases) };
+
+/// Inputs: x [.., N]. Outputs: values [.., k] and indices i32 [.., k]. NaN counts as the smallest.
+#[derive(Debug, Clone, Copy)]
+pub struct TopK {
+    /// How many of each row.
+    pub k: usize,
+}
+
+/// (values, indices) of the `k` largest of each row. It has no gradient.
+///
+/// # Errors
+/// [`crate::Error::Op`] where a row has fewer than `k`.
+pub fn top_k(b: &mut Builder, x: Value, k: usize) -> Result<(Value, Value)> {
+    match b.apply(TopK { k }, &[x])?[..] {
+        [values, indices] => Ok((values, indices)),
+        _ => Err(Error::graph("top_k", "two outputs", "another number")),
+    }
+}
+
+impl Op for TopK {
+    fn stem(&self) -> &'static str {
+        "top_k"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("top_k");
+        check.count(inputs, 1)?;
+        let x = &inputs[0];
+        check.float("x", x)?;
+        check.that((1..=x.shape.rows_and_width().1).contains(&self.k), "x", format!("at least {} a row", self.k), x)?;
+        let values = x.with_shape(x.shape.with_last(self.k));
+        Ok(vec![values, TensorType::new(DType::I32, values.shape)])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        run(args, self.k)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        run(args, self.k)
+    }
+}
+
+/// One pass a row: most elements are not larger than the least of the best so far, and cost one comparison.
+fn run<T: Real>(args: &mut Args<T>, k: usize) -> Result<()> {
+    let (_, n) = args.ty(0).shape.rows_and_width();
+    let (x, values, indices) = (args.floats(0)?, args.out(0)?, args.out_ints(1)?);
+    let rows = values.par_chunks_mut(k).zip(indices.par_chunks_mut(k)).zip(x.par_chunks(n));
+    rows.for_each(|((values, indices), x)| {
+        let mut held = 0;
+        for (i, &v) in x.iter().enumerate() {
+            let v = if v == v { v } else { T::LOWEST };
+            if held == k && v <= values[k - 1] {
+                continue;
+            }
+            let mut at = held.min(k - 1);
+            while at > 0 && values[at - 1] < v {
+                (values[at], indices[at]) = (values[at - 1], indices[at - 1]);
+                at -= 1;
+            }
+            (values[at], indices[at]) = (v, i as i32);
+            held = (held + 1).min(k);
+        }
+    });
+    Ok(())
+}
+
+/// The cases of [`super::argmax`] too: ties, one element, rows longer than any block.
+fn cases() -> Vec<Case> {
+    let case = |name: &str, dims: &[usize], k: usize, fill: Fill| {
+        Case::new(name, move |b, v| {
+            let (values, indices) = top_k(b, v[0], k)?;
+            Ok(vec![("values", values), ("indices", indices)])
+        })
+        .fixed("x", dims_of(dims), fill)
+    };
+    vec![
+        case("1 of 1", &[1], 1, Fill::Normal(0.0, 1.0)),
+        case("3 of 7", &[5, 7], 3, Fill::Normal(0.0, 1.0)),
+        case("ties", &[2, 6], 4, Fill::Values(vec![1.0, 2.0, 2.0, 0.0, 2.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0])),
+        case("7 of 1009", &[2, 3, 1009], 7, Fill::Normal(0.0, 1.0)),
+        case("all", &[3, 5], 5, Fill::Distinct),
+        case("7 of 30524", &[3, 30524], 7, Fill::Normal(0.0, 1.0)).large(),
+    ]
+}
