@@ -71,8 +71,8 @@ impl<'a> Bars<'a> {
         let even = x + w / heat.top();
         canvas.fill(Rect { x: even - 0.75, y: y + 24.0, w: 1.5, h: 18.0 }, 0.0, |_| INK);
         canvas.text(fonts, (x, y + 58.0), small, "not at all");
-        canvas.text_right(fonts, (x + w, y + 58.0), small, &format!("{:.1} × even", heat.top()));
-        let (label, from, to) = ("even", x + 80.0, x + w - 86.0);
+        canvas.text_right(fonts, (x + w, y + 58.0), small, &format!("{:.1}× average", heat.top()));
+        let (label, from, to) = ("average", x + 84.0, x + w - 104.0);
         let half = fonts.width(label, small) / 2.0;
         if even - half > from && even + half < to {
             canvas.text_centred(fonts, (even, y + 58.0), small, label);

@@ -39,11 +39,12 @@ pub fn figure(picture: &Image, result: &Classification, name: &str) -> Result<Im
     let words = caption::Layout::new(&fonts, result, (WIDTH - 2 * MARGIN) as f32);
     let bars = chart::Bars::new(result, heat.as_ref());
     let body = head + (photo.height() as f32).max(bars.height());
-    let height = body + words.height() + MARGIN as f32;
+    let height = body + words.height() + 0.5 * MARGIN as f32;
     let mut canvas = Canvas::new(WIDTH, height.ceil() as usize);
 
     chart::title(&mut canvas, &fonts, result, name, MARGIN as f32, (WIDTH - 2 * MARGIN) as f32);
-    photo.draw(&mut canvas, (MARGIN as f32, head), heat.as_ref(), &result.crop);
+    let left = MARGIN + (PICTURE - photo.width()) / 2;
+    photo.draw(&mut canvas, (left as f32, head), heat.as_ref(), &result.crop);
     bars.draw(&mut canvas, &fonts, Rect { y: head, ..COLUMN });
     words.draw(&mut canvas, &fonts, MARGIN as f32, body);
     canvas.into_image()

@@ -30,13 +30,18 @@ impl Photo {
         Ok(Photo { scaled, scale })
     }
 
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.scaled.width() as usize
+    }
+
     /// Rows.
     pub fn height(&self) -> usize {
         self.scaled.height() as usize
     }
 
-    /// Draws it with its left upper corner at `corner`. What the network did not see is gray and faint; what the words looked at keeps its colours
-    /// and glows, the rest sinks into the cold end of the scale.
+    /// Draws it with its left upper corner at `corner`. What the network did not see is gray and faint. Under the
+    /// heat the picture gives up most of its colour, which would mix with the heat's.
     pub fn draw(&self, canvas: &mut Canvas, corner: (f32, f32), heat: Option<&Heat>, crop: &Crop) {
         let (left, top) = (corner.0 as usize, corner.1 as usize);
         let [x0, y0, x1, y1] = crop.visible();
@@ -50,8 +55,7 @@ impl Photo {
                 _ if !seen => mix(gray, [255; 3], 0.62),
                 Some(heat) => {
                     let value = heat.at([sx / ox, sy / oy]);
-                    let t = (value / heat.top()).clamp(0.0, 1.0);
-                    mix(mix(pixel.0, gray, 0.75 * (1.0 - t)), heat.colour(value), 0.58 - 0.12 * t)
+                    mix(mix(pixel.0, gray, 0.85), heat.colour(value), 0.5)
                 }
                 None => pixel.0,
             };
@@ -70,10 +74,12 @@ impl Photo {
             return;
         }
         for x in a..=b {
-            [c, d].map(|y| canvas.set(left + x, top + y, LINE));
+            canvas.set(left + x, top + c, LINE);
+            canvas.set(left + x, top + d, LINE);
         }
         for y in c..=d {
-            [a, b].map(|x| canvas.set(left + x, top + y, LINE));
+            canvas.set(left + a, top + y, LINE);
+            canvas.set(left + b, top + y, LINE);
         }
     }
 }
