@@ -7,6 +7,7 @@ use crate::graph::{Builder, StateKind, Value};
 use crate::ops::add::add;
 use crate::ops::batchnorm::{batchnorm, batchnorm_training, stage_statistics};
 use crate::ops::conv2d::conv2d;
+use crate::ops::linear::Activation;
 use crate::ops::maxpool2d::maxpool2d;
 use crate::ops::relu::relu;
 use crate::tensor::TensorType;
@@ -32,8 +33,7 @@ pub struct Features {
 pub fn backbone(b: &mut Builder, config: &BackboneConfig, image: Value, mut training: Option<&mut Training>) -> Result<Features> {
     b.scoped("backbone", |b| {
         let x = convolution(b, "conv1", image, config.width, 7, 2)?;
-        let x = norm(b, "bn1", x, &mut training)?;
-        let x = relu(b, x)?;
+        let x = norm(b, "bn1", x, Activation::Relu, &mut training)?;
         let stem = maxpool2d(b, x, 3, 2, 1)?;
         let mut layers = [stem; 4];
         let mut x = stem;
@@ -54,16 +54,14 @@ fn bottleneck(b: &mut Builder, x: Value, planes: usize, stride: usize, training:
         x
     } else {
         let skip = convolution(b, "downsample.0", x, planes * EXPANSION, 1, stride)?;
-        norm(b, "downsample.1", skip, training)?
+        norm(b, "downsample.1", skip, Activation::None, training)?
     };
     let y = convolution(b, "conv1", x, planes, 1, 1)?;
-    let y = norm(b, "bn1", y, training)?;
-    let y = relu(b, y)?;
+    let y = norm(b, "bn1", y, Activation::Relu, training)?;
     let y = convolution(b, "conv2", y, planes, 3, stride)?;
-    let y = norm(b, "bn2", y, training)?;
-    let y = relu(b, y)?;
+    let y = norm(b, "bn2", y, Activation::Relu, training)?;
     let y = convolution(b, "conv3", y, planes * EXPANSION, 1, 1)?;
-    let y = norm(b, "bn3", y, training)?;
+    let y = norm(b, "bn3", y, Activation::None, training)?;
     let y = add(b, y, skip)?;
     relu(b, y)
 }
@@ -77,7 +75,8 @@ fn convolution(b: &mut Builder, name: &str, x: Value, out: usize, kernel: usize,
     })
 }
 
-fn norm(b: &mut Builder, name: &str, x: Value, training: &mut Option<&mut Training>) -> Result<Value> {
+/// Batch norm and its activation. In training they are one operator; in inference both fold into the convolution.
+fn norm(b: &mut Builder, name: &str, x: Value, activation: Activation, training: &mut Option<&mut Training>) -> Result<Value> {
     let channels = b.shape(x)[3];
     b.scoped(name, |b| {
         let weight = b.parameter("weight", [channels])?;
@@ -85,12 +84,15 @@ fn norm(b: &mut Builder, name: &str, x: Value, training: &mut Option<&mut Traini
         let mut statistic = |name: &str, kind| b.state(name, TensorType::f32([channels]), kind);
         let mean = statistic("running_mean", StateKind::Statistic)?;
         let var = statistic("running_var", StateKind::Statistic)?;
-        let Some(training) = training else { return batchnorm(b, x, weight, bias, mean, var, EPS) };
+        let Some(training) = training else {
+            let y = batchnorm(b, x, weight, bias, mean, var, EPS)?;
+            return if activation == Activation::Relu { relu(b, y) } else { Ok(y) };
+        };
         let staged_mean = statistic("running_mean.staged", StateKind::Gradient)?;
         let staged_var = statistic("running_var.staged", StateKind::Gradient)?;
-        let batch = batchnorm_training(b, x, weight, bias, EPS)?;
-        stage_statistics(b, staged_mean, mean, batch.mean, MOMENTUM, training.control)?;
-        stage_statistics(b, staged_var, var, batch.var, MOMENTUM, training.control)?;
+        let batch = batchnorm_training(b, x, weight, bias, EPS, activation)?;
+        stage_statistics(b, staged_mean, mean, batch.mean, MOMENTUM, training.micro_step)?;
+        stage_statistics(b, staged_var, var, batch.var, MOMENTUM, training.micro_step)?;
         training.stage(mean, staged_mean);
         training.stage(var, staged_var);
         Ok(batch.y)

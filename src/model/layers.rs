@@ -6,6 +6,7 @@ use crate::ops::assign::assign_if;
 use crate::ops::dropout::{dropout, stable_key};
 use crate::ops::layernorm::layernorm;
 use crate::ops::linear::{self, Activation};
+use crate::ops::slice::slice;
 use crate::ops::add_layernorm::add_layernorm;
 use crate::ops::attention::Dropout;
 use crate::tensor::TensorType;
@@ -15,6 +16,8 @@ use crate::tensor::TensorType;
 pub struct Training {
     /// i32 [4]: seed (low, high), step, micro-step.
     pub control: Value,
+    /// i32 [1]: the last of them.
+    pub micro_step: Value,
     /// Batch statistics that wait for the optimizer step: (running, staged).
     statistics: Vec<(Value, Value)>,
 }
@@ -28,7 +31,8 @@ impl Training {
     /// # Errors
     /// [`crate::Error::Graph`] where its name stands for something else.
     pub fn new(b: &mut Builder) -> Result<Self> {
-        Ok(Training { control: b.global_state(CONTROL, TensorType::i32([4]), StateKind::Control)?, statistics: Vec::new() })
+        let control = b.global_state(CONTROL, TensorType::i32([4]), StateKind::Control)?;
+        Ok(Training { control, micro_step: slice(b, control, 0, 3, 1)?, statistics: Vec::new() })
     }
 
     /// Remembers a staged statistic for [`Training::commit`].

@@ -6,7 +6,7 @@ pub mod config;
 pub mod decoder;
 pub mod escnet;
 pub mod fusion;
-mod layers;
+pub mod layers;
 pub mod text;
 pub mod vision;
 

@@ -31,10 +31,20 @@ const BLOCK: usize = 4096;
 impl Accumulate {
     fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
         let (grad, first) = (args.floats(1)?, args.ints(2)?[3] == 0);
-        for_rows(args.state(0)?, BLOCK, |block, sum| {
-            let grad = &grad[block * BLOCK..][..sum.len()];
-            if first { sum.copy_from_slice(grad) } else { sum.iter_mut().zip(grad).for_each(|(s, &g)| *s += g) }
-        });
+        for_rows(
+            args.state(0)?,
+            BLOCK,
+            #[inline(always)]
+            |block, sum| {
+                let grad = &grad[block * BLOCK..][..sum.len()];
+                if first {
+                    return sum.copy_from_slice(grad);
+                }
+                for (s, &g) in sum.iter_mut().zip(grad) {
+                    *s += g;
+                }
+            },
+        );
         Ok(())
     }
 }
@@ -79,7 +89,16 @@ fn cases() -> Vec<Case> {
             .fixed("grad", [n], Fill::Normal(0.0, 1.0))
             .ints("control", [4], Fill::Exact(vec![1, 2, 3, micro_step]))
     };
+    let known = |name: &str, micro_step: i32, want: f64| {
+        Case::new(name, |b, v| accumulate(b, v[0], v[1], v[2]).map(|()| Vec::new()))
+            .state("state", TensorType::f32([1]), Fill::Values(vec![3.0]))
+            .fixed("grad", [1], Fill::Values(vec![-0.5]))
+            .ints("control", [4], Fill::Exact(vec![9, 9, 9, micro_step]))
+            .expects("state", vec![want])
+    };
     vec![
+        known("known first", 0, -0.5),
+        known("known second", 1, 2.5),
         case("first", 1, 0),
         case("first of 9001", 9001, 0),
         case("second", 17, 1),

@@ -7,12 +7,12 @@
 //! p <- p - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 //! ```
 //!
-//! g is the gradient times the scale, clipped by the norm of all gradients; t counts the applied updates from 1. Where a gradient is not
+//! g is the gradient, clipped by the norm of all; t counts the applied updates from 1. Where a gradient is not
 //! finite nothing changes. Bound by memory: four reads and three writes an element.
 
 use super::Row;
 use super::support::case::{Case, Fill, Golden};
-use super::support::optimizer::{self, BLOCK};
+use super::support::optimizer::{self, BLOCK, Role};
 use crate::device::cpu::{Args, Real, vectorized};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, StateKind, Value};
@@ -20,18 +20,14 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{Tensor, TensorType};
 use rayon::prelude::*;
 
-pub use super::support::optimizer::{Control, Role};
-
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, golden: Some(golden), ..Row::new("adamw", cases) };
 
 /// The settings that all parameters share.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamwConfig {
-    /// How slowly the first moment forgets.
-    pub beta1: f64,
-    /// How slowly the second moment forgets.
-    pub beta2: f64,
+pub struct AdamW {
+    /// How slowly the first and the second moment forget.
+    pub betas: [f64; 2],
     /// Added to the root of the second moment.
     pub eps: f64,
     /// Pulls parameters towards 0, in units of the learning rate.
@@ -42,52 +38,56 @@ pub struct AdamwConfig {
 
 /// One parameter with what belongs to it, all of one shape.
 #[derive(Debug, Clone, Copy)]
-pub struct AdamwParameter {
+pub struct Tuned {
     /// State: the parameter.
-    pub value: Value,
+    pub parameter: Value,
     /// State: the first moment, 0 before the first step.
-    pub first_moment: Value,
+    pub m: Value,
     /// State: the second moment, 0 before the first step.
-    pub second_moment: Value,
+    pub v: Value,
     /// Its gradient.
-    pub grad: Value,
-    /// How it is treated.
-    pub role: Role,
+    pub gradient: Value,
+    /// The group whose learning rate it takes.
+    pub group: usize,
+    /// Whether weight decay applies to it.
+    pub decay: bool,
 }
 
-/// One step of all parameters. Inputs: for each p, m, v, g; then lr f32[G], step i32[1], norm f32[], finite i32[1], and f32[] with `scale`.
-/// Updates p, m and v.
+/// One step of all parameters. Inputs: for each p, m, v, g; then lr f32[G], step i32[1], norm f32[], finite i32[1]. Updates p, m and v.
 #[derive(Debug, Clone)]
-pub struct Adamw {
+pub struct AdamWStep {
     /// What all parameters share.
-    pub config: AdamwConfig,
+    pub settings: AdamW,
     /// How each parameter is treated.
     pub roles: Vec<Role>,
-    /// There is a scale among the inputs.
-    pub scale: bool,
 }
 
-/// Appends one step over all `parameters`.
+/// Appends one step over all `tuned` parameters.
+///
+/// * `lr` f32[G]: the learning rate of each group.
+/// * `step` i32[1]: how many updates were applied before.
+/// * `norm` f32[]: the norm of all gradients.
+/// * `finite` i32[1]: nothing changes where it is 0.
 ///
 /// # Errors
 /// [`crate::Error::Op`] where shapes differ or a group has no learning rate, [`crate::Error::Graph`] where a parameter or moment is no
 /// state.
-pub fn adamw(b: &mut Builder, parameters: &[AdamwParameter], control: &Control, config: AdamwConfig) -> Result<()> {
-    let tensors = parameters.iter().flat_map(|p| [p.value, p.first_moment, p.second_moment, p.grad]);
-    let inputs: Vec<Value> = tensors.chain(control.values()).collect();
-    let roles = parameters.iter().map(|p| p.role).collect();
-    b.apply(Adamw { config, roles, scale: control.scale.is_some() }, &inputs).map(drop)
+pub fn adamw(b: &mut Builder, settings: AdamW, tuned: &[Tuned], lr: Value, step: Value, norm: Value, finite: Value) -> Result<()> {
+    let tensors = tuned.iter().flat_map(|t| [t.parameter, t.m, t.v, t.gradient]);
+    let inputs: Vec<Value> = tensors.chain([lr, step, norm, finite]).collect();
+    let roles = tuned.iter().map(|t| Role { group: t.group, decay: t.decay }).collect();
+    b.apply(AdamWStep { settings, roles }, &inputs).map(drop)
 }
 
 const EACH: usize = 4;
 
-impl Adamw {
+impl AdamWStep {
     fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
-        let c = self.config;
-        let Some(step) = optimizer::step(args, self.roles.len() * EACH, c.clip_norm, self.scale)? else { return Ok(()) };
+        let AdamW { betas: [beta1, beta2], eps, weight_decay, clip_norm } = self.settings;
+        let Some(step) = optimizer::step(args, self.roles.len() * EACH, clip_norm)? else { return Ok(()) };
         let bias = |beta: f64| 1.0 - beta.powi(step.count);
-        let (forget1, keep2, forget2) = (T::of(1.0 - c.beta1), T::of(c.beta2), T::of(1.0 - c.beta2));
-        let (root, eps) = (T::of(bias(c.beta2).sqrt()), T::of(c.eps));
+        let (forget1, keep2, forget2) = (T::of(1.0 - beta1), T::of(beta2), T::of(1.0 - beta2));
+        let (root, eps) = (T::of(bias(beta2).sqrt()), T::of(eps));
         let mut tensors = Vec::with_capacity(self.roles.len());
         for (i, role) in self.roles.iter().enumerate() {
             let at = i * EACH;
@@ -95,15 +95,15 @@ impl Adamw {
         }
         tensors.into_par_iter().for_each(|(p, m, v, g, role)| {
             let lr = step.lr[role.group].wide();
-            let decay = T::of(if role.decay { 1.0 - lr * c.weight_decay } else { 1.0 });
-            let size = T::of(lr / bias(c.beta1));
+            let decay = T::of(if role.decay { 1.0 - lr * weight_decay } else { 1.0 });
+            let size = T::of(lr / bias(beta1));
             let moments = m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK));
             p.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK)).for_each(|((p, (m, v)), g)| {
                 vectorized(
                     #[inline(always)]
                     || {
                         for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
-                            let g = g * step.coefficient;
+                            let g = g * step.clip;
                             *m += forget1 * (g - *m);
                             *v = keep2 * *v + forget2 * g * g;
                             *p = *p * decay - size * *m / (v.sqrt() / root + eps);
@@ -116,13 +116,13 @@ impl Adamw {
     }
 }
 
-impl Op for Adamw {
+impl Op for AdamWStep {
     fn stem(&self) -> &'static str {
         "adamw"
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        optimizer::check(&Check("adamw"), inputs, &self.roles, EACH, self.scale)?;
+        optimizer::check(&Check("adamw"), inputs, &self.roles, EACH)?;
         Ok(Vec::new())
     }
 
@@ -147,9 +147,8 @@ impl Op for Adamw {
 /// A case of the golden file: p0 [..] and the gradients [S, ..] of S steps; p, m and v after them.
 fn golden(case: &Golden, b: &mut Builder, input: &dyn Fn(&str) -> Result<Value>) -> Result<Vec<(&'static str, Value)>> {
     let beta = |i: usize| case.attributes["betas"][i].as_f64().unwrap_or(f64::NAN);
-    let config = AdamwConfig {
-        beta1: beta(0),
-        beta2: beta(1),
+    let settings = AdamW {
+        betas: [beta(0), beta(1)],
         eps: case.number("eps")?,
         weight_decay: case.number("weight_decay")?,
         clip_norm: case.attributes["clip_norm"].as_f64(),
@@ -163,35 +162,22 @@ fn golden(case: &Golden, b: &mut Builder, input: &dyn Fn(&str) -> Result<Value>)
     let step = b.state("step", TensorType::i32([1]), StateKind::Control)?;
     let lr = b.constant(Tensor::scalar(case.number("lr")? as f32).reshape([1])?);
     for s in 0..steps {
-        // Gradient s: the rows times 1 for s and 0 for the others, added up.
-        let one = b.constant(Tensor::from_f32([steps], (0..steps).map(|i| f32::from(u8::from(i == s))).collect())?);
-        let rows = super::reshape::reshape(b, grads, [steps, ty.len()])?;
-        let rows = super::mul::mul_rows(b, rows, one)?;
-        let grad = super::reduce::reduce(b, rows, super::reduce::Reduction::Sum, super::reduce::Axes::Leading(1))?;
-        let grad = super::reshape::reshape(b, grad, ty.shape)?;
-        let (norm, finite) = super::grad_norm::grad_norm(b, &[grad], None)?;
-        let parameter =
-            AdamwParameter { value: p, first_moment: m, second_moment: v, grad, role: Role { group: 0, decay: config.weight_decay > 0.0 } };
-        adamw(b, &[parameter], &Control { lr, step, norm, finite, scale: None }, config)?;
+        let gradient = super::slice::slice(b, grads, 0, s, 1)?;
+        let gradient = super::reshape::reshape(b, gradient, ty.shape)?;
+        let (norm, finite) = super::grad_norm::grad_norm(b, &[gradient])?;
+        adamw(b, settings, &[Tuned { parameter: p, m, v, gradient, group: 0, decay: true }], lr, step, norm, finite)?;
         super::advance::advance(b, step, finite)?;
     }
     Ok(vec![("p", p), ("m", m), ("v", v)])
 }
 
 fn cases() -> Vec<Case> {
-    let config = AdamwConfig { beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.05, clip_norm: Some(3.0) };
+    let settings = AdamW { betas: [0.9, 0.99], eps: 1e-6, weight_decay: 0.05, clip_norm: Some(3.0) };
     // Two parameters in two groups, only the first of which decays.
-    let case = |name: &str, first: usize, second: usize, config: AdamwConfig, norm: f64, finite: i32| {
+    let case = |name: &str, first: usize, second: usize, settings: AdamW, norm: f64, finite: i32| {
         let step = move |b: &mut Builder, v: &[Value]| {
-            let parameter = |i: usize, group: usize, decay: bool| AdamwParameter {
-                value: v[i],
-                first_moment: v[i + 1],
-                second_moment: v[i + 2],
-                grad: v[i + 3],
-                role: Role { group, decay },
-            };
-            let control = Control { lr: v[8], step: v[9], norm: v[10], finite: v[11], scale: v.get(12).copied() };
-            adamw(b, &[parameter(0, 1, true), parameter(4, 0, false)], &control, config)?;
+            let tuned = |i: usize, group: usize, decay: bool| Tuned { parameter: v[i], m: v[i + 1], v: v[i + 2], gradient: v[i + 3], group, decay };
+            adamw(b, settings, &[tuned(0, 1, true), tuned(4, 0, false)], v[8], v[9], v[10], v[11])?;
             Ok(Vec::new())
         };
         let mut case = Case::new(name, step);
@@ -208,12 +194,43 @@ fn cases() -> Vec<Case> {
             .ints("finite", [1], Fill::Exact(vec![finite]))
     };
     vec![
-        case("clipped", 7, 1, config, 12.5, 1),
-        case("not clipped", 33, 65, config, 2.5, 1),
-        case("no limit", 5, 3, AdamwConfig { clip_norm: None, ..config }, 1e6, 1),
-        case("scaled", 17, 3, config, 12.5, 1).fixed("scale", [], Fill::Values(vec![0.125])),
-        case("not finite", 9, 4, config, 2.5, 0),
-        case("several blocks", 40_001, 3, config, 12.5, 1),
-        case("2x 3072x768", 3072 * 768, 3072 * 768, config, 2.5, 1).large(),
+        case("clipped", 7, 1, settings, 12.5, 1),
+        case("not clipped", 33, 65, settings, 2.5, 1),
+        case("no limit", 5, 3, AdamW { clip_norm: None, ..settings }, 1e6, 1),
+        case("not finite", 9, 4, settings, 2.5, 0),
+        case("several blocks", 40_001, 3, settings, 12.5, 1),
+        two_steps(),
+        case("2x 3072x768", 3072 * 768, 3072 * 768, settings, 2.5, 1).large(),
     ]
+}
+
+/// Two steps of two groups, with numbers that PyTorch gives.
+fn two_steps() -> Case {
+    let settings = AdamW { betas: [0.75, 0.875], eps: 0.0625, weight_decay: 0.25, clip_norm: Some(2.0) };
+    let steps = move |b: &mut Builder, v: &[Value]| {
+        let (norm, finite) = super::grad_norm::grad_norm(b, &[v[3], v[7]])?;
+        for _ in 0..2 {
+            let tuned = |i: usize, group: usize, decay: bool| Tuned { parameter: v[i], m: v[i + 1], v: v[i + 2], gradient: v[i + 3], group, decay };
+            adamw(b, settings, &[tuned(0, 1, true), tuned(4, 0, false)], v[8], v[9], norm, finite)?;
+            super::advance::advance(b, v[9], finite)?;
+        }
+        Ok(Vec::new())
+    };
+    let (three, one, zero) = (TensorType::f32([3]), TensorType::f32([1]), Fill::Uniform(0.0, 0.0));
+    Case::new("two steps", steps)
+        .state("p", three, Fill::Values(vec![1.0, -2.0, 0.5]))
+        .state("m", three, zero.clone())
+        .state("v", three, zero.clone())
+        .fixed("g", [3], Fill::Values(vec![0.5, 1.0, -2.0]))
+        .state("q", one, Fill::Values(vec![3.0]))
+        .state("n", one, zero.clone())
+        .state("w", one, zero)
+        .fixed("h", [1], Fill::Values(vec![4.0]))
+        .fixed("lr", [2], Fill::Values(vec![0.125, 0.5]))
+        .state("step", TensorType::i32([1]), Fill::Exact(vec![0]))
+        .expects("p", vec![0.037_814_954_077_183_716, -2.350_703_314_081_868, 1.257_323_479_653_673_6])
+        .expects("q", vec![2.758_690_485_468_024_5])
+        .expects("m", vec![0.094_907_054_707_431_24, 0.189_814_109_414_862_5, -0.379_628_218_829_725])
+        .expects("v", vec![0.011_029_406_979_476_752, 0.044_117_627_917_907_01, 0.176_470_511_671_628_03])
+        .expects("step", vec![2.0])
 }

@@ -65,10 +65,11 @@ impl Op for Advance {
 }
 
 fn cases() -> Vec<Case> {
-    let case = |name: &str, finite: i32| {
+    let case = |name: &str, finite: i32, want: f64| {
         Case::new(name, |b, v| advance(b, v[0], v[1]).map(|()| Vec::new()))
             .state("step", TensorType::i32([1]), Fill::Exact(vec![41]))
             .ints("finite", [1], Fill::Exact(vec![finite]))
+            .expects("step", vec![want])
     };
-    vec![case("applied", 1), case("skipped", 0)]
+    vec![case("applied", 1, 42.0), case("skipped", 0, 41.0)]
 }

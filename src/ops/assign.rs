@@ -102,6 +102,13 @@ fn cases() -> Vec<Case> {
             None => case,
         }
     };
+    let known = |name: &str, flag: i32, want: f64| {
+        Case::new(name, |b, v| assign_if(b, v[0], v[1], v[2]).map(|()| Vec::new()))
+            .state("state", TensorType::f32([1]), Fill::Values(vec![3.0]))
+            .fixed("value", [1], Fill::Values(vec![-0.5]))
+            .ints("flag", [1], Fill::Exact(vec![flag]))
+            .expects("state", vec![want])
+    };
     vec![
         floats("one", 1, None),
         floats("9001", 9001, None),
@@ -109,7 +116,10 @@ fn cases() -> Vec<Case> {
         floats("committed", 17, Some(1)),
         Case::new("integers", |b, v| assign(b, v[0], v[1]).map(|()| Vec::new()))
             .state("state", TensorType::i32([5]), Fill::Ints(0, 9))
-            .ints("value", [5], Fill::Ints(10, 19)),
+            .ints("value", [5], Fill::Exact(vec![10, 11, 12, 13, 14]))
+            .expects("state", vec![10.0, 11.0, 12.0, 13.0, 14.0]),
+        known("known kept", 0, 3.0),
+        known("known committed", 1, -0.5),
         floats("3072x768", 3072 * 768, None).large(),
     ]
 }

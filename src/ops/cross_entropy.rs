@@ -13,8 +13,7 @@
 
 use super::Row;
 use super::support::case::{Case, Fill};
-use super::support::sums;
-use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows};
+use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, max, sum};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -72,13 +71,23 @@ impl CrossEntropy {
     /// (loss, lse) of one row.
     #[inline(always)]
     fn row<T: Real>(&self, x: &[T], label: i32) -> (T, T) {
-        let top = sums::max(x);
-        let lse = top + sums::sum(x, |x| (x - top).exp()).ln();
+        let top = max(x);
+        let exps = sum(
+            x,
+            #[inline(always)]
+            |x| (x - top).exp(),
+        );
+        let lse = top + exps.ln();
         let smoothing = T::of(self.label_smoothing);
         // The distances are small where the logits are large: subtract first.
         let mut loss = (T::ONE - smoothing) * (lse - position(x, label).map_or(T::NAN, |i| x[i]));
         if smoothing > T::ZERO {
-            loss += smoothing / T::of(x.len() as f64) * sums::sum(x, |x| lse - x);
+            let distances = sum(
+                x,
+                #[inline(always)]
+                |x| lse - x,
+            );
+            loss += smoothing / T::of(x.len() as f64) * distances;
         }
         (if label == self.ignore_index { T::ZERO } else { loss }, lse)
     }
@@ -93,7 +102,9 @@ impl CrossEntropy {
         let even = smoothing / T::of(x.len() as f64);
         let target = position(x, label);
         let scale = if target.is_some() { dloss } else { T::NAN };
-        dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = ((x - lse).exp() - even) * scale);
+        for (dx, &x) in dx.iter_mut().zip(x) {
+            *dx = ((x - lse).exp() - even) * scale;
+        }
         if let Some(target) = target {
             dx[target] -= (T::ONE - smoothing) * scale;
         }

@@ -40,9 +40,16 @@ impl Ema {
         let share = T::of(1.0 - self.decay);
         for i in 0..self.pairs {
             let (average, parameter) = (args.state(2 * i)?, args.floats(2 * i + 1)?);
-            for_rows(average, BLOCK, |block, average| {
-                average.iter_mut().zip(&parameter[block * BLOCK..]).for_each(|(a, &p)| *a += share * (p - *a));
-            });
+            for_rows(
+                average,
+                BLOCK,
+                #[inline(always)]
+                |block, average| {
+                    for (a, &p) in average.iter_mut().zip(&parameter[block * BLOCK..]) {
+                        *a += share * (p - *a);
+                    }
+                },
+            );
         }
         Ok(())
     }
@@ -93,7 +100,13 @@ fn cases() -> Vec<Case> {
             .fixed("q", [second], Fill::Normal(0.0, 1.0))
             .ints("finite", [1], Fill::Exact(vec![finite]))
     };
+    let known = Case::new("known", |b, v| ema(b, &[(v[0], v[1])], 0.75, v[2]).map(|()| Vec::new()))
+        .state("a", TensorType::f32([2]), Fill::Values(vec![1.0, -4.0]))
+        .fixed("p", [2], Fill::Values(vec![5.0, 4.0]))
+        .ints("finite", [1], Fill::Exact(vec![1]))
+        .expects("a", vec![2.0, -2.0]);
     vec![
+        known,
         case("two", 1, 35, 0.9, 1),
         case("several blocks", 3, 40_001, 0.999, 1),
         case("skipped", 7, 5, 0.9, 0),

@@ -1,12 +1,12 @@
-//! The norm of all gradients together, `norm = s sqrt(sum over tensors and elements of g^2)`, and whether all of them are finite.
+//! The norm of all gradients together, `norm = sqrt(sum over tensors and elements of g^2)`, and whether all of them are finite.
 //!
 //! One node over any number of tensors. On the CPU squares are added in f64, in fixed blocks whose sums are added in order, so that no
 //! finite f32 overflows and any number of threads gives the same bits.
 
 use super::Row;
 use super::support::case::{Case, Fill};
-use super::support::sums;
-use crate::device::cpu::{Args, Real};
+use super::support::elementwise::dims_of;
+use crate::device::cpu::{Args, Real, sum_wide};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -16,31 +16,32 @@ use rayon::prelude::*;
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("grad_norm", cases) };
 
-/// Inputs: gradients of any shapes, and f32[] with `scale`. Outputs: the norm f32[]; i32[1], 0 where an element is NaN or infinite, else 1.
+/// Inputs: gradients of any shapes. Outputs: the norm f32[]; i32[1], 0 where an element is NaN or infinite, else 1.
 #[derive(Debug, Clone, Copy)]
-pub struct GradNorm {
-    /// The last input multiplies the norm.
-    pub scale: bool,
-}
+pub struct GradNorm;
 
-/// (norm f32[], finite i32[1]) of all `grads`; the norm is multiplied by `scale` f32[], such as the inverse of a loss scale.
+/// (norm f32[], finite i32[1]) of all `grads`.
 ///
 /// # Errors
 /// [`crate::Error::Op`] for integers.
-pub fn grad_norm(b: &mut Builder, grads: &[Value], scale: Option<Value>) -> Result<(Value, Value)> {
-    let inputs: Vec<Value> = grads.iter().copied().chain(scale).collect();
-    let outputs = b.apply(GradNorm { scale: scale.is_some() }, &inputs)?;
+pub fn grad_norm(b: &mut Builder, grads: &[Value]) -> Result<(Value, Value)> {
+    let outputs = b.apply(GradNorm, grads)?;
     Ok((outputs[0], outputs[1]))
 }
 
 impl GradNorm {
-    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
-        let count = args.count() - usize::from(self.scale);
-        let scale = if self.scale { args.floats(count)?[0].wide() } else { 1.0 };
-        let grads = (0..count).map(|i| args.floats(i)).collect::<Result<Vec<_>>>()?;
-        let squares: Vec<f64> = grads.into_par_iter().map(|g| sums::total(g, |x| x.wide() * x.wide())).collect();
+    fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
+        let grads = (0..args.count()).map(|i| args.floats(i)).collect::<Result<Vec<_>>>()?;
+        let squares = |g: &[T]| {
+            sum_wide(
+                g,
+                #[inline(always)]
+                |x| x * x,
+            )
+        };
+        let squares: Vec<f64> = grads.into_par_iter().map(squares).collect();
         let sum: f64 = squares.into_iter().sum();
-        args.out(0)?[0] = T::of(scale * sum.sqrt());
+        args.out(0)?[0] = T::of(sum.sqrt());
         args.out_ints(1)?[0] = i32::from(sum.is_finite());
         Ok(())
     }
@@ -54,10 +55,6 @@ impl Op for GradNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let check = Check("grad_norm");
         inputs.iter().try_for_each(|ty| check.float("gradient", ty))?;
-        if self.scale {
-            check.that(!inputs.is_empty(), "scale", "f32[]", "nothing")?;
-            check.shape("scale", &inputs[inputs.len() - 1], &[])?;
-        }
         Ok(vec![TensorType::f32([]), TensorType::i32([1])])
     }
 
@@ -66,29 +63,30 @@ impl Op for GradNorm {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        self.run(args)
+        Self::run(args)
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        self.run(args)
+        Self::run(args)
     }
 }
 
 fn cases() -> Vec<Case> {
-    let build = |scale: bool| {
-        move |b: &mut Builder, v: &[Value]| {
-            let (grads, last) = v.split_at(v.len() - usize::from(scale));
-            let (norm, finite) = grad_norm(b, grads, last.first().copied())?;
+    let case = |name: &str, fills: &[(&'static str, &[usize], Fill)]| {
+        let case = Case::new(name, |b, v| {
+            let (norm, finite) = grad_norm(b, v)?;
             Ok(vec![("norm", norm), ("finite", finite)])
-        }
+        });
+        fills.iter().fold(case, |case, (name, dims, fill)| case.fixed(name, dims_of(dims), fill.clone()))
     };
-    let normal = || Fill::Normal(0.0, 2.0);
+    let normal = Fill::Normal(0.0, 2.0);
+    let known = case("known", &[("g", &[3], Fill::Values(vec![1.0, -4.0, 2.0])), ("h", &[], Fill::Values(vec![2.0]))]);
     vec![
-        Case::new("one element", build(false)).fixed("g", [1], normal()),
-        Case::new("three tensors", build(false)).fixed("f", [3, 5], normal()).fixed("g", [131], normal()).fixed("h", [], normal()),
-        Case::new("scaled", build(true)).fixed("g", [7], normal()).fixed("h", [2, 3], normal()).fixed("scale", [], Fill::Values(vec![0.25])),
-        Case::new("squares beyond f32", build(false)).fixed("g", [40], Fill::Normal(0.0, 1e25)),
-        Case::new("several blocks", build(false)).fixed("g", [70_001], normal()).fixed("h", [3], normal()),
-        Case::new("2x 3072x768", build(false)).fixed("g", [3072, 768], normal()).fixed("h", [3072, 768], normal()).large(),
+        known.expects("norm", vec![5.0]).expects("finite", vec![1.0]),
+        case("one element", &[("g", &[1], normal.clone())]),
+        case("three tensors", &[("f", &[3, 5], normal.clone()), ("g", &[131], normal.clone()), ("h", &[], normal.clone())]),
+        case("squares beyond f32", &[("g", &[40], Fill::Normal(0.0, 1e25))]),
+        case("several blocks", &[("g", &[70_001], normal.clone()), ("h", &[3], normal.clone())]),
+        case("2x 3072x768", &[("g", &[3072, 768], normal.clone()), ("h", &[3072, 768], normal)]).large(),
     ]
 }

@@ -56,10 +56,14 @@ impl MaskedMean {
                 let mask = &mask[b * length..][..length];
                 y.fill(T::ZERO);
                 for (l, _) in mask.iter().enumerate().filter(|(_, m)| **m != 0) {
-                    y.iter_mut().zip(&x[(b * length + l) * width..]).for_each(|(y, &x)| *y += x);
+                    for (y, &x) in y.iter_mut().zip(&x[(b * length + l) * width..]) {
+                        *y += x;
+                    }
                 }
                 let share = share(mask);
-                y.iter_mut().for_each(|y| *y *= share);
+                for y in y {
+                    *y *= share;
+                }
             },
         );
         Ok(())
@@ -99,16 +103,21 @@ impl MaskedMeanBackward {
     fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
         let (length, width) = (args.shape(1)[1], args.shape(0)[1]);
         let (dy, mask) = (args.floats(0)?, args.ints(1)?);
-        for_rows(args.out(0)?, length * width, |b, dx| {
-            let mask = &mask[b * length..][..length];
-            let share = share(mask);
-            for (dx, &counts) in dx.chunks_mut(width).zip(mask) {
-                match counts {
-                    0 => dx.fill(T::ZERO),
-                    _ => dx.iter_mut().zip(&dy[b * width..]).for_each(|(dx, &dy)| *dx = dy * share),
+        for_rows(
+            args.out(0)?,
+            length * width,
+            #[inline(always)]
+            |b, dx| {
+                let mask = &mask[b * length..][..length];
+                let share = share(mask);
+                for (dx, &counts) in dx.chunks_mut(width).zip(mask) {
+                    let share = if counts == 0 { T::ZERO } else { share };
+                    for (dx, &dy) in dx.iter_mut().zip(&dy[b * width..]) {
+                        *dx = dy * share;
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok(())
     }
 }

@@ -8,8 +8,7 @@
 use super::Row;
 use super::support::case::{Case, Fill};
 use super::support::elementwise::{dims_of, zip};
-use super::support::sums;
-use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows};
+use crate::device::cpu::{Args, Real, dot, for_heavy_rows, for_rows};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -68,11 +67,19 @@ impl Op for Mul {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        zip(args, |a, b| a * b)
+        zip(
+            args,
+            #[inline(always)]
+            |a, b| a * b,
+        )
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        zip(args, |a, b| a * b)
+        zip(
+            args,
+            #[inline(always)]
+            |a, b| a * b,
+        )
     }
 }
 
@@ -81,10 +88,23 @@ impl MulRows {
         let width = args.shape(0).last().copied().unwrap_or(1);
         let g = args.floats(1)?;
         let (x, y) = args.in_out(0, 0)?;
-        for_rows(y, width, |r, y| match x {
-            Some(x) => y.iter_mut().zip(&x[r * width..]).for_each(|(y, &x)| *y = x * g[r]),
-            None => y.iter_mut().for_each(|y| *y *= g[r]),
-        });
+        for_rows(
+            y,
+            width,
+            #[inline(always)]
+            |r, y| match x {
+                Some(x) => {
+                    for (y, &x) in y.iter_mut().zip(&x[r * width..]) {
+                        *y = x * g[r];
+                    }
+                }
+                None => {
+                    for y in y {
+                        *y *= g[r];
+                    }
+                }
+            },
+        );
         Ok(())
     }
 }
@@ -139,7 +159,7 @@ impl MulRowsBackwardScale {
             1,
             width,
             #[inline(always)]
-            |r, dg| dg[0] = sums::dot(&dy[r * width..][..width], &x[r * width..][..width]),
+            |r, dg| dg[0] = dot(&dy[r * width..][..width], &x[r * width..][..width]),
         );
         Ok(())
     }
@@ -197,11 +217,15 @@ fn cases() -> Vec<Case> {
         let x = super::relu::relu(b, v[0])?;
         mul_rows(b, x, v[1])
     });
+    let known = Case::of("known rows", |b, v| mul_rows(b, v[0], v[1]))
+        .float("x", [2, 2], Fill::Values(vec![1.0, 2.0, 3.0, 4.0]))
+        .float("g", [2], Fill::Values(vec![10.0, -1.0]))
+        .expects("y", vec![10.0, 20.0, -3.0, -4.0]);
     shapes
         .iter()
         .map(|d| whole(d))
         .chain([Case::of("a*a", |b, v| mul(b, v[0], v[0])).normal("a", [33]), whole(&[577, 768]).large()])
         .chain([rows(&[1]), rows(&[3, 1]), rows(&[5, 67]), rows(&[2, 61, 7]), rows(&[3, 20_000]), rows(&[32, 61, 768]).large()])
-        .chain([in_place.float("x", [5, 67], Fill::Distinct).normal("g", [5])])
+        .chain([in_place.float("x", [5, 67], Fill::Distinct).normal("g", [5]), known])
         .collect()
 }

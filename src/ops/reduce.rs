@@ -10,10 +10,9 @@
 //! s is 1 for a sum and 1 / count for a mean. Sums are taken in an order that depends on the shape alone.
 
 use super::Row;
-use super::support::case::Case;
+use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
-use super::support::sums;
-use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, sum_rows};
+use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, sum, sum_rows, sum_wide};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -103,18 +102,22 @@ impl Reduce {
                 y,
                 outer,
                 #[inline(always)]
-                |o, sum| sum.iter_mut().zip(&x[o * inner..]).for_each(|(s, &x)| *s += x),
+                |o, sum| {
+                    for (s, &x) in sum.iter_mut().zip(&x[o * inner..]) {
+                        *s += x;
+                    }
+                },
             );
             y.iter_mut().for_each(|y| *y *= factor);
         } else if y.len() == 1 {
-            y[0] = T::of(sums::total(x, |x| x.wide())) * factor;
+            y[0] = T::of(sum_wide(x, |x| x)) * factor;
         } else {
             for_heavy_rows(
                 y,
                 1,
                 inner,
                 #[inline(always)]
-                |o, y| y[0] = sums::sum(&x[o * inner..][..inner], |x| x) * factor,
+                |o, y| y[0] = sum(&x[o * inner..][..inner], |x| x) * factor,
             );
         }
         Ok(())
@@ -154,10 +157,19 @@ impl ReduceBackward {
         let (_, inner, over_inner) = self.forward.extents(&self.shape);
         let factor = T::of(self.forward.factor(&self.shape));
         let (dy, dx) = (args.floats(0)?, args.out(0)?);
-        for_rows(dx, inner, |o, dx| match over_inner {
-            true => dx.fill(dy[o] * factor),
-            false => dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx = dy * factor),
-        });
+        for_rows(
+            dx,
+            inner,
+            #[inline(always)]
+            |o, dx| match over_inner {
+                true => dx.fill(dy[o] * factor),
+                false => {
+                    for (dx, &dy) in dx.iter_mut().zip(dy) {
+                        *dx = dy * factor;
+                    }
+                }
+            },
+        );
         Ok(())
     }
 }
@@ -211,7 +223,14 @@ fn cases() -> Vec<Case> {
             cases.push(case(&[3, 5, 37], reduction, axes));
         }
     }
+    let known = |name: &str, reduction: Reduction, axes: Axes, want: &[f64]| {
+        let case = Case::of(name, move |b, v| reduce(b, v[0], reduction, axes));
+        case.float("x", [2, 3], Fill::Values(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0])).expects("y", want.to_vec())
+    };
     cases.extend([
+        known("known leading", Reduction::Mean, Axes::Leading(1), &[4.5, 9.0, 18.0]),
+        known("known trailing", Reduction::Sum, Axes::Trailing(1), &[7.0, 56.0]),
+        known("known all", Reduction::Mean, Axes::All, &[10.5]),
         case(&[1], Reduction::Sum, Axes::All),
         case(&[5], Reduction::Mean, Axes::Leading(0)),
         case(&[5], Reduction::Mean, Axes::Trailing(0)),

@@ -1,7 +1,7 @@
 //! Product with a fixed number: `y = factor x`.
 
 use super::Row;
-use super::support::case::Case;
+use super::support::case::{Case, Fill};
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
 use crate::error::Result;
@@ -51,5 +51,6 @@ fn backward(cx: &mut Backward) -> Result<()> {
 }
 
 fn cases() -> Vec<Case> {
-    elementwise::cases(|b, x| scale(b, x, -0.3))
+    let known = Case::of("known", |b, v| scale(b, v[0], -0.25)).float("x", [2], Fill::Values(vec![2.0, -8.0])).expects("y", vec![-0.5, 2.0]);
+    elementwise::cases(|b, x| scale(b, x, -0.3)).into_iter().chain([known]).collect()
 }

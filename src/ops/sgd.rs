@@ -7,11 +7,11 @@
 //! p <- p - lr g
 //! ```
 //!
-//! g is the gradient times the scale, clipped by the norm of all gradients, before decay. Where a gradient is not finite nothing changes.
+//! g is the gradient, clipped by the norm of all, before decay. Where a gradient is not finite nothing changes.
 
 use super::Row;
 use super::support::case::{Case, Fill};
-use super::support::optimizer::{self, BLOCK, Control, Role};
+use super::support::optimizer::{self, BLOCK, Role};
 use crate::device::cpu::{Args, Real, vectorized};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
@@ -24,8 +24,8 @@ pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("sgd", cases) 
 
 /// The settings that all parameters share.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SgdConfig {
-    /// How slowly the sum of past gradients forgets.
+pub struct Sgd {
+    /// mu: how slowly the sum of past gradients forgets.
     pub momentum: f64,
     /// Look ahead by one step of momentum.
     pub nesterov: bool,
@@ -37,63 +37,62 @@ pub struct SgdConfig {
 
 /// One parameter with what belongs to it, all of one shape.
 #[derive(Debug, Clone, Copy)]
-pub struct SgdParameter {
+pub struct Tuned {
     /// State: the parameter.
-    pub value: Value,
+    pub parameter: Value,
     /// State: the decayed sum of past gradients, 0 before the first step.
-    pub momentum: Value,
+    pub m: Value,
     /// Its gradient.
-    pub grad: Value,
-    /// How it is treated.
-    pub role: Role,
+    pub gradient: Value,
+    /// The group whose learning rate it takes.
+    pub group: usize,
+    /// Whether weight decay applies to it.
+    pub decay: bool,
 }
 
-/// One step of all parameters. Inputs: for each p, m, g; then lr f32[G], step i32[1], norm f32[], finite i32[1], and f32[] with `scale`.
-/// Updates p and m.
+/// One step of all parameters. Inputs: for each p, m, g; then lr f32[G], step i32[1], norm f32[], finite i32[1]. Updates p and m.
 #[derive(Debug, Clone)]
-pub struct Sgd {
+pub struct SgdStep {
     /// What all parameters share.
-    pub config: SgdConfig,
+    pub settings: Sgd,
     /// How each parameter is treated.
     pub roles: Vec<Role>,
-    /// There is a scale among the inputs.
-    pub scale: bool,
 }
 
-/// Appends one step over all `parameters`.
+/// Appends one step over all `tuned` parameters. The control is that of [`super::adamw::adamw`].
 ///
 /// # Errors
-/// [`crate::Error::Op`] where shapes differ or a group has no learning rate, [`crate::Error::Graph`] where a parameter or momentum is no
-/// state.
-pub fn sgd(b: &mut Builder, parameters: &[SgdParameter], control: &Control, config: SgdConfig) -> Result<()> {
-    let tensors = parameters.iter().flat_map(|p| [p.value, p.momentum, p.grad]);
-    let inputs: Vec<Value> = tensors.chain(control.values()).collect();
-    let roles = parameters.iter().map(|p| p.role).collect();
-    b.apply(Sgd { config, roles, scale: control.scale.is_some() }, &inputs).map(drop)
+/// [`crate::Error::Op`] where shapes differ or a group has no learning rate, [`crate::Error::Graph`] where a parameter or its momentum is
+/// no state.
+pub fn sgd(b: &mut Builder, settings: Sgd, tuned: &[Tuned], lr: Value, step: Value, norm: Value, finite: Value) -> Result<()> {
+    let tensors = tuned.iter().flat_map(|t| [t.parameter, t.m, t.gradient]);
+    let inputs: Vec<Value> = tensors.chain([lr, step, norm, finite]).collect();
+    let roles = tuned.iter().map(|t| Role { group: t.group, decay: t.decay }).collect();
+    b.apply(SgdStep { settings, roles }, &inputs).map(drop)
 }
 
 const EACH: usize = 3;
 
-impl Sgd {
+impl SgdStep {
     fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
-        let c = self.config;
-        let Some(step) = optimizer::step(args, self.roles.len() * EACH, c.clip_norm, self.scale)? else { return Ok(()) };
-        let momentum = T::of(c.momentum);
+        let Sgd { momentum, nesterov, weight_decay, clip_norm } = self.settings;
+        let Some(step) = optimizer::step(args, self.roles.len() * EACH, clip_norm)? else { return Ok(()) };
+        let momentum = T::of(momentum);
         let mut tensors = Vec::with_capacity(self.roles.len());
         for (i, role) in self.roles.iter().enumerate() {
             tensors.push((args.state(i * EACH)?, args.state(i * EACH + 1)?, args.floats(i * EACH + 2)?, role));
         }
         tensors.into_par_iter().for_each(|(p, m, g, role)| {
             let lr = step.lr[role.group];
-            let decay = T::of(if role.decay { c.weight_decay } else { 0.0 });
+            let decay = T::of(if role.decay { weight_decay } else { 0.0 });
             p.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(g.par_chunks(BLOCK)).for_each(|((p, m), g)| {
                 vectorized(
                     #[inline(always)]
                     || {
                         for ((p, m), &g) in p.iter_mut().zip(m).zip(g) {
-                            let g = g * step.coefficient + decay * *p;
+                            let g = g * step.clip + decay * *p;
                             *m = momentum * *m + g;
-                            *p -= lr * if c.nesterov { g + momentum * *m } else { *m };
+                            *p -= lr * if nesterov { g + momentum * *m } else { *m };
                         }
                     },
                 );
@@ -103,13 +102,13 @@ impl Sgd {
     }
 }
 
-impl Op for Sgd {
+impl Op for SgdStep {
     fn stem(&self) -> &'static str {
         "sgd"
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        optimizer::check(&Check("sgd"), inputs, &self.roles, EACH, self.scale)?;
+        optimizer::check(&Check("sgd"), inputs, &self.roles, EACH)?;
         Ok(Vec::new())
     }
 
@@ -132,18 +131,12 @@ impl Op for Sgd {
 }
 
 fn cases() -> Vec<Case> {
-    let config = SgdConfig { momentum: 0.9, nesterov: false, weight_decay: 0.05, clip_norm: Some(3.0) };
+    let settings = Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.05, clip_norm: Some(3.0) };
     // Two parameters in two groups, only the first of which decays.
-    let case = |name: &str, first: usize, second: usize, config: SgdConfig, norm: f64, finite: i32| {
+    let case = |name: &str, first: usize, second: usize, settings: Sgd, norm: f64, finite: i32| {
         let step = move |b: &mut Builder, v: &[Value]| {
-            let parameter = |i: usize, group: usize, decay: bool| SgdParameter {
-                value: v[i],
-                momentum: v[i + 1],
-                grad: v[i + 2],
-                role: Role { group, decay },
-            };
-            let control = Control { lr: v[6], step: v[7], norm: v[8], finite: v[9], scale: v.get(10).copied() };
-            sgd(b, &[parameter(0, 1, true), parameter(3, 0, false)], &control, config)?;
+            let tuned = |i: usize, group: usize, decay: bool| Tuned { parameter: v[i], m: v[i + 1], gradient: v[i + 2], group, decay };
+            sgd(b, settings, &[tuned(0, 1, true), tuned(3, 0, false)], v[6], v[7], v[8], v[9])?;
             Ok(Vec::new())
         };
         let mut case = Case::new(name, step);
@@ -158,13 +151,45 @@ fn cases() -> Vec<Case> {
             .fixed("norm", [], Fill::Values(vec![norm]))
             .ints("finite", [1], Fill::Exact(vec![finite]))
     };
+    let plain = two_steps("two steps", false)
+        .expects("p", vec![0.387_153_835_877_706_24, -1.913_192_328_244_588_7, 1.474_822_156_489_175])
+        .expects("q", vec![2.403_441_370_410_432_5])
+        .expects("m", vec![0.758_761_917_484_744_6, -0.107_476_165_030_510_76, -1.206_922_669_938_978_6])
+        .expects("n", vec![3.037_025_750_637_8]);
+    let nesterov = two_steps("two steps of nesterov", true)
+        .expects("p", vec![0.140_921_002_078_570_4, -1.878_314_245_842_859_2, 1.866_491_772_935_718_4])
+        .expects("q", vec![2.118_720_206_288_138_3]);
     vec![
-        case("clipped", 7, 1, config, 12.5, 1),
-        case("nesterov", 33, 65, SgdConfig { nesterov: true, ..config }, 2.5, 1),
-        case("no momentum", 5, 3, SgdConfig { momentum: 0.0, clip_norm: None, ..config }, 1e6, 1),
-        case("scaled", 17, 3, config, 12.5, 1).fixed("scale", [], Fill::Values(vec![0.125])),
-        case("not finite", 9, 4, config, 2.5, 0),
-        case("several blocks", 40_001, 3, config, 12.5, 1),
-        case("2x 3072x768", 3072 * 768, 3072 * 768, config, 2.5, 1).large(),
+        plain,
+        nesterov,
+        case("clipped", 7, 1, settings, 12.5, 1),
+        case("nesterov", 33, 65, Sgd { nesterov: true, ..settings }, 2.5, 1),
+        case("no momentum", 5, 3, Sgd { momentum: 0.0, clip_norm: None, ..settings }, 1e6, 1),
+        case("not finite", 9, 4, settings, 2.5, 0),
+        case("several blocks", 40_001, 3, settings, 12.5, 1),
+        case("2x 3072x768", 3072 * 768, 3072 * 768, settings, 2.5, 1).large(),
     ]
+}
+
+/// Two steps of two groups, for numbers that PyTorch gives.
+fn two_steps(name: &str, nesterov: bool) -> Case {
+    let settings = Sgd { momentum: 0.75, nesterov, weight_decay: 0.25, clip_norm: Some(2.0) };
+    let steps = move |b: &mut Builder, v: &[Value]| {
+        let (norm, finite) = super::grad_norm::grad_norm(b, &[v[2], v[5]])?;
+        for _ in 0..2 {
+            let tuned = |i: usize, group: usize, decay: bool| Tuned { parameter: v[i], m: v[i + 1], gradient: v[i + 2], group, decay };
+            sgd(b, settings, &[tuned(0, 1, true), tuned(3, 0, false)], v[6], v[7], norm, finite)?;
+        }
+        Ok(Vec::new())
+    };
+    let (three, one, zero) = (TensorType::f32([3]), TensorType::f32([1]), Fill::Uniform(0.0, 0.0));
+    Case::new(name, steps)
+        .state("p", three, Fill::Values(vec![1.0, -2.0, 0.5]))
+        .state("m", three, zero.clone())
+        .fixed("g", [3], Fill::Values(vec![0.5, 1.0, -2.0]))
+        .state("q", one, Fill::Values(vec![3.0]))
+        .state("n", one, zero)
+        .fixed("h", [1], Fill::Values(vec![4.0]))
+        .fixed("lr", [2], Fill::Values(vec![0.125, 0.5]))
+        .ints("step", [1], Fill::Exact(vec![0]))
 }

@@ -168,6 +168,17 @@ pub fn against_f64(stem: &str, case: &Case) -> Outcome {
     let (truth, again) = run(Device::reference().map_err(text)?, true).map_err(text)?;
     let (one, repeated) = run(Device::cpu(1).map_err(text)?, true).map_err(text)?;
     let (three, _) = run(Device::cpu(3).map_err(text)?, false).map_err(text)?;
+    for (name, want) in &case.expected {
+        let got = truth.get(*name).or_else(|| truth.get(&format!("state.{name}"))).ok_or_else(|| format!("{name}: no such result"))?;
+        let got: Vec<f64> = match got {
+            Numbers::Floats(v) => v.clone(),
+            Numbers::Ints(v) => v.iter().map(|&x| x.into()).collect(),
+        };
+        // Inputs are rounded to f32, and so may be the numbers that were written down.
+        if got.len() != want.len() || !got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-6 * w.abs().max(1e-3)) {
+            return Err(format!("{name}: expected {want:?}, got {got:?}"));
+        }
+    }
     let whole = norm(problem.inputs.iter().filter(|(k, _)| k.starts_with("cot.")).flat_map(|(_, v)| match v {
         Numbers::Floats(v) => v.clone(),
         Numbers::Ints(_) => Vec::new(),

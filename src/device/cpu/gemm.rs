@@ -1,6 +1,7 @@
 //! General matrix multiplication in f32. The inner loops are rten-gemm's; what is around them is ours.
 
 use crate::error::{Error, Result};
+use rayon::prelude::*;
 use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
 use rten_tensor::NdTensorView;
 use std::sync::Arc;
@@ -77,4 +78,22 @@ pub fn gemm(c: &mut [f32], a: Matrix, b: Rhs, beta: f32, bias: Option<&[f32]>) -
     let extents = a.shape;
     let left = GemmInputA::Unpacked(a.view()?);
     EXECUTOR.with(|e| e.gemm(c, left, right, options)).map_err(|e| Error::op("matmul", "a", format!("a product with {extents:?}"), e))
+}
+
+/// `to = from^T`, with `from` of `rows` x `cols`: square tiles, so that both sides are read and written by whole cache lines.
+pub fn transpose(to: &mut [f32], from: &[f32], rows: usize, cols: usize) {
+    const TILE: usize = 16;
+    if rows == 0 || cols == 0 {
+        return;
+    }
+    let tile_rows = |left: usize, to: &mut [f32]| {
+        for top in (0..rows).step_by(TILE) {
+            let height = TILE.min(rows - top);
+            for (c, to) in to.chunks_exact_mut(rows).enumerate() {
+                let to = &mut to[top..top + height];
+                to.iter_mut().enumerate().for_each(|(r, to)| *to = from[(top + r) * cols + left + c]);
+            }
+        }
+    };
+    to.par_chunks_mut(TILE * rows).enumerate().for_each(|(n, to)| tile_rows(n * TILE, to));
 }

@@ -9,6 +9,7 @@
 
 use super::Real;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements that are worth a task of their own.
 const GRAIN: usize = 16 * 1024;
@@ -38,6 +39,44 @@ pub fn for_heavy_rows<E: Send>(out: &mut [E], width: usize, effort: usize, work:
         return block(0, out);
     }
     out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| block(i, chunk));
+}
+
+/// [`for_rows`] over several outputs: `work(row, slices)` gets the row's slice of each. Each output comes with its width; one that is
+/// absent is empty with width 0.
+pub fn for_rows_of<E: Send, const N: usize>(outs: [(&mut [E], usize); N], rows: usize, work: impl Fn(usize, [&mut [E]; N]) + Sync) {
+    let widths = outs.each_ref().map(|(_, width)| *width);
+    let grain = (GRAIN / widths.iter().sum::<usize>().max(1)).max(1);
+    halve(outs.map(|(out, _)| out), widths, 0..rows, grain, &work);
+}
+
+/// Halves the rows until a task has at most `grain` of them.
+fn halve<E: Send, const N: usize>(
+    mut outs: [&mut [E]; N],
+    widths: [usize; N],
+    rows: Range<usize>,
+    grain: usize,
+    work: &(impl Fn(usize, [&mut [E]; N]) + Sync),
+) {
+    let mut take = |rows: usize| -> [&mut [E]; N] {
+        std::array::from_fn(|i| {
+            let (head, tail) = std::mem::take(&mut outs[i]).split_at_mut(rows * widths[i]);
+            outs[i] = tail;
+            head
+        })
+    };
+    if rows.len() <= grain {
+        return vectorized(
+            #[inline(always)]
+            || {
+                for row in rows {
+                    work(row, take(1));
+                }
+            },
+        );
+    }
+    let middle = rows.start + rows.len() / 2;
+    let first = take(middle - rows.start);
+    rayon::join(|| halve(first, widths, rows.start..middle, grain, work), || halve(outs, widths, middle..rows.end, grain, work));
 }
 
 /// Independent sums in a reduction: two registers of the widest vectors.
@@ -104,6 +143,29 @@ pub fn max<T: Real>(x: &[T]) -> T {
         max = if lane > max { lane } else { max };
     }
     max
+}
+
+/// The sum of `f(x)` in f64 over many elements, in parallel; the sums of fixed blocks are added in order.
+pub fn sum_wide<T: Real>(x: &[T], f: impl Fn(f64) -> f64 + Sync) -> f64 {
+    let block = |x: &[T]| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut lanes = [0.0; LANES];
+                for block in x.chunks(LANES) {
+                    for (lane, &x) in lanes.iter_mut().zip(block) {
+                        *lane += f(x.wide());
+                    }
+                }
+                total(lanes)
+            },
+        )
+    };
+    if x.len() <= GRAIN {
+        return block(x);
+    }
+    let sums: Vec<f64> = x.par_chunks(GRAIN).map(block).collect();
+    sums.into_iter().sum()
 }
 
 /// Adds up lanes pair by pair.

@@ -51,6 +51,8 @@ pub struct Case {
     pub inputs: Vec<CaseInput>,
     /// What is built on them.
     pub build: Build,
+    /// What must come out, known from elsewhere: (result or state, numbers).
+    pub expected: Vec<(&'static str, Vec<f64>)>,
     /// Large: left out of the finite differences and the f64 comparison of every element's gradient; for benchmarks.
     pub large: bool,
 }
@@ -61,7 +63,7 @@ impl Case {
         name: impl Into<String>,
         build: impl Fn(&mut Builder, &[Value]) -> Result<Vec<(&'static str, Value)>> + Send + Sync + 'static,
     ) -> Self {
-        Case { name: name.into(), inputs: Vec::new(), build: Arc::new(build), large: false }
+        Case { name: name.into(), inputs: Vec::new(), build: Arc::new(build), expected: Vec::new(), large: false }
     }
 
     /// A case of one result, `y`.
@@ -97,6 +99,12 @@ impl Case {
     /// Adds state filled as told; what it holds after the run is a result.
     pub fn state(self, name: &'static str, ty: TensorType, fill: Fill) -> Self {
         self.with(name, ty, fill, true, false)
+    }
+
+    /// Says what a result, or state after the run, must be: numbers worked out by hand or by PyTorch, for operators without a golden file.
+    pub fn expects(mut self, name: &'static str, numbers: Vec<f64>) -> Self {
+        self.expected.push((name, numbers));
+        self
     }
 
     /// Marks the case as one for benchmarks.

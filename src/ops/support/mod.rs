@@ -4,4 +4,3 @@ pub mod case;
 pub mod elementwise;
 pub mod optimizer;
 pub mod philox;
-pub mod sums;

@@ -29,22 +29,22 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     lanes(counter.map(|word| [word]), key).map(|[word]| word)
 }
 
-/// Philox4x32-10 of `N` counters side by side: word `w` of counter `l` is `c[w][l]`.
+/// Philox4x32-10 of `N` counters side by side: word `w` of counter `l` is `[w][l]`.
 #[inline(always)]
-fn lanes<const N: usize>(mut c: [[u32; N]; 4], mut key: [u32; 2]) -> [[u32; N]; 4] {
+fn lanes<const N: usize>(mut words: [[u32; N]; 4], mut key: [u32; 2]) -> [[u32; N]; 4] {
     for _ in 0..ROUNDS {
-        for l in 0..N {
-            let first = u64::from(MULTIPLIERS[0]) * u64::from(c[0][l]);
-            let second = u64::from(MULTIPLIERS[1]) * u64::from(c[2][l]);
-            let (one, three) = (c[1][l], c[3][l]);
-            c[0][l] = (second >> 32) as u32 ^ one ^ key[0];
-            c[1][l] = second as u32;
-            c[2][l] = (first >> 32) as u32 ^ three ^ key[1];
-            c[3][l] = first as u32;
+        let [a, b, c, d] = &mut words;
+        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+            let first = u64::from(MULTIPLIERS[0]) * u64::from(*a);
+            let second = u64::from(MULTIPLIERS[1]) * u64::from(*c);
+            *a = (second >> 32) as u32 ^ *b ^ key[0];
+            *b = second as u32;
+            *c = (first >> 32) as u32 ^ *d ^ key[1];
+            *d = first as u32;
         }
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
-    c
+    words
 }
 
 /// A number for a name that is the same on every machine and in every build: 64-bit FNV-1a.
@@ -99,17 +99,16 @@ impl Mask {
     #[inline(always)]
     fn words(&self, first: u64) -> [u32; BLOCK] {
         let group = first / GROUP as u64;
-        let mut counter = [[0; LANES]; 4];
-        for l in 0..LANES {
+        let (mut low, mut high) = ([0; LANES], [0; LANES]);
+        for (l, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
             let group = group + l as u64;
-            (counter[0][l], counter[1][l]) = (group as u32, (group >> 32) as u32);
-            (counter[2][l], counter[3][l]) = (self.step[0], self.step[1]);
+            (*low, *high) = (group as u32, (group >> 32) as u32);
         }
-        let by_word = lanes(counter, self.key);
+        let by_word = lanes([low, high, [self.step[0]; LANES], [self.step[1]; LANES]], self.key);
         let mut words = [0; BLOCK];
-        for l in 0..LANES {
-            for w in 0..GROUP {
-                words[l * GROUP + w] = by_word[w][l];
+        for (l, group) in words.chunks_exact_mut(GROUP).enumerate() {
+            for (word, by_lane) in group.iter_mut().zip(&by_word) {
+                *word = by_lane[l];
             }
         }
         words
@@ -121,7 +120,9 @@ impl Mask {
         let scale = self.scale();
         for (b, block) in factors.chunks_mut(BLOCK).enumerate() {
             let words = self.words(first + (b * BLOCK) as u64);
-            block.iter_mut().zip(words).for_each(|(f, word)| *f = if word >= self.threshold { scale } else { T::ZERO });
+            for (f, word) in block.iter_mut().zip(words) {
+                *f = if word >= self.threshold { scale } else { T::ZERO };
+            }
         }
     }
 }
@@ -155,7 +156,7 @@ mod tests {
             let mut factors = [0.0f32; 131];
             mask.factors(first, &mut factors);
             for (i, &f) in factors.iter().enumerate() {
-                assert_eq!(f, mask.factor(first + i as u64));
+                assert_eq!(f, mask.factor::<f32>(first + i as u64));
             }
         }
     }

@@ -1,0 +1,124 @@
+//! Batch normalisation over the last dimension: `y = (x - mean) rstd w + b` with `rstd = 1 / sqrt(var + eps)`.
+//!
+//! x is [.., C], its n rows the pixels of all pictures; the rest is [C]. In inference mean and var are running statistics
+//! (`inference.rs`), in training those of the rows themselves (`training.rs`, Ioffe and Szegedy 2015, arXiv:1502.03167), which are
+//! staged for the running ones (`stage.rs`). In inference the normalisation folds into the filters of the convolution before it
+//! (`fold.rs`).
+
+mod fold;
+mod inference;
+mod stage;
+mod training;
+
+pub use fold::FoldIntoConv2d;
+pub use inference::{BatchNorm, BatchNormBackward, batchnorm};
+pub use stage::{StageStatistics, stage_statistics};
+pub use training::{BatchNormTraining, BatchNormTrainingBackward, BatchStats, batchnorm_training};
+
+use super::Row;
+use super::conv2d::{NCHW_TO_NHWC, NHWC_TO_NCHW};
+use super::linear::Activation;
+use super::support::case::{Case, Fill, Golden};
+use super::transpose::transpose;
+use crate::device::cpu::Real;
+use crate::error::{Error, Result};
+use crate::graph::{Backward, Builder, Precision, StateKind, Value};
+use crate::op::Check;
+use crate::tensor::{Tensor, TensorType};
+
+/// The row of the table.
+pub const ROW: Row = Row {
+    backward: Some(backward),
+    precision: Precision::Full,
+    fusion: Some((10, fold::fold_into_conv2d)),
+    golden: Some(golden),
+    ..Row::new("batchnorm", cases)
+};
+
+const CHECK: Check = Check("batchnorm");
+
+/// x is floating point with rows, the others are [C].
+fn check(x: &TensorType, of_channel: &[(&str, &TensorType)]) -> Result<()> {
+    CHECK.float("x", x)?;
+    CHECK.that(x.shape.iter().count() >= 2, "x", "at least 2 dimensions", x)?;
+    let (_, c) = x.shape.rows_and_width();
+    of_channel.iter().try_for_each(|(name, ty)| CHECK.same(name, ty, &x.with_shape([c])))
+}
+
+/// `1 / sqrt(var + eps)`
+#[inline(always)]
+fn rstd<T: Real>(var: T, eps: f64) -> T {
+    T::ONE / (var + T::of(eps)).sqrt()
+}
+
+/// A factor for each channel.
+fn scales<T: Real>(w: &[T], rstd: impl Fn(usize) -> T) -> Vec<T> {
+    w.iter().enumerate().map(|(c, &w)| w * rstd(c)).collect()
+}
+
+fn backward(cx: &mut Backward) -> Result<()> {
+    match cx.op::<BatchNorm>() {
+        Ok(op) => inference::backward(cx, op),
+        Err(_) => training::backward(cx),
+    }
+}
+
+fn golden(case: &Golden, b: &mut Builder, input: &dyn Fn(&str) -> Result<Value>) -> Result<Vec<(&'static str, Value)>> {
+    let (x, w, bias, eps) = (transpose(b, input("x")?, &NCHW_TO_NHWC)?, input("w")?, input("b")?, case.number("eps")?);
+    let numbers = |key: &str| -> Result<Tensor> {
+        let list = case.attributes.get(key).and_then(serde_json::Value::as_array).ok_or_else(|| Error::graph(case.name, key, "none"))?;
+        Tensor::from_f32([list.len()], list.iter().filter_map(|v| v.as_f64().map(|v| v as f32)).collect())
+    };
+    let (mean, var) = (b.constant(numbers("running_mean")?), b.constant(numbers("running_var")?));
+    let (y, mean, var) = if case.flag("training")? {
+        let stats = batchnorm_training(b, x, w, bias, eps, Activation::None)?;
+        let micro_step = b.constant(Tensor::from_i32([1], vec![0])?);
+        let mut stage = |name: &str, running: Value, batch: Value| -> Result<Value> {
+            let staged = b.global_state(name, b.ty(running), StateKind::Cache)?;
+            stage_statistics(b, staged, running, batch, case.number("momentum")?, micro_step)?;
+            Ok(staged)
+        };
+        (stats.y, stage("mean", mean, stats.mean)?, stage("var", var, stats.var)?)
+    } else {
+        (batchnorm(b, x, w, bias, mean, var, eps)?, mean, var)
+    };
+    Ok(vec![("y", transpose(b, y, &NHWC_TO_NCHW)?), ("running_mean", mean), ("running_var", var)])
+}
+
+fn cases() -> Vec<Case> {
+    const EPS: f64 = 1e-5;
+    let shapes: [&[usize]; 5] = [&[3, 1], &[7, 3], &[2, 5, 4, 6], &[3, 33], &[1300, 17]];
+    let resnet: [&[usize]; 3] = [&[8, 112, 112, 64], &[8, 28, 28, 512], &[8, 7, 7, 2048]];
+    let inputs = |case: Case, dims: &[usize]| {
+        let c = dims[dims.len() - 1];
+        let dims = super::support::elementwise::dims_of(dims);
+        case.float("x", dims, Fill::Normal(0.5, 2.0)).normal("w", [c]).normal("b", [c])
+    };
+    let eval = |dims: &[usize]| {
+        let c = dims[dims.len() - 1];
+        let case = inputs(Case::of(format!("eval {dims:?}"), |b, v| batchnorm(b, v[0], v[1], v[2], v[3], v[4], EPS)), dims);
+        case.fixed("mean", [c], Fill::Normal(0.0, 1.0)).fixed("var", [c], Fill::Uniform(0.2, 3.0))
+    };
+    let train = |dims: &[usize], activation: Activation| {
+        let build = move |b: &mut Builder, v: &[Value]| Ok(batchnorm_training(b, v[0], v[1], v[2], EPS, activation)?.y);
+        inputs(Case::of(format!("train {dims:?} {activation:?}").to_lowercase(), build), dims)
+    };
+    // The statistics come out as state, staged over the running ones, or over what was staged before.
+    let stage = |dims: &[usize], micro_step: i32| {
+        let c = dims[dims.len() - 1];
+        let case = Case::of(format!("stage {dims:?} {micro_step}"), |b, v| {
+            let stats = batchnorm_training(b, v[0], v[1], v[2], EPS, Activation::None)?;
+            stage_statistics(b, v[5], v[3], stats.mean, 0.1, v[7])?;
+            stage_statistics(b, v[6], v[4], stats.var, 0.1, v[7])?;
+            Ok(stats.y)
+        });
+        let (mean, var) = (Fill::Normal(0.0, 1.0), Fill::Uniform(0.2, 3.0));
+        let case = inputs(case, dims).fixed("mean", [c], mean.clone()).fixed("var", [c], var.clone());
+        let case = case.state("staged_mean", TensorType::f32([c]), mean).state("staged_var", TensorType::f32([c]), var);
+        case.ints("micro_step", [1], Fill::Exact(vec![micro_step]))
+    };
+    let mut cases: Vec<Case> = shapes.iter().flat_map(|dims| [eval(dims), train(dims, Activation::None), stage(dims, 0)]).collect();
+    cases.extend([stage(&[7, 3], 1), stage(&[7, 3], 4), train(&[2, 3, 2, 5], Activation::Relu), train(&[13, 9], Activation::Relu)]);
+    cases.extend(resnet.iter().flat_map(|dims| [eval(dims).large(), train(dims, Activation::Relu).large()]));
+    cases
+}

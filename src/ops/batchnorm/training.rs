@@ -1,0 +1,282 @@
+//! With the statistics of the batch: `mean = sum of x / n`, `var = sum of (x - mean)^2 / n`, `y = act((x - mean) rstd w + b)`.
+//!
+//! Backward, with xhat = (x - mean) rstd and dz = dy where the activation passed, else 0:
+//! `db = sum of dz`, `dw = sum of dz xhat`, `dx = w rstd (dz - db / n - xhat dw / n)`.
+//! Where the activation is ReLU, its mask is computed again from x, which is read anyway: y need not be.
+
+use super::{CHECK, check, rstd, scales};
+use crate::device::cpu::{Args, Real, for_rows, sum_rows, vectorized};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Value};
+use crate::op::{Cost, Op};
+use crate::ops::linear::Activation;
+use crate::tensor::TensorType;
+use rayon::prelude::*;
+
+/// Inputs: x [.., C], w, b [C]. Outputs: y, in place of x, mean, var, rstd [C], the last three optional. `var` is the unbiased estimate,
+/// with n - 1, as running statistics want it; `rstd` is made of the biased one.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchNormTraining {
+    /// Added to the variance.
+    pub eps: f64,
+    /// Applied to the result: nothing or ReLU.
+    pub activation: Activation,
+}
+
+/// Inputs: dy, x [.., C], w, b, mean, rstd [C]. Outputs: dx, in place of dy, dw and db, all optional.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchNormTrainingBackward {
+    /// As in [`BatchNormTraining`].
+    pub activation: Activation,
+}
+
+/// What comes out of [`batchnorm_training`].
+#[derive(Debug, Clone, Copy)]
+pub struct BatchStats {
+    /// x normalised.
+    pub y: Value,
+    /// The mean of each channel over the batch: no gradient goes through it.
+    pub mean: Value,
+    /// The unbiased variance of each channel over the batch: no gradient goes through it.
+    pub var: Value,
+}
+
+/// x normalised by the statistics of its own rows, times `weight`, plus `bias`, then the activation (nothing or ReLU).
+///
+/// # Errors
+/// [`crate::Error::Op`] where the extents do not match, or where x has but one row, whose variance nobody knows.
+pub fn batchnorm_training(b: &mut Builder, x: Value, weight: Value, bias: Value, eps: f64, activation: Activation) -> Result<BatchStats> {
+    let outputs = b.apply(BatchNormTraining { eps, activation }, &[x, weight, bias])?;
+    Ok(BatchStats { y: outputs[0], mean: outputs[1], var: outputs[2] })
+}
+
+/// The mean of each channel, and the sum of squares about it.
+struct Moments<T> {
+    mean: Vec<T>,
+    squares: Vec<T>,
+}
+
+/// The definition: two passes.
+fn moments<T: Real>(x: &[T], n: usize, c: usize) -> Moments<T> {
+    let column = |c0: usize| (0..n).map(move |row| x[row * c + c0]);
+    let mean: Vec<T> = (0..c).map(|c| column(c).sum::<T>() / T::of(n as f64)).collect();
+    let squares = (0..c).map(|c| column(c).map(|x| (x - mean[c]) * (x - mean[c])).sum()).collect();
+    Moments { mean, squares }
+}
+
+/// One pass over memory: two over each block of rows while it is in the cache, then the blocks are merged in order (Chan, Golub and
+/// LeVeque 1979).
+fn moments_by_block(x: &[f32], n: usize, c: usize) -> Moments<f32> {
+    const BLOCK: usize = 16 * 1024;
+    let rows = (BLOCK / c.max(1)).max(8);
+    let of_block = |x: &[f32]| {
+        let mut m = Moments { mean: vec![0.0; c], squares: vec![0.0; c] };
+        vectorized(
+            #[inline(always)]
+            || {
+                for x in x.chunks_exact(c) {
+                    m.mean.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+                }
+                let part = c as f32 / x.len() as f32;
+                m.mean.iter_mut().for_each(|mean| *mean *= part);
+                for x in x.chunks_exact(c) {
+                    m.squares.iter_mut().zip(&m.mean).zip(x).for_each(|((sum, mean), x)| *sum += (x - mean) * (x - mean));
+                }
+            },
+        );
+        m
+    };
+    let blocks: Vec<Moments<f32>> = x[..n * c].par_chunks((rows * c).max(1)).map(of_block).collect();
+    let mut all = Moments { mean: vec![0.0; c], squares: vec![0.0; c] };
+    for (i, block) in blocks.iter().enumerate() {
+        let (before, here) = ((i * rows) as f32, rows.min(n - i * rows) as f32);
+        let part = here / (before + here);
+        for c in 0..c {
+            let step = block.mean[c] - all.mean[c];
+            all.mean[c] += step * part;
+            all.squares[c] += block.squares[c] + step * step * before * part;
+        }
+    }
+    all
+}
+
+impl Op for BatchNormTraining {
+    fn stem(&self) -> &'static str {
+        "batchnorm"
+    }
+
+    fn pass(&self) -> &'static str {
+        "training"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        CHECK.count(inputs, 3)?;
+        let (x, w) = (inputs[0], inputs[1]);
+        check(&x, &[("weight", &w), ("bias", &inputs[2])])?;
+        CHECK.that(x.shape.rows_and_width().0 > 1, "x", "more than one row to take statistics of", x)?;
+        CHECK.that(self.activation != Activation::Gelu, "activation", "none or ReLU", "GELU")?;
+        Ok(vec![x, w, w, w])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        let each = 7 + u64::from(self.activation == Activation::Relu);
+        Cost::streaming(each * inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[(0, 0)]
+    }
+
+    fn optional_outputs(&self) -> &'static [usize] {
+        &[1, 2, 3]
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        self.run(args, moments)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        self.run(args, moments_by_block)
+    }
+}
+
+impl BatchNormTraining {
+    fn run<T: Real>(&self, args: &mut Args<T>, moments: impl Fn(&[T], usize, usize) -> Moments<T>) -> Result<()> {
+        let (n, c) = args.ty(0).shape.rows_and_width();
+        let (w, b) = (args.floats(1)?, args.floats(2)?);
+        let (given, y) = args.in_out(0, 0)?;
+        let Moments { mean, squares } = moments(given.unwrap_or(y), n, c);
+        let rstd: Vec<T> = squares.iter().map(|&s| rstd(s / T::of(n as f64), self.eps)).collect();
+        if let Some(out) = args.optional_out(1) {
+            out.copy_from_slice(&mean);
+        }
+        if let Some(out) = args.optional_out(2) {
+            out.iter_mut().zip(&squares).for_each(|(out, &s)| *out = s / T::of((n - 1) as f64));
+        }
+        if let Some(out) = args.optional_out(3) {
+            out.copy_from_slice(&rstd);
+        }
+        let map = Affine { mean: &mean, scale: &scales(w, |c| rstd[c]), shift: b };
+        for_rows(y, c, |row, y| {
+            if let Some(x) = given {
+                y.copy_from_slice(&x[row * c..][..c]);
+            }
+            (0..c).for_each(|i| y[i] = self.activation.value(map.value(i, y[i])));
+        });
+        Ok(())
+    }
+}
+
+/// `(x - mean) scale + shift`: in one place, so that the backward pass finds the very same numbers.
+struct Affine<'a, T> {
+    mean: &'a [T],
+    scale: &'a [T],
+    shift: &'a [T],
+}
+
+impl<T: Real> Affine<'_, T> {
+    #[inline(always)]
+    fn value(&self, c: usize, x: T) -> T {
+        (x - self.mean[c]) * self.scale[c] + self.shift[c]
+    }
+}
+
+impl Op for BatchNormTrainingBackward {
+    fn stem(&self) -> &'static str {
+        "batchnorm"
+    }
+
+    fn pass(&self) -> &'static str {
+        "training_backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        CHECK.count(inputs, 6)?;
+        let (dy, x, w) = (inputs[0], inputs[1], inputs[2]);
+        check(&x, &[("weight", &w), ("bias", &inputs[3]), ("mean", &inputs[4]), ("rstd", &inputs[5])])?;
+        CHECK.same("dy", &dy, &x)?;
+        Ok(vec![x, w, w])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        let each = 10 + 3 * u64::from(self.activation == Activation::Relu);
+        Cost::streaming(each * inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[(0, 0)]
+    }
+
+    fn optional_outputs(&self) -> &'static [usize] {
+        &[0, 1, 2]
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        self.run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        self.run(args)
+    }
+}
+
+impl BatchNormTrainingBackward {
+    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
+        let (n, c) = args.ty(1).shape.rows_and_width();
+        let (x, w, shift, mean, rstd) = (args.floats(1)?, args.floats(2)?, args.floats(3)?, args.floats(4)?, args.floats(5)?);
+        let (given, mut dx) = match args.out_ty(0) {
+            Some(_) => args.in_out(0, 0).map(|(dy, dx)| (dy, Some(dx)))?,
+            None => (Some(args.floats(0)?), None),
+        };
+        let scale = scales(w, |c| rstd[c]);
+        let map = Affine { mean, scale: &scale, shift };
+        let relu = self.activation == Activation::Relu;
+        let dz = |i: usize, dy: T, x: T| if relu && !(map.value(i, x) > T::ZERO) { T::ZERO } else { dy };
+
+        // Both sums at once: of dz, and of dz (x - mean).
+        let dy = given.or(dx.as_deref()).unwrap_or(&[]);
+        let mut sums = vec![T::ZERO; 2 * c];
+        sum_rows(&mut sums, n, |row, sums| {
+            let (plain, by_x) = sums.split_at_mut(c);
+            let (dy, x) = (&dy[row * c..][..c], &x[row * c..][..c]);
+            for i in 0..c {
+                let dz = dz(i, dy[i], x[i]);
+                plain[i] += dz;
+                by_x[i] += dz * (x[i] - mean[i]);
+            }
+        });
+        let (db, dw) = sums.split_at_mut(c);
+        dw.iter_mut().zip(rstd).for_each(|(dw, &rstd)| *dw *= rstd);
+        if let Some(dx) = &mut dx {
+            // dx = scale dz - (offset + slope (x - mean))
+            let part = T::ONE / T::of(n as f64);
+            let offset: Vec<T> = (0..c).map(|i| scale[i] * db[i] * part).collect();
+            let slope: Vec<T> = (0..c).map(|i| scale[i] * rstd[i] * dw[i] * part).collect();
+            for_rows(dx, c, |row, dx| {
+                if let Some(dy) = given {
+                    dx.copy_from_slice(&dy[row * c..][..c]);
+                }
+                let x = &x[row * c..][..c];
+                (0..c).for_each(|i| dx[i] = scale[i] * dz(i, dx[i], x[i]) - (offset[i] + slope[i] * (x[i] - mean[i])));
+            });
+        }
+        if let Some(out) = args.optional_out(1) {
+            out.copy_from_slice(dw);
+        }
+        if let Some(out) = args.optional_out(2) {
+            out.copy_from_slice(db);
+        }
+        Ok(())
+    }
+}
+
+/// The backward rule.
+pub fn backward(cx: &mut Backward) -> Result<()> {
+    let op: BatchNormTraining = cx.op()?;
+    if let Some(dy) = cx.grad(0) {
+        let inputs = [dy, cx.input(0), cx.input(1), cx.input(2), cx.output(1), cx.output(3)];
+        let grads = cx.builder().apply(BatchNormTrainingBackward { activation: op.activation }, &inputs)?;
+        (0..3).for_each(|i| cx.set(i, grads[i]));
+    }
+    Ok(())
+}

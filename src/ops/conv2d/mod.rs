@@ -1,0 +1,456 @@
+//! Two-dimensional convolution: `y[b, oy, ox, o] = act(sum over ky, kx, i of w[o, ky, kx, i] x[b, oy s + ky - p, ox s + kx - p, i] + bias[o]
+//! + residual[b, oy, ox, o])`, where x outside the picture is 0.
+//!
+//! x is [B, H, W, I], w is [O, KH, KW, I], bias is [O], y and residual are [B, OH, OW, O] with OH = (H + 2p - KH) / s + 1. Channels lie
+//! innermost, so that a filter's row over a picture is one run of KW I numbers. FLOPs of each of the three products (forward, by x, by w):
+//! 2 B OH OW O KH KW I.
+//!
+//! The residual is only made by fusion; ReLU's gradient is read off y.
+
+mod cpu;
+mod fusion;
+mod patches;
+
+use super::Row;
+use super::linear::Activation;
+use super::relu::Relu;
+use super::support::case::{Case, Fill};
+use super::support::elementwise::MapBackward;
+use super::transpose::transpose;
+use crate::device::cpu::gemm::{Matrix, PackedB};
+use crate::device::cpu::{Args, Packed};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Precision, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::TensorType;
+
+/// The row of the table.
+pub const ROW: Row = Row {
+    backward: Some(backward),
+    precision: Precision::Low,
+    fusion: Some((20, fusion::absorb)),
+    golden: Some(|case, b, input| {
+        let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
+        let w = transpose(b, input("w")?, &NCHW_TO_NHWC)?;
+        let bias = if case.ty("b").is_some() { Some(input("b")?) } else { None };
+        let y = conv2d(b, x, w, bias, case.count("stride")?, case.count("padding")?)?;
+        Ok(vec![("y", transpose(b, y, &NHWC_TO_NCHW)?)])
+    }),
+    ..Row::new("conv2d", cases)
+};
+
+/// PyTorch's order of a picture's dimensions to ours; OIHW to OHWI is the same permutation.
+pub const NCHW_TO_NHWC: [usize; 4] = [0, 2, 3, 1];
+/// Ours to PyTorch's.
+pub const NHWC_TO_NCHW: [usize; 4] = [0, 3, 1, 2];
+
+/// The forward pass. Inputs: x, w, bias with `bias`, residual with `residual`. Output: y, in place of the residual.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2d {
+    /// Pixels from one patch to the next, in both directions.
+    pub stride: usize,
+    /// Zeros around the picture, on all four sides.
+    pub padding: usize,
+    /// There is an input [O] added to every pixel.
+    pub bias: bool,
+    /// There is an input of y's shape added before the activation.
+    pub residual: bool,
+    /// Applied to the sum: nothing or ReLU.
+    pub activation: Activation,
+}
+
+/// The gradient of x. Inputs: dy [B, OH, OW, O], w.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2dBackwardInput {
+    /// As in [`Conv2d`].
+    pub stride: usize,
+    /// As in [`Conv2d`].
+    pub padding: usize,
+    /// H and W.
+    pub size: [usize; 2],
+}
+
+/// The gradients of w and bias. Inputs: dy [B, OH, OW, O], x. Outputs: dw, db (optional).
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2dBackwardWeight {
+    /// As in [`Conv2d`].
+    pub stride: usize,
+    /// As in [`Conv2d`].
+    pub padding: usize,
+    /// KH and KW.
+    pub kernel: [usize; 2],
+}
+
+/// `x` convolved with the filters `w`, plus `bias`.
+///
+/// # Errors
+/// [`crate::Error::Op`] where the extents do not match or the filter does not fit into the picture.
+pub fn conv2d(b: &mut Builder, x: Value, w: Value, bias: Option<Value>, stride: usize, padding: usize) -> Result<Value> {
+    let inputs: Vec<Value> = [x, w].into_iter().chain(bias).collect();
+    b.apply1(Conv2d { stride, padding, bias: bias.is_some(), residual: false, activation: Activation::None }, &inputs)
+}
+
+/// All the extents of one convolution.
+#[derive(Debug, Clone, Copy)]
+struct Extents {
+    batch: usize,
+    /// H, W
+    size: [usize; 2],
+    /// I
+    channels: usize,
+    /// O
+    filters: usize,
+    /// KH, KW
+    kernel: [usize; 2],
+    /// OH, OW
+    out: [usize; 2],
+    stride: usize,
+    padding: usize,
+}
+
+impl Extents {
+    /// From the shapes of x and w.
+    fn new(x: &[usize], w: &[usize], stride: usize, padding: usize) -> Self {
+        let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
+        let out = [out(x[1], w[1]), out(x[2], w[2])];
+        Extents { batch: x[0], size: [x[1], x[2]], channels: x[3], filters: w[0], kernel: [w[1], w[2]], out, stride, padding }
+    }
+
+    fn checked(check: &Check, x: &TensorType, w: &TensorType, stride: usize, padding: usize) -> Result<Self> {
+        check.float("x", x)?;
+        check.rank("x", x, 4)?;
+        check.rank("w", w, 4)?;
+        check.that(w.shape[3] == x.shape[3] && w.dtype == x.dtype, "w", format!("{}[_, _, _, {}]", x.dtype, x.shape[3]), w)?;
+        let fits = |d: usize| w.shape[d] >= 1 && w.shape[d] <= x.shape[d] + 2 * padding;
+        check.that(fits(1) && fits(2), "w", format!("filters that fit into {x} with padding {padding}"), w)?;
+        check.that(stride >= 1, "stride", "at least 1", stride)?;
+        Ok(Self::new(&x.shape, &w.shape, stride, padding))
+    }
+
+    /// The shape of y.
+    fn y(&self) -> [usize; 4] {
+        [self.batch, self.out[0], self.out[1], self.filters]
+    }
+
+    /// FLOPs of one of the three products.
+    fn flops(&self) -> u64 {
+        (2 * self.y().iter().product::<usize>() * self.kernel[0] * self.kernel[1] * self.channels) as u64
+    }
+
+    /// Visits all triples (output pixel, input pixel, tap) that meet, each counted in row-major order.
+    fn each_tap(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let ([h, w], [oh, ow], [kh, kw]) = (self.size, self.out, self.kernel);
+        let meets = |out: usize, tap: usize, extent: usize| (out * self.stride + tap).checked_sub(self.padding).filter(|&i| i < extent);
+        for out in 0..self.batch * oh * ow {
+            let (b, oy, ox) = (out / (oh * ow), out / ow % oh, out % ow);
+            for tap in 0..kh * kw {
+                if let (Some(iy), Some(ix)) = (meets(oy, tap / kw, h), meets(ox, tap % kw, w)) {
+                    visit(out, (b * h + iy) * w + ix, tap);
+                }
+            }
+        }
+    }
+}
+
+impl Op for Conv2d {
+    fn stem(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("conv2d");
+        check.count(inputs, 2 + usize::from(self.bias) + usize::from(self.residual))?;
+        let extents = Extents::checked(&check, &inputs[0], &inputs[1], self.stride, self.padding)?;
+        let y = inputs[0].with_shape(extents.y());
+        if self.bias {
+            check.shape("bias", &inputs[2], &[extents.filters])?;
+        }
+        if self.residual {
+            check.same("residual", &inputs[inputs.len() - 1], &y)?;
+        }
+        check.that(self.activation != Activation::Gelu, "activation", "none or ReLU", "GELU")?;
+        Ok(vec![y])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        let each = usize::from(self.bias) + usize::from(self.residual) + usize::from(self.activation == Activation::Relu);
+        Cost::streaming(self.extents(inputs).flops() + (each * outputs[0].len()) as u64, inputs, outputs)
+    }
+
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        match (self.residual, self.bias) {
+            (false, _) => &[],
+            (true, false) => &[(2, 0)],
+            (true, true) => &[(3, 0)],
+        }
+    }
+
+    fn workspace(&self, inputs: &[TensorType], threads: usize) -> usize {
+        cpu::forward_workspace(&self.extents(inputs), threads)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        let e = Extents::new(args.shape(0), args.shape(1), self.stride, self.padding);
+        let (c, taps) = (e.channels, e.kernel[0] * e.kernel[1]);
+        let (x, w) = (args.floats(0)?, args.floats(1)?);
+        let bias = if self.bias { Some(args.floats(2)?) } else { None };
+        let y = self.start_from_residual(args)?;
+        e.each_tap(|out, pixel, tap| {
+            for o in 0..e.filters {
+                let filter = &w[(o * taps + tap) * c..][..c];
+                y[out * e.filters + o] += filter.iter().zip(&x[pixel * c..]).map(|(w, x)| w * x).sum::<f64>();
+            }
+        });
+        for (n, y) in y.iter_mut().enumerate() {
+            *y = self.activation.value(*y + bias.map_or(0.0, |b| b[n % e.filters]));
+        }
+        Ok(())
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        cpu::forward(self, args)
+    }
+
+    fn pack_layout(&self, input: usize) -> Option<&'static str> {
+        (input == 1).then_some("gemm right, from [O, KH KW I]")
+    }
+
+    fn pack(&self, _input: usize, ty: &TensorType, data: &[f32]) -> Option<Packed> {
+        let filters = ty.shape[0];
+        let packed = PackedB::new(Matrix::new(data, filters, ty.len() / filters.max(1)).t()).ok()?;
+        Some(packed)
+    }
+}
+
+impl Conv2d {
+    fn extents(&self, inputs: &[TensorType]) -> Extents {
+        Extents::new(&inputs[0].shape, &inputs[1].shape, self.stride, self.padding)
+    }
+
+    /// The output holding the residual, or zeros.
+    fn start_from_residual<'a, T: crate::device::cpu::Real>(&self, args: &mut Args<'a, T>) -> Result<&'a mut [T]> {
+        if !self.residual {
+            let y = args.out(0)?;
+            y.fill(T::ZERO);
+            return Ok(y);
+        }
+        let (residual, y) = args.in_out(args.count() - 1, 0)?;
+        if let Some(residual) = residual {
+            y.copy_from_slice(residual);
+        }
+        Ok(y)
+    }
+}
+
+impl Op for Conv2dBackwardInput {
+    fn stem(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward_input"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("conv2d");
+        check.count(inputs, 2)?;
+        let (dy, w) = (&inputs[0], &inputs[1]);
+        check.rank("dy", dy, 4)?;
+        check.rank("w", w, 4)?;
+        let dx = dy.with_shape([dy.shape[0], self.size[0], self.size[1], w.shape[3]]);
+        let extents = Extents::checked(&check, &dx, w, self.stride, self.padding)?;
+        check.shape("dy", dy, &extents.y())?;
+        Ok(vec![dx])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(self.extents(&inputs[0].shape, &inputs[1].shape).flops(), inputs, outputs)
+    }
+
+    fn workspace(&self, inputs: &[TensorType], threads: usize) -> usize {
+        cpu::backward_input_workspace(&self.extents(&inputs[0].shape, &inputs[1].shape), threads)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        let e = self.extents(args.shape(0), args.shape(1));
+        let (c, taps) = (e.channels, e.kernel[0] * e.kernel[1]);
+        let (dy, w, dx) = (args.floats(0)?, args.floats(1)?, args.out(0)?);
+        dx.fill(0.0);
+        e.each_tap(|out, pixel, tap| {
+            for o in 0..e.filters {
+                let filter = &w[(o * taps + tap) * c..][..c];
+                dx[pixel * c..].iter_mut().zip(filter).for_each(|(dx, w)| *dx += dy[out * e.filters + o] * w);
+            }
+        });
+        Ok(())
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        let e = self.extents(args.shape(0), args.shape(1));
+        cpu::backward_input(&e, args)
+    }
+}
+
+impl Conv2dBackwardInput {
+    fn extents(&self, dy: &[usize], w: &[usize]) -> Extents {
+        Extents::new(&[dy[0], self.size[0], self.size[1], w[3]], w, self.stride, self.padding)
+    }
+}
+
+impl Op for Conv2dBackwardWeight {
+    fn stem(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward_weight"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("conv2d");
+        check.count(inputs, 2)?;
+        let (dy, x) = (&inputs[0], &inputs[1]);
+        check.rank("dy", dy, 4)?;
+        check.rank("x", x, 4)?;
+        let dw = x.with_shape([dy.shape[3], self.kernel[0], self.kernel[1], x.shape[3]]);
+        let extents = Extents::checked(&check, x, &dw, self.stride, self.padding)?;
+        check.shape("dy", dy, &extents.y())?;
+        Ok(vec![dw, dy.with_shape([dy.shape[3]])])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(self.extents(&inputs[0].shape, &inputs[1].shape).flops() + inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn optional_outputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
+    fn workspace(&self, inputs: &[TensorType], threads: usize) -> usize {
+        cpu::backward_weight_workspace(&self.extents(&inputs[0].shape, &inputs[1].shape), threads)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        let e = self.extents(args.shape(0), args.shape(1));
+        let (c, taps) = (e.channels, e.kernel[0] * e.kernel[1]);
+        let (dy, x, dw) = (args.floats(0)?, args.floats(1)?, args.out(0)?);
+        dw.fill(0.0);
+        e.each_tap(|out, pixel, tap| {
+            for o in 0..e.filters {
+                let filter = &mut dw[(o * taps + tap) * c..][..c];
+                filter.iter_mut().zip(&x[pixel * c..]).for_each(|(dw, x)| *dw += dy[out * e.filters + o] * x);
+            }
+        });
+        if let Some(db) = args.optional_out(1) {
+            (0..e.filters).for_each(|o| db[o] = dy.iter().skip(o).step_by(e.filters).sum());
+        }
+        Ok(())
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        let e = self.extents(args.shape(0), args.shape(1));
+        cpu::backward_weight(&e, args)
+    }
+}
+
+impl Conv2dBackwardWeight {
+    fn extents(&self, dy: &[usize], x: &[usize]) -> Extents {
+        Extents::new(x, &[dy[3], self.kernel[0], self.kernel[1], x[3]], self.stride, self.padding)
+    }
+}
+
+fn backward(cx: &mut Backward) -> Result<()> {
+    let Conv2d { stride, padding, bias, residual, activation } = cx.op()?;
+    let Some(mut dy) = cx.grad(0) else { return Ok(()) };
+    let (x, w, y) = (cx.input(0), cx.input(1), cx.output(0));
+    let (size, kernel) = (cx.builder().shape(x), cx.builder().shape(w));
+    if activation == Activation::Relu {
+        dy = cx.builder().apply1(MapBackward(Relu), &[dy, y])?;
+    }
+    cx.set_by(0, Conv2dBackwardInput { stride, padding, size: [size[1], size[2]] }, &[dy, w])?;
+    if cx.needs(1) || (bias && cx.needs(2)) {
+        let grads = cx.builder().apply(Conv2dBackwardWeight { stride, padding, kernel: [kernel[1], kernel[2]] }, &[dy, x])?;
+        cx.set(1, grads[0]);
+        if bias {
+            cx.set(2, grads[1]);
+        }
+    }
+    if residual {
+        cx.set(cx.input_count() - 1, dy);
+    }
+    Ok(())
+}
+
+/// The convolutions of ResNet-50 at 224 x 224, each shape once: (size of the input, I, O, kernel, stride).
+pub const RESNET50: [(usize, usize, usize, usize, usize); 23] = [
+    (224, 3, 64, 7, 2),
+    (56, 64, 64, 1, 1),
+    (56, 64, 64, 3, 1),
+    (56, 64, 256, 1, 1),
+    (56, 256, 64, 1, 1),
+    (56, 256, 128, 1, 1),
+    (56, 128, 128, 3, 2),
+    (56, 256, 512, 1, 2),
+    (28, 128, 512, 1, 1),
+    (28, 512, 128, 1, 1),
+    (28, 128, 128, 3, 1),
+    (28, 512, 256, 1, 1),
+    (28, 256, 256, 3, 2),
+    (28, 512, 1024, 1, 2),
+    (14, 256, 1024, 1, 1),
+    (14, 1024, 256, 1, 1),
+    (14, 256, 256, 3, 1),
+    (14, 1024, 512, 1, 1),
+    (14, 512, 512, 3, 2),
+    (14, 1024, 2048, 1, 2),
+    (7, 512, 2048, 1, 1),
+    (7, 2048, 512, 1, 1),
+    (7, 512, 512, 3, 1),
+];
+
+fn cases() -> Vec<Case> {
+    let case = |[batch, h, w, i]: [usize; 4], [o, kh, kw]: [usize; 3], stride: usize, padding: usize| {
+        let name = format!("{batch}x{h}x{w}x{i}_{o}x{kh}x{kw}_s{stride}p{padding}");
+        Case::of(name, move |b, v| conv2d(b, v[0], v[1], v.get(2).copied(), stride, padding)).normal("x", [batch, h, w, i]).normal("w", [o, kh, kw, i])
+    };
+    // Everything that fusion can ask for, on a residual that may or may not be taken over.
+    let fused = |bias: bool, in_place: bool| {
+        let op = Conv2d { stride: 1, padding: 1, bias, residual: true, activation: Activation::Relu };
+        let name = format!("fused{}{}", if bias { "_bias" } else { "" }, if in_place { "_in_place" } else { "" });
+        let case = Case::of(name, move |b, v| {
+            let mut inputs = v.to_vec();
+            if in_place && let Some(residual) = inputs.last_mut() {
+                *residual = super::add::add(b, *residual, *residual)?;
+            }
+            b.apply1(op, &inputs)
+        });
+        let case = case.normal("x", [2, 5, 4, 3]).normal("w", [7, 3, 3, 3]);
+        let case = if bias { case.normal("bias", [7]) } else { case };
+        // Far from the kink of ReLU, half on either side.
+        case.float("residual", [2, 5, 4, 7], Fill::Values((0..280).map(|n| if n % 3 == 0 { -40.0 } else { 40.0 } + f64::from(n) / 100.0).collect()))
+    };
+    let mut cases = vec![
+        case([1, 1, 1, 1], [1, 1, 1], 1, 0),
+        case([2, 5, 7, 3], [11, 1, 1], 1, 0).normal("bias", [11]),
+        case([2, 5, 7, 3], [4, 1, 1], 2, 0).normal("bias", [4]),
+        case([1, 3, 3, 2], [3, 3, 3], 1, 1).normal("bias", [3]),
+        case([2, 1, 1, 5], [2, 3, 3], 1, 1),
+        case([2, 9, 6, 3], [5, 3, 3], 2, 1),
+        case([1, 11, 13, 3], [4, 7, 7], 2, 3).normal("bias", [4]),
+        case([1, 8, 7, 2], [3, 2, 3], 3, 0),
+        case([2, 8, 12, 3], [5, 4, 4], 4, 0),
+        case([1, 4, 5, 2], [3, 1, 1], 1, 2),
+        case([1, 6, 5, 2], [3, 2, 2], 3, 3),
+        case([3, 14, 15, 17], [33, 3, 3], 1, 1),
+        // More than one block of rows, of splits and of depth.
+        case([3, 19, 18, 5], [6, 3, 3], 1, 1),
+        case([2, 33, 34, 4], [3, 3, 3], 2, 1),
+        case([2, 25, 24, 9], [40, 1, 1], 1, 0).normal("bias", [40]),
+        fused(false, false),
+        fused(false, true),
+        fused(true, false),
+        fused(true, true),
+    ];
+    cases.extend(RESNET50.iter().map(|&(size, i, o, kernel, stride)| case([8, size, size, i], [o, kernel, kernel], stride, kernel / 2).large()));
+    cases
+}

@@ -1,0 +1,344 @@
+//! Embedding: the rows of a table by id, with position and token-type rows added in the same pass.
+//!
+//! `y[.., l] = table[ids[.., l]] + positions[offset + l] + types[0]`
+//!
+//! ids is i32 [.., L], table [V, D], positions [P, D], offset i32 [1] on the device (the position of column 0), types [T, D], y [.., L, D].
+//! An id outside 0..V, or a position outside 0..P, adds nothing; the host checks ids before a run. Backward: dense gradients of all
+//! tables, each row added up by one task in a fixed order. Bound by memory.
+
+use super::Row;
+use super::gather::{row_at, scatter_add};
+use super::support::case::{Case, Fill};
+use crate::device::cpu::{Args, Real, for_rows, sum_rows};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::{Shape, TensorType};
+
+/// The row of the table.
+pub const ROW: Row = Row {
+    backward: Some(backward),
+    golden: Some(|_, b, input| Ok(vec![("y", embedding(b, input("ids")?, input("w")?)?)])),
+    ..Row::new("embedding", cases)
+};
+
+/// The forward pass. Inputs: ids, table; positions and offset with `position`; types with `token_type`.
+#[derive(Debug, Clone, Copy)]
+pub struct Embedding {
+    /// A row of a table of positions is added.
+    pub position: bool,
+    /// The first row of a table of token types is added.
+    pub token_type: bool,
+}
+
+/// The gradient of the table. Inputs: dy, ids.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddingBackwardTable {
+    /// Rows of the table.
+    pub rows: usize,
+}
+
+/// The gradient of the positions. Inputs: dy, offset.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddingBackwardPosition {
+    /// Rows of the table.
+    pub rows: usize,
+}
+
+/// The gradient of the token types: the sum of dy in the first row, zero in the others. Inputs: dy.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddingBackwardType {
+    /// Rows of the table.
+    pub rows: usize,
+}
+
+/// The rows of `table` [V, D] at `ids`: [.., D].
+///
+/// # Errors
+/// [`crate::Error::Op`] where the table is not a matrix or the ids are not i32.
+pub fn embedding(b: &mut Builder, ids: Value, table: Value) -> Result<Value> {
+    embedding_sum(b, ids, table, None, None)
+}
+
+/// [`embedding`] of `ids` [.., L] plus, by column, the rows of a (table [P, D], offset i32 [1]), plus the first row of `types` [T, D].
+///
+/// # Errors
+/// [`crate::Error::Op`] where the extents do not match.
+pub fn embedding_sum(b: &mut Builder, ids: Value, table: Value, positions: Option<(Value, Value)>, types: Option<Value>) -> Result<Value> {
+    let mut inputs = vec![ids, table];
+    inputs.extend(positions.iter().flat_map(|&(table, offset)| [table, offset]));
+    inputs.extend(types);
+    b.apply1(Embedding { position: positions.is_some(), token_type: types.is_some() }, &inputs)
+}
+
+impl Embedding {
+    /// The index of the token types among the inputs.
+    fn types_at(&self) -> usize {
+        if self.position { 4 } else { 2 }
+    }
+}
+
+impl Op for Embedding {
+    fn stem(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("embedding");
+        check.count(inputs, self.types_at() + usize::from(self.token_type))?;
+        let (ids, table) = (&inputs[0], &inputs[1]);
+        check.int("ids", ids)?;
+        check.float("table", table)?;
+        check.rank("table", table, 2)?;
+        let width = table.shape[1];
+        let other = |name: &str, ty: &TensorType| {
+            check.rank(name, ty, 2)?;
+            check.that(ty.shape[1] == width && ty.dtype == table.dtype, name, format!("{}[_, {width}]", table.dtype), ty)
+        };
+        if self.position {
+            check.that(!ids.shape.iter().as_slice().is_empty(), "ids", "at least one dimension", ids)?;
+            other("positions", &inputs[2])?;
+            check.int("offset", &inputs[3])?;
+            check.shape("offset", &inputs[3], &[1])?;
+        }
+        if self.token_type {
+            other("types", &inputs[self.types_at()])?;
+        }
+        Ok(vec![table.with_shape(Shape::new(&[&ids.shape[..], &[width]].concat())?)])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        let added = u64::from(self.position) + u64::from(self.token_type);
+        Cost::streaming(added * outputs[0].len() as u64, &[inputs[0], outputs[0]], outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        self.run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        self.run(args)
+    }
+}
+
+impl Embedding {
+    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
+        let (_, columns) = args.ty(0).shape.rows_and_width();
+        let (ids, table, y) = (args.ints(0)?, args.floats(1)?, args.out(0)?);
+        let (vocabulary, width) = (args.shape(1)[0], args.shape(1)[1]);
+        let positions = if self.position { Some((args.floats(2)?, args.shape(2)[0], args.ints(3)?[0])) } else { None };
+        let types = if self.token_type { Some(args.floats(self.types_at())?) } else { None };
+        for_rows(
+            y,
+            width,
+            #[inline(always)]
+            |n, y| {
+                match row_at(ids[n], vocabulary) {
+                    Some(id) => y.copy_from_slice(&table[id * width..][..width]),
+                    None => y.fill(T::ZERO),
+                }
+                let position = positions.and_then(|(table, rows, offset)| {
+                    let row = row_at(offset.wrapping_add((n % columns) as i32), rows)?;
+                    Some(&table[row * width..][..width])
+                });
+                for row in [position, types].into_iter().flatten() {
+                    for (y, &x) in y.iter_mut().zip(row) {
+                        *y += x;
+                    }
+                }
+            },
+        );
+        Ok(())
+    }
+}
+
+impl Op for EmbeddingBackwardTable {
+    fn stem(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward_table"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("embedding");
+        check.count(inputs, 2)?;
+        check.float("dy", &inputs[0])?;
+        check.int("ids", &inputs[1])?;
+        let (rows, width) = inputs[0].shape.rows_and_width();
+        check.that(rows == inputs[1].len(), "dy", format!("{} and a width", inputs[1].shape), inputs[0])?;
+        Ok(vec![inputs[0].with_shape([self.rows, width])])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        backward_table(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        backward_table(args)
+    }
+}
+
+fn backward_table<T: Real>(args: &mut Args<T>) -> Result<()> {
+    let (_, width) = args.ty(0).shape.rows_and_width();
+    let (dy, ids, dtable) = (args.floats(0)?, args.ints(1)?, args.out(0)?);
+    scatter_add(dtable, dy, width, ids);
+    Ok(())
+}
+
+impl Op for EmbeddingBackwardPosition {
+    fn stem(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward_position"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("embedding");
+        check.count(inputs, 2)?;
+        check.float("dy", &inputs[0])?;
+        check.that(inputs[0].shape.iter().count() >= 2, "dy", "at least two dimensions", inputs[0])?;
+        check.int("offset", &inputs[1])?;
+        check.shape("offset", &inputs[1], &[1])?;
+        Ok(vec![inputs[0].with_shape([self.rows, inputs[0].shape.rows_and_width().1])])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        backward_position(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        backward_position(args)
+    }
+}
+
+fn backward_position<T: Real>(args: &mut Args<T>) -> Result<()> {
+    let shape = args.shape(0);
+    let (columns, width) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let (dy, offset, dtable) = (args.floats(0)?, args.ints(1)?[0], args.out(0)?);
+    for_rows(
+        dtable,
+        width,
+        #[inline(always)]
+        |row, sum| {
+            sum.fill(T::ZERO);
+            if let Some(column) = row_at((row as i32).wrapping_sub(offset), columns) {
+                for sequence in dy.chunks_exact(columns * width) {
+                    for (s, &d) in sum.iter_mut().zip(&sequence[column * width..]) {
+                        *s += d;
+                    }
+                }
+            }
+        },
+    );
+    Ok(())
+}
+
+impl Op for EmbeddingBackwardType {
+    fn stem(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward_type"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("embedding");
+        check.count(inputs, 1)?;
+        check.float("dy", &inputs[0])?;
+        Ok(vec![inputs[0].with_shape([self.rows, inputs[0].shape.rows_and_width().1])])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        backward_type(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        backward_type(args)
+    }
+}
+
+fn backward_type<T: Real>(args: &mut Args<T>) -> Result<()> {
+    let (rows, width) = args.ty(0).shape.rows_and_width();
+    let (dy, dtable) = (args.floats(0)?, args.out(0)?);
+    if dtable.is_empty() {
+        return Ok(());
+    }
+    let (first, others) = dtable.split_at_mut(width);
+    others.fill(T::ZERO);
+    sum_rows(
+        first,
+        rows,
+        #[inline(always)]
+        |row, sum| {
+            for (s, &d) in sum.iter_mut().zip(&dy[row * width..]) {
+                *s += d;
+            }
+        },
+    );
+    Ok(())
+}
+
+fn backward(cx: &mut Backward) -> Result<()> {
+    let op: Embedding = cx.op()?;
+    let Some(dy) = cx.grad(0) else { return Ok(()) };
+    let ids = cx.input(0);
+    let rows = |cx: &mut Backward, input: usize| {
+        let table = cx.input(input);
+        cx.builder().shape(table)[0]
+    };
+    let vocabulary = rows(cx, 1);
+    cx.set_by(1, EmbeddingBackwardTable { rows: vocabulary }, &[dy, ids])?;
+    if op.position {
+        let (positions, offset) = (rows(cx, 2), cx.input(3));
+        cx.set_by(2, EmbeddingBackwardPosition { rows: positions }, &[dy, offset])?;
+    }
+    if op.token_type {
+        let types = rows(cx, op.types_at());
+        cx.set_by(op.types_at(), EmbeddingBackwardType { rows: types }, &[dy])?;
+    }
+    Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    let plain = |ids: &'static [usize], vocabulary: usize, width: usize| {
+        let case = Case::of(format!("{ids:?}_{vocabulary}x{width}"), |b, v| embedding(b, v[0], v[1]));
+        case.ints("ids", super::support::elementwise::dims_of(ids), Fill::Ints(0, vocabulary as i32)).normal("table", [vocabulary, width])
+    };
+    let outside = Case::of("outside", |b, v| embedding(b, v[0], v[1])).ints("ids", [4], Fill::Exact(vec![3, -1, 0, 2]));
+    let sum = |name: &str, [batch, length]: [usize; 2], [vocabulary, positions, types]: [usize; 3], width: usize, offset: i32| {
+        let build = Case::of(name, |b, v| embedding_sum(b, v[0], v[1], Some((v[2], v[3])), v.get(4).copied()));
+        let case = build.ints("ids", [batch, length], Fill::Ints(0, vocabulary as i32)).normal("table", [vocabulary, width]);
+        let case = case.normal("positions", [positions, width]).ints("offset", [1], Fill::Exact(vec![offset]));
+        if types > 0 { case.normal("types", [types, width]) } else { case }
+    };
+    let types = Case::of("types alone", |b, v| embedding_sum(b, v[0], v[1], None, Some(v[2]))).ints("ids", [2, 3], Fill::Ints(0, 5));
+    vec![
+        plain(&[1], 1, 1),
+        plain(&[2, 3, 5], 7, 11),
+        plain(&[600], 31, 33),
+        outside.normal("table", [3, 5]),
+        sum("bert", [3, 7], [11, 9, 2], 5, 0),
+        sum("step", [3, 1], [11, 9, 0], 33, 8),
+        sum("beyond the positions", [2, 7], [11, 9, 1], 17, 5),
+        sum("before the positions", [2, 3], [11, 9, 1], 17, -2),
+        types.normal("table", [5, 7]).normal("types", [3, 7]),
+        sum("8x40x768", [8, 40], [30522, 512, 2], 768, 0).large(),
+    ]
+}

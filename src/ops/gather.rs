@@ -1,0 +1,294 @@
+//! Rows by index along the first dimension: `y[n] = x[indices[n]]`, and its in-place form for beam search.
+//!
+//! x is [V, ..], indices i32 of any shape [I..], y is [I.., ..]. An index outside 0..V stands for a row of zeros; the host checks indices
+//! before a run. Backward: `dx[v] = sum of dy[n] over indices[n] = v`, added in the order of n: the indices are sorted, each row of dx
+//! is then the work of one task, and no two write one place. Pure data movement: bound by memory.
+
+use super::Row;
+use super::support::case::{Case, Fill};
+use super::support::elementwise::dims_of;
+use crate::device::cpu::{Args, Real, for_rows};
+use crate::error::Result;
+use crate::graph::{Backward, Builder, Value};
+use crate::op::{Check, Cost, Op};
+use crate::tensor::{Shape, TensorType};
+
+/// The row of the table.
+pub const ROW: Row = Row { backward: Some(backward), ..Row::new("gather", cases) };
+
+/// The forward pass. Inputs: x of any element type, indices.
+#[derive(Debug, Clone, Copy)]
+pub struct Gather;
+
+/// The gradient. Inputs: dy, indices.
+#[derive(Debug, Clone, Copy)]
+pub struct GatherBackward {
+    /// How many rows x has.
+    pub rows: usize,
+}
+
+/// The rows of state exchanged in place: `state[b] = old state[indices[b]]`. Inputs: state [B, ..], indices [B], and with `length` an
+/// i32 [1]: then the state is [B, L, ..] and only the first `length` of L move. A row whose index is outside 0..B stays.
+#[derive(Debug, Clone, Copy)]
+pub struct Reorder {
+    /// There is a third input.
+    pub length: bool,
+}
+
+/// The rows of `x` [V, ..] at `indices`: [I.., ..].
+///
+/// # Errors
+/// [`crate::Error::Op`] where `x` has no dimensions or the indices are not i32.
+pub fn gather_rows(b: &mut Builder, x: Value, indices: Value) -> Result<Value> {
+    b.apply1(Gather, &[x, indices])
+}
+
+/// Replaces row `b` of `state` by its row `indices[b]`; of each row only the first `length` entries of the second dimension, where given.
+///
+/// # Errors
+/// [`crate::Error::Op`] where the extents do not match, [`crate::Error::Graph`] where `state` is not state.
+pub fn reorder(b: &mut Builder, state: Value, indices: Value, length: Option<Value>) -> Result<()> {
+    let inputs: Vec<Value> = [state, indices].into_iter().chain(length).collect();
+    b.apply(Reorder { length: length.is_some() }, &inputs).map(drop)
+}
+
+/// The place of an index among `rows`, where it is one.
+#[inline]
+pub(super) fn row_at(index: i32, rows: usize) -> Option<usize> {
+    usize::try_from(index).ok().filter(|&i| i < rows)
+}
+
+impl Op for Gather {
+    fn stem(&self) -> &'static str {
+        "gather"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("gather");
+        check.count(inputs, 2)?;
+        check.int("indices", &inputs[1])?;
+        let Some((_, rest)) = inputs[0].shape.split_first() else {
+            return check.that(false, "x", "at least one dimension", inputs[0]).map(|()| Vec::new());
+        };
+        Ok(vec![inputs[0].with_shape(Shape::new(&[&inputs[1].shape, rest].concat())?)])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(0, &[inputs[1], outputs[0]], outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        run(args)
+    }
+}
+
+fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
+    let width = args.shape(0)[1..].iter().product();
+    let indices = args.ints(1)?;
+    match args.ints(0) {
+        Ok(x) => copy_rows(args.out_ints(0)?, x, width, indices, 0),
+        Err(_) => copy_rows(args.out(0)?, args.floats(0)?, width, indices, T::ZERO),
+    }
+    Ok(())
+}
+
+fn copy_rows<E: Copy + Send + Sync>(y: &mut [E], x: &[E], width: usize, indices: &[i32], zero: E) {
+    let rows = x.len() / width.max(1);
+    for_rows(y, width, |n, y| match row_at(indices[n], rows) {
+        Some(row) => y.copy_from_slice(&x[row * width..][..width]),
+        None => y.fill(zero),
+    });
+}
+
+impl Op for GatherBackward {
+    fn stem(&self) -> &'static str {
+        "gather"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("gather");
+        check.count(inputs, 2)?;
+        let (dy, indices) = (&inputs[0], &inputs[1]);
+        check.float("dy", dy)?;
+        check.int("indices", indices)?;
+        let rest = dy.shape.strip_prefix(&indices.shape[..]);
+        check.that(rest.is_some(), "dy", format!("{} first", indices.shape), dy)?;
+        Ok(vec![dy.with_shape(Shape::new(&[&[self.rows], rest.unwrap_or(&[])].concat())?)])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(inputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        run_backward(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        run_backward(args)
+    }
+}
+
+fn run_backward<T: Real>(args: &mut Args<T>) -> Result<()> {
+    let indices = args.ints(1)?;
+    let (dy, dx) = (args.floats(0)?, args.out(0)?);
+    scatter_add(dx, dy, dy.len() / indices.len().max(1), indices);
+    Ok(())
+}
+
+/// `dx[v] = sum of dy[n] over indices[n] = v` for rows of `width`, in the order of n.
+pub(super) fn scatter_add<T: Real>(dx: &mut [T], dy: &[T], width: usize, indices: &[i32]) {
+    let mut order: Vec<u32> = (0..indices.len() as u32).collect();
+    order.sort_by_key(|&n| indices[n as usize]);
+    for_rows(
+        dx,
+        width,
+        #[inline(always)]
+        |row, dx| {
+            dx.fill(T::ZERO);
+            let first = order.partition_point(|&n| i64::from(indices[n as usize]) < row as i64);
+            for &n in order[first..].iter().take_while(|&&n| i64::from(indices[n as usize]) == row as i64) {
+                for (dx, &dy) in dx.iter_mut().zip(&dy[n as usize * width..]) {
+                    *dx += dy;
+                }
+            }
+        },
+    );
+}
+
+impl Op for Reorder {
+    fn stem(&self) -> &'static str {
+        "gather"
+    }
+
+    fn pass(&self) -> &'static str {
+        "reorder"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("gather");
+        check.count(inputs, if self.length { 3 } else { 2 })?;
+        let rank = inputs[0].shape.iter().count();
+        check.that(rank > usize::from(self.length), "state", format!("more than {} dimensions", u8::from(self.length)), inputs[0])?;
+        check.int("indices", &inputs[1])?;
+        check.shape("indices", &inputs[1], &inputs[0].shape[..1])?;
+        if self.length {
+            check.int("length", &inputs[2])?;
+            check.shape("length", &inputs[2], &[1])?;
+        }
+        Ok(Vec::new())
+    }
+
+    fn cost(&self, inputs: &[TensorType], _: &[TensorType]) -> Cost {
+        Cost::streaming(0, inputs, &inputs[..1])
+    }
+
+    fn updates(&self) -> Vec<usize> {
+        vec![0]
+    }
+
+    fn workspace(&self, inputs: &[TensorType], _threads: usize) -> usize {
+        if inputs[0].dtype.is_float() { inputs[0].shape[0] * self.width(&inputs[0].shape) } else { 0 }
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        self.run(args)
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        self.run(args)
+    }
+}
+
+impl Reorder {
+    /// Elements that move together.
+    fn width(&self, shape: &[usize]) -> usize {
+        shape[1 + usize::from(self.length)..].iter().product()
+    }
+
+    fn run<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
+        let (shape, indices) = (args.shape(0), args.ints(1)?);
+        let (rows, width) = (shape[0], self.width(shape));
+        let row: usize = shape[1..].iter().product();
+        let moved = if self.length { (args.ints(2)?[0].max(0) as usize).min(shape[1]) * width } else { row };
+        if rows * width == 0 {
+            return Ok(());
+        }
+        if args.ty(0).dtype.is_float() {
+            exchange(args.state(0)?, row, moved, width, indices, args.workspace()?);
+        } else {
+            // The scratch is floating point: integers move column by column.
+            exchange(args.state_ints(0)?, row, moved, 1, indices, &mut vec![0; rows]);
+        }
+        Ok(())
+    }
+}
+
+/// Exchanges the first `moved` elements of each row of `row` elements, `width` of them at a time.
+fn exchange<E: Copy>(state: &mut [E], row: usize, moved: usize, width: usize, indices: &[i32], scratch: &mut [E]) {
+    if indices.iter().enumerate().all(|(b, &i)| row_at(i, indices.len()).is_none_or(|i| i == b)) {
+        return;
+    }
+    for at in (0..moved).step_by(width) {
+        for (b, to) in scratch.chunks_exact_mut(width).enumerate() {
+            let from = row_at(indices[b], indices.len()).unwrap_or(b);
+            to.copy_from_slice(&state[from * row + at..][..width]);
+        }
+        for (b, from) in scratch.chunks_exact(width).enumerate() {
+            state[b * row + at..][..width].copy_from_slice(from);
+        }
+    }
+}
+
+fn backward(cx: &mut Backward) -> Result<()> {
+    cx.op::<Gather>()?;
+    if let Some(dy) = cx.grad(0) {
+        let (x, indices) = (cx.input(0), cx.input(1));
+        let rows = cx.builder().shape(x)[0];
+        cx.set_by(0, GatherBackward { rows }, &[dy, indices])?;
+    }
+    Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    let case = |x: &[usize], indices: &[usize]| {
+        let case = Case::of(format!("{x:?}[{indices:?}]"), |b, v| gather_rows(b, v[0], v[1])).normal("x", dims_of(x));
+        case.ints("indices", dims_of(indices), Fill::Ints(0, x[0] as i32))
+    };
+    let outside = Case::of("outside", |b, v| gather_rows(b, v[0], v[1])).normal("x", [3, 5]);
+    let ints = Case::of("ints", |b, v| gather_rows(b, v[0], v[1])).ints("x", [3, 5], Fill::Ints(-9, 9));
+    let move_rows = |name: &str, dims: &[usize], indices: Vec<i32>, length: Option<i32>, ints: bool| {
+        let case = Case::new(name, |b, v| reorder(b, v[0], v[1], v.get(2).copied()).map(|()| Vec::new()));
+        let case = match ints {
+            true => case.state("state", TensorType::i32(dims_of(dims)), Fill::Ints(-99, 99)),
+            false => case.state("state", TensorType::f32(dims_of(dims)), Fill::Normal(0.0, 1.0)),
+        };
+        let case = case.ints("indices", [dims[0]], Fill::Exact(indices));
+        if let Some(n) = length { case.ints("length", [1], Fill::Exact(vec![n])) } else { case }
+    };
+    vec![
+        case(&[1], &[1]),
+        case(&[5], &[7]),
+        case(&[11, 6], &[4]),
+        case(&[7, 3, 5], &[2, 9]),
+        case(&[101, 67], &[300]),
+        outside.ints("indices", [4], Fill::Exact(vec![2, -1, 3, 0])),
+        ints.ints("indices", [4], Fill::Exact(vec![2, 2, 5, 0])),
+        move_rows("reorder", &[4, 7, 5], vec![1, 0, 3, 3], None, false),
+        move_rows("reorder outside", &[4, 3], vec![1, -1, 9, 0], None, false),
+        move_rows("reorder 3 of 7", &[4, 7, 5], vec![2, 2, 0, 1], Some(3), false),
+        move_rows("reorder 0 of 7", &[2, 7, 5], vec![1, 1], Some(0), false),
+        move_rows("reorder all of 7", &[2, 7, 5], vec![1, 0], Some(7), false),
+        move_rows("reorder ints", &[3, 7], vec![2, 2, 1], Some(5), true),
+        case(&[30524, 768], &[320]).large(),
+        move_rows("reorder 3x20x768", &[3, 20, 768], vec![1, 0, 0], Some(15), false).large(),
+    ]
+}
