@@ -78,6 +78,11 @@ pub trait Op: Debug + Any + Send + Sync {
         &[]
     }
 
+    /// Inputs that stay f32 where the operator computes in half precision: saved statistics, whose rounding would shift whole rows.
+    fn exact_inputs(&self) -> &'static [usize] {
+        &[]
+    }
+
     /// Scratch elements that the CPU code wants beside its outputs, for this many threads.
     fn workspace(&self, _inputs: &[TensorType], _threads: usize) -> usize {
         0

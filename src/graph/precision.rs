@@ -45,7 +45,7 @@ pub fn lower_precision(graph: &Graph, rules: &Rules, low: DType) -> Result<Graph
         };
         let mut cast_inputs = Vec::with_capacity(inputs.len());
         for (i, &v) in inputs.iter().enumerate() {
-            let as_it_is = !float(&builder, v) || builder.dtype(v) == wanted || updates.contains(&i);
+            let as_it_is = !float(&builder, v) || builder.dtype(v) == wanted || updates.contains(&i) || node.op.exact_inputs().contains(&i);
             cast_inputs.push(if as_it_is { v } else { cast(&mut builder, rules, &mut casts, v, wanted)? });
         }
         // State that this node changes must be cast anew by those who read it later.

@@ -62,6 +62,7 @@ table! {
     advance,
     argmax,
     assign,
+    attention,
     batchnorm,
     broadcast_add,
     cast,

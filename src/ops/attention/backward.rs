@@ -1,0 +1,209 @@
+//! The backward pass: the operator, and its f32 code. A task is a head of a key batch: it owns dK and dV of that head, and goes through
+//! the blocks of all queries that read them, in order.
+
+use super::cpu::{Pieces, block_rows, cut, masked, matrix, on_lanes};
+use super::reference;
+use super::tensors::{Extents, Form, Tensors, layouts};
+use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
+use crate::device::cpu::{Args, Real, dot, vectorized};
+use crate::error::Result;
+use crate::op::{Check, Cost, Op};
+use crate::tensor::{DType, TensorType};
+
+/// The gradients. Inputs: dy, y, lse, then those of [`Form`]. Outputs: dqkv, or dq, dk, dv (each optional).
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackward {
+    /// What was attended to, and how.
+    pub form: Form,
+}
+
+/// Where queries, keys and values start among the inputs.
+const SOURCES: usize = 3;
+
+impl AttentionBackward {
+    /// The output that a part's gradient goes to.
+    fn outputs(&self) -> [usize; 3] {
+        if self.form.fused { [0, 0, 0] } else { [0, 1, 2] }
+    }
+}
+
+impl Op for AttentionBackward {
+    fn stem(&self) -> &'static str {
+        "attention"
+    }
+
+    fn pass(&self) -> &'static str {
+        "backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let check = Check("attention");
+        check.that(inputs.len() > SOURCES, "inputs", format!("more than {SOURCES}"), inputs.len())?;
+        let e = self.form.check(&check, &inputs[SOURCES..])?;
+        check.same("dy", &inputs[0], &inputs[SOURCES].with_shape([e.batch, e.queries, e.heads * e.size]))?;
+        check.same("y", &inputs[1], &inputs[0])?;
+        check.same("lse", &inputs[2], &TensorType::new(DType::F32, [e.batch, e.heads, e.queries]))?;
+        Ok(inputs[SOURCES..][..self.form.sources()].to_vec())
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        let e = self.form.extents(&inputs[SOURCES..]);
+        Cost::streaming(self.form.scores(&e) * (10 * e.size as u64 + 9), inputs, outputs)
+    }
+
+    fn optional_outputs(&self) -> &'static [usize] {
+        &[0, 1, 2]
+    }
+
+    fn exact_inputs(&self) -> &'static [usize] {
+        &[2]
+    }
+
+    fn workspace(&self, inputs: &[TensorType], threads: usize) -> usize {
+        let e = self.form.extents(&inputs[SOURCES..]);
+        threads.min(e.batch / e.group.max(1) * e.heads) * cuts(&e).iter().sum::<usize>()
+    }
+
+    fn reference(&self, args: &mut Args<f64>) -> Result<()> {
+        let tensors = Tensors::new(&self.form, args, SOURCES)?;
+        let mut grads: Vec<_> = (0..self.form.sources()).map(|o| args.optional_out(o)).collect();
+        grads.iter_mut().flatten().for_each(|grad| grad.fill(0.0));
+        reference::backward(&tensors, args.floats(0)?, &mut grads, self.outputs(), tensors.layout);
+        Ok(())
+    }
+
+    fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
+        let tensors = Tensors::new(&self.form, args, SOURCES)?;
+        let saved = Saved { dy: args.floats(0)?, y: args.floats(1)?, lse: args.floats(2)? };
+        let mut grads: Vec<_> = (0..self.form.sources()).map(|o| args.optional_out(o)).collect();
+        if tensors.data[0].is_empty() || tensors.data[1].is_empty() {
+            grads.iter_mut().flatten().for_each(|grad| grad.fill(0.0));
+            return Ok(());
+        }
+        let grads: Vec<_> = grads.into_iter().map(|grad| grad.map(Pieces::new)).collect();
+        let grads = self.outputs().map(|o| grads[o].as_ref());
+        run(&self.form, &tensors, &saved, grads, args.workspace()?)
+    }
+}
+
+/// What the forward pass left, and dy.
+struct Saved<'a> {
+    dy: &'a [f32],
+    y: &'a [f32],
+    lse: &'a [f32],
+}
+
+/// How one lane's scratch is cut: P, dS, dQ of the block, dK, dV, the mask as numbers to add, dropout's factors.
+fn cuts(e: &Extents) -> [usize; 7] {
+    let (rows, head) = (block_rows(e), e.keys * e.size);
+    [rows * e.keys, rows * e.keys, rows * e.size, head, head, e.keys, e.keys]
+}
+
+fn run(form: &Form, t: &Tensors<f32>, saved: &Saved, grads: [Option<&Pieces>; 3], scratch: &mut [f32]) -> Result<()> {
+    let (e, layout) = (t.e, layouts(form, &t.e));
+    let (lane, step, width) = (cuts(&e).iter().sum(), block_rows(&e), e.heads * e.size);
+    // Copies rows of a head to where they belong in a gradient.
+    let write = |part: usize, batch: usize, first: usize, h: usize, rows: &[f32]| {
+        for (r, row) in rows.chunks_exact(e.size).enumerate() {
+            if let Some(grad) = grads[part] {
+                // SAFETY: a head of a key batch, and of the query batches that read it, belongs to one task.
+                unsafe { grad.at(layout[part].at(batch, first + r, h), e.size) }.copy_from_slice(row);
+            }
+        }
+    };
+    on_lanes(scratch, lane, e.batch / e.group * e.heads, |task, scratch| {
+        let (from, h) = (task / e.heads, task % e.heads);
+        let [p, ds, dq, dk, dv, bias, factors] = cut(scratch, cuts(&e));
+        dk.fill(0.0);
+        dv.fill(0.0);
+        for b in from * e.group..(from + 1) * e.group {
+            for start in (0..e.queries).step_by(step) {
+                let queries = start..(start + step).min(e.queries);
+                let rows = queries.len();
+                let visible = masked(t.mask(b), t.limit(b, queries.end - 1), bias);
+                let dq = &mut dq[..rows * e.size];
+                if visible == 0 {
+                    dq.fill(0.0);
+                    write(0, b, start, h, dq);
+                    continue;
+                }
+                let (p, ds) = (&mut p[..rows * visible], &mut ds[..rows * visible]);
+                let (q, k, v) = (matrix(t, 0, b, queries.clone(), h), matrix(t, 1, from, 0..visible, h), matrix(t, 2, from, 0..visible, h));
+                let at = |i: usize| ((b * e.queries + i) * e.heads + h) * e.size;
+                let dy = Matrix::strided(&saved.dy[at(start)..], [rows, e.size], [width, 1]);
+                gemm(p, q, Rhs::View(k.t()), 0.0, None)?;
+                gemm(ds, dy, Rhs::View(v.t()), 0.0, None)?;
+                for ((i, p), ds) in queries.clone().zip(p.chunks_exact_mut(visible)).zip(ds.chunks_exact_mut(visible)) {
+                    let limit = t.limit(b, i).min(visible);
+                    p[limit..].fill(0.0);
+                    ds[limit..].fill(0.0);
+                    if let Some(dropout) = &t.dropout {
+                        vectorized(
+                            #[inline(always)]
+                            || dropout.factors(t.element(b, h, i), &mut factors[..limit]),
+                        );
+                    }
+                    let row = Row {
+                        bias: t.mask(b).map(|_| &bias[..limit]),
+                        factors: t.dropout.map(|_| &factors[..limit]),
+                        scale: t.scale,
+                        lse: saved.lse[(b * e.heads + h) * e.queries + i],
+                        delta: dot(&saved.dy[at(i)..][..e.size], &saved.y[at(i)..][..e.size]),
+                    };
+                    row.softmax_backward(&mut p[..limit], &mut ds[..limit]);
+                }
+                let (p, ds) = (Matrix::new(p, rows, visible), Matrix::new(ds, rows, visible));
+                if grads[0].is_some() {
+                    gemm(dq, ds, Rhs::View(k), 0.0, None)?;
+                    write(0, b, start, h, dq);
+                }
+                gemm(&mut dk[..visible * e.size], ds.t(), Rhs::View(q), 1.0, None)?;
+                gemm(&mut dv[..visible * e.size], p.t(), Rhs::View(dy), 1.0, None)?;
+            }
+        }
+        write(1, from, 0, h, dk);
+        write(2, from, 0, h, dv);
+        Ok(())
+    })
+}
+
+/// What one query's softmax needs to be gone back through.
+struct Row<'a> {
+    bias: Option<&'a [f32]>,
+    factors: Option<&'a [f32]>,
+    scale: f32,
+    lse: f32,
+    delta: f32,
+}
+
+impl Row<'_> {
+    /// `p`, the products Q K^T, becomes the probabilities that met V; `ds`, the products dy V^T, becomes dS.
+    fn softmax_backward(&self, p: &mut [f32], ds: &mut [f32]) {
+        let Row { scale, lse, delta, .. } = *self;
+        vectorized(
+            #[inline(always)]
+            || {
+                if let Some(bias) = self.bias {
+                    for (s, &b) in p.iter_mut().zip(bias) {
+                        *s += b;
+                    }
+                }
+                match self.factors {
+                    None => {
+                        for (p, ds) in p.iter_mut().zip(ds) {
+                            *p = Real::exp(*p * scale - lse);
+                            *ds = *p * (*ds - delta) * scale;
+                        }
+                    }
+                    Some(factors) => {
+                        for ((p, ds), &f) in p.iter_mut().zip(ds).zip(factors) {
+                            let whole: f32 = Real::exp(*p * scale - lse);
+                            *ds = whole * (*ds * f - delta) * scale;
+                            *p = whole * f;
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
