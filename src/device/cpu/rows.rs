@@ -6,7 +6,8 @@ use rayon::prelude::*;
 /// Elements that are worth a task of their own.
 const GRAIN: usize = 16 * 1024;
 
-/// Calls `work(row, slice)` for each row of `width` elements, in parallel.
+/// Calls `work(row, slice)` for each row of `width` elements, in parallel. A closure that is marked `#[inline(always)]` is compiled for
+/// this machine's widest vectors (see [`vectorized`]); another may become a function of its own and is then not.
 pub fn for_rows<E: Send>(out: &mut [E], width: usize, work: impl Fn(usize, &mut [E]) + Sync) {
     if width == 0 || out.is_empty() {
         return;
@@ -29,7 +30,7 @@ pub fn for_rows<E: Send>(out: &mut [E], width: usize, work: impl Fn(usize, &mut 
 }
 
 /// `out[c] = sum over r of term(r, c)`, added up in blocks of fixed size whose partial sums are added in order: the same bits on any
-/// number of threads. `term` is asked for a whole row at once: `add(row, partial)` adds it to `partial`.
+/// number of threads. `term` is asked for a whole row at once: `add(row, partial)` adds it to `partial`. Mark it as for [`for_rows`].
 pub fn sum_rows<T: Real>(out: &mut [T], rows: usize, add: impl Fn(usize, &mut [T]) + Sync) {
     let width = out.len();
     let block = (GRAIN / width.max(1)).clamp(8, 1024);
@@ -37,7 +38,11 @@ pub fn sum_rows<T: Real>(out: &mut [T], rows: usize, add: impl Fn(usize, &mut [T
         let mut sum = vec![T::ZERO; width];
         vectorized(
             #[inline(always)]
-            || (start..(start + block).min(rows)).for_each(|row| add(row, &mut sum)),
+            || {
+                for row in start..(start + block).min(rows) {
+                    add(row, &mut sum);
+                }
+            },
         );
         sum
     };

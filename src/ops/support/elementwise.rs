@@ -36,10 +36,15 @@ const BLOCK: usize = 4096;
 /// `out = f(input)` for an output that may have taken over the input's buffer.
 pub fn map<T: Real>(args: &mut Args<T>, input: usize, f: impl Fn(T) -> T + Sync) -> Result<()> {
     let (x, y) = args.in_out(input, 0)?;
-    for_rows(y, BLOCK, |block, y| match x {
-        Some(x) => y.iter_mut().zip(&x[block * BLOCK..]).for_each(|(y, &x)| *y = f(x)),
-        None => y.iter_mut().for_each(|y| *y = f(*y)),
-    });
+    for_rows(
+        y,
+        BLOCK,
+        #[inline(always)]
+        |block, y| match x {
+            Some(x) => y.iter_mut().zip(&x[block * BLOCK..]).for_each(|(y, &x)| *y = f(x)),
+            None => y.iter_mut().for_each(|y| *y = f(*y)),
+        },
+    );
     Ok(())
 }
 
@@ -47,15 +52,20 @@ pub fn map<T: Real>(args: &mut Args<T>, input: usize, f: impl Fn(T) -> T + Sync)
 pub fn zip<T: Real>(args: &mut Args<T>, f: impl Fn(T, T) -> T + Sync) -> Result<()> {
     let (a, b) = (args.floats(0).ok(), args.floats(1).ok());
     let y = args.out(0)?;
-    for_rows(y, BLOCK, |block, y| {
-        let at = block * BLOCK;
-        match (a, b) {
-            (Some(a), Some(b)) => y.iter_mut().zip(&a[at..]).zip(&b[at..]).for_each(|((y, &a), &b)| *y = f(a, b)),
-            (None, Some(b)) => y.iter_mut().zip(&b[at..]).for_each(|(y, &b)| *y = f(*y, b)),
-            (Some(a), None) => y.iter_mut().zip(&a[at..]).for_each(|(y, &a)| *y = f(a, *y)),
-            (None, None) => {}
-        }
-    });
+    for_rows(
+        y,
+        BLOCK,
+        #[inline(always)]
+        |block, y| {
+            let at = block * BLOCK;
+            match (a, b) {
+                (Some(a), Some(b)) => y.iter_mut().zip(&a[at..]).zip(&b[at..]).for_each(|((y, &a), &b)| *y = f(a, b)),
+                (None, Some(b)) => y.iter_mut().zip(&b[at..]).for_each(|(y, &b)| *y = f(*y, b)),
+                (Some(a), None) => y.iter_mut().zip(&a[at..]).for_each(|(y, &a)| *y = f(a, *y)),
+                (None, None) => {}
+            }
+        },
+    );
     Ok(())
 }
 
