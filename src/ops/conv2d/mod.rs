@@ -284,7 +284,7 @@ fn cases() -> Vec<Case> {
         case([1, 6, 5, 2], [3, 2, 2], 3, 3),
         case([3, 14, 15, 17], [33, 3, 3], 1, 1),
         // More than one block of rows, of splits and of depth.
-        case([3, 19, 18, 5], [6, 3, 3], 1, 1),
+        case([3, 19, 18, 10], [6, 3, 3], 1, 1),
         case([2, 33, 34, 4], [3, 3, 3], 2, 1),
         case([2, 25, 24, 9], [40, 1, 1], 1, 0).normal("bias", [40]),
         fused(false, false),
