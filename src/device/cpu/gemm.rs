@@ -89,9 +89,15 @@ pub fn transpose(to: &mut [f32], from: &[f32], rows: usize, cols: usize) {
     let tile_rows = |left: usize, to: &mut [f32]| {
         for top in (0..rows).step_by(TILE) {
             let height = TILE.min(rows - top);
+            let mut tile = [[0.0; TILE]; TILE];
+            let width = TILE.min(cols - left);
+            for (r, tile) in tile[..height].iter_mut().enumerate() {
+                tile[..width].copy_from_slice(&from[(top + r) * cols + left..][..width]);
+            }
             for (c, to) in to.chunks_exact_mut(rows).enumerate() {
-                let to = &mut to[top..top + height];
-                to.iter_mut().enumerate().for_each(|(r, to)| *to = from[(top + r) * cols + left + c]);
+                for (to, tile) in to[top..top + height].iter_mut().zip(&tile) {
+                    *to = tile[c];
+                }
             }
         }
     };
