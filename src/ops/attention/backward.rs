@@ -1,7 +1,7 @@
 //! The backward pass: the operator, and its f32 code. A task is a head of a key batch: it owns dK and dV of that head, and goes through
 //! the blocks of all queries that read them, in order.
 
-use super::cpu::{Pieces, block_rows, cut, masked, matrix, on_lanes};
+use super::cpu::{Pieces, blind, block_rows, cut, drop_cuts, drop_factors, matrix, on_lanes, visible};
 use super::reference;
 use super::tensors::{Extents, Form, Tensors, layouts};
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
@@ -61,7 +61,7 @@ impl Op for AttentionBackward {
 
     fn workspace(&self, inputs: &[TensorType], threads: usize) -> usize {
         let e = self.form.extents(&inputs[SOURCES..]);
-        threads.min(e.batch / e.group.max(1) * e.heads) * cuts(&e).iter().sum::<usize>()
+        threads.min(e.batch / e.group.max(1) * e.heads) * cuts(&e, self.form.dropout.is_some()).iter().sum::<usize>()
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
@@ -93,15 +93,17 @@ struct Saved<'a> {
     lse: &'a [f32],
 }
 
-/// How one lane's scratch is cut: P, dS, dQ of the block, dK, dV, the mask as numbers to add, dropout's factors.
-fn cuts(e: &Extents) -> [usize; 7] {
+/// How one lane's scratch is cut: P and dS, a row a key; dQ of the block, dK, dV, dropout's factors and a few rows of them before they
+/// are transposed, and each query's lse and delta.
+fn cuts(e: &Extents, dropout: bool) -> [usize; 9] {
     let (rows, head) = (block_rows(e), e.keys * e.size);
-    [rows * e.keys, rows * e.keys, rows * e.size, head, head, e.keys, e.keys]
+    let [factors, few] = drop_cuts(e, dropout);
+    [rows * e.keys, rows * e.keys, rows * e.size, head, head, factors, few, rows, rows]
 }
 
 fn run(form: &Form, t: &Tensors<f32>, saved: &Saved, grads: [Option<&Pieces>; 3], scratch: &mut [f32]) -> Result<()> {
-    let (e, layout) = (t.e, layouts(form, &t.e));
-    let (lane, step, width) = (cuts(&e).iter().sum(), block_rows(&e), e.heads * e.size);
+    let (e, layout, cuts) = (t.e, layouts(form, &t.e), cuts(&t.e, t.dropout.is_some()));
+    let (lane, step, width) = (cuts.iter().sum(), block_rows(&e), e.heads * e.size);
     // Copies rows of a head to where they belong in a gradient.
     let write = |part: usize, batch: usize, first: usize, h: usize, rows: &[f32]| {
         for (r, row) in rows.chunks_exact(e.size).enumerate() {
@@ -113,52 +115,45 @@ fn run(form: &Form, t: &Tensors<f32>, saved: &Saved, grads: [Option<&Pieces>; 3]
     };
     on_lanes(scratch, lane, e.batch / e.group * e.heads, |task, scratch| {
         let (from, h) = (task / e.heads, task % e.heads);
-        let [p, ds, dq, dk, dv, bias, factors] = cut(scratch, cuts(&e));
+        let [p, ds, dq, dk, dv, factors, few, lse, delta] = cut(scratch, cuts);
         dk.fill(0.0);
         dv.fill(0.0);
         for b in from * e.group..(from + 1) * e.group {
             for start in (0..e.queries).step_by(step) {
                 let queries = start..(start + step).min(e.queries);
-                let rows = queries.len();
-                let visible = masked(t.mask(b), t.limit(b, queries.end - 1), bias);
-                let dq = &mut dq[..rows * e.size];
-                if visible == 0 {
+                let (m, n) = (queries.len(), visible(t, b, &queries));
+                let dq = &mut dq[..m * e.size];
+                if n == 0 {
                     dq.fill(0.0);
                     write(0, b, start, h, dq);
                     continue;
                 }
-                let (p, ds) = (&mut p[..rows * visible], &mut ds[..rows * visible]);
-                let (q, k, v) = (matrix(t, 0, b, queries.clone(), h), matrix(t, 1, from, 0..visible, h), matrix(t, 2, from, 0..visible, h));
+                let (p, ds, factors) = (&mut p[..n * m], &mut ds[..n * m], &mut factors[..if t.dropout.is_some() { n * m } else { 0 }]);
+                let (q, k, v) = (matrix(t, 0, b, queries.clone(), h), matrix(t, 1, from, 0..n, h), matrix(t, 2, from, 0..n, h));
                 let at = |i: usize| ((b * e.queries + i) * e.heads + h) * e.size;
-                let dy = Matrix::strided(&saved.dy[at(start)..], [rows, e.size], [width, 1]);
-                gemm(p, q, Rhs::View(k.t()), 0.0, None)?;
-                gemm(ds, dy, Rhs::View(v.t()), 0.0, None)?;
-                for ((i, p), ds) in queries.clone().zip(p.chunks_exact_mut(visible)).zip(ds.chunks_exact_mut(visible)) {
-                    let limit = t.limit(b, i).min(visible);
-                    p[limit..].fill(0.0);
-                    ds[limit..].fill(0.0);
-                    if let Some(dropout) = &t.dropout {
-                        vectorized(
-                            #[inline(always)]
-                            || dropout.factors(t.element(b, h, i), &mut factors[..limit]),
-                        );
-                    }
-                    let row = Row {
-                        bias: t.mask(b).map(|_| &bias[..limit]),
-                        factors: t.dropout.map(|_| &factors[..limit]),
-                        scale: t.scale,
-                        lse: saved.lse[(b * e.heads + h) * e.queries + i],
-                        delta: dot(&saved.dy[at(i)..][..e.size], &saved.y[at(i)..][..e.size]),
-                    };
-                    row.softmax_backward(&mut p[..limit], &mut ds[..limit]);
+                let dy = Matrix::strided(&saved.dy[at(start)..], [m, e.size], [width, 1]);
+                gemm(p, k, Rhs::View(q.t()), 0.0, None)?;
+                gemm(ds, v, Rhs::View(dy.t()), 0.0, None)?;
+                lse[..m].copy_from_slice(&saved.lse[(b * e.heads + h) * e.queries + start..][..m]);
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (delta, i) in delta.iter_mut().zip(queries.clone()) {
+                            *delta = dot(&saved.dy[at(i)..][..e.size], &saved.y[at(i)..][..e.size]);
+                        }
+                    },
+                );
+                if let Some(dropout) = &t.dropout {
+                    drop_factors(dropout, factors, few, n, |c| t.element(b, h, start + c));
                 }
-                let (p, ds) = (Matrix::new(p, rows, visible), Matrix::new(ds, rows, visible));
+                softmax_backward(p, ds, factors, &lse[..m], &delta[..m], t.scale, |j| blind(t, b, j, &queries));
+                let (p, ds) = (Matrix::new(p, n, m), Matrix::new(ds, n, m));
                 if grads[0].is_some() {
-                    gemm(dq, ds, Rhs::View(k), 0.0, None)?;
+                    gemm(dq, ds.t(), Rhs::View(k), 0.0, None)?;
                     write(0, b, start, h, dq);
                 }
-                gemm(&mut dk[..visible * e.size], ds.t(), Rhs::View(q), 1.0, None)?;
-                gemm(&mut dv[..visible * e.size], p.t(), Rhs::View(dy), 1.0, None)?;
+                gemm(&mut dk[..n * e.size], ds, Rhs::View(q), 1.0, None)?;
+                gemm(&mut dv[..n * e.size], p, Rhs::View(dy), 1.0, None)?;
             }
         }
         write(1, from, 0, h, dk);
@@ -167,43 +162,30 @@ fn run(form: &Form, t: &Tensors<f32>, saved: &Saved, grads: [Option<&Pieces>; 3]
     })
 }
 
-/// What one query's softmax needs to be gone back through.
-struct Row<'a> {
-    bias: Option<&'a [f32]>,
-    factors: Option<&'a [f32]>,
-    scale: f32,
-    lse: f32,
-    delta: f32,
-}
-
-impl Row<'_> {
-    /// `p`, the products Q K^T, becomes the probabilities that met V; `ds`, the products dy V^T, becomes dS.
-    fn softmax_backward(&self, p: &mut [f32], ds: &mut [f32]) {
-        let Row { scale, lse, delta, .. } = *self;
-        vectorized(
-            #[inline(always)]
-            || {
-                if let Some(bias) = self.bias {
-                    for (s, &b) in p.iter_mut().zip(bias) {
-                        *s += b;
+/// `p`, the products K Q^T, becomes the probabilities that met V; `ds`, the products V dy^T, becomes dS; both a row a key. The first
+/// `blind(j)` queries do not see key j. `factors` are dropout's, or none.
+#[inline(always)]
+fn softmax_backward(p: &mut [f32], ds: &mut [f32], factors: &[f32], lse: &[f32], delta: &[f32], scale: f32, blind: impl Fn(usize) -> usize) {
+    let m = lse.len();
+    vectorized(
+        #[inline(always)]
+        || {
+            for (j, (p, ds)) in p.chunks_exact_mut(m).zip(ds.chunks_exact_mut(m)).enumerate() {
+                p[..blind(j)].fill(f32::NEG_INFINITY);
+                for (p, &lse) in p.iter_mut().zip(lse) {
+                    *p = Real::exp(*p * scale - lse);
+                }
+                if let Some(factors) = factors.get(j * m..(j + 1) * m) {
+                    for (((p, ds), &f), &delta) in p.iter_mut().zip(ds).zip(factors).zip(delta) {
+                        *ds = *p * (*ds * f - delta) * scale;
+                        *p *= f;
+                    }
+                } else {
+                    for ((p, ds), &delta) in p.iter().zip(ds).zip(delta) {
+                        *ds = *p * (*ds - delta) * scale;
                     }
                 }
-                match self.factors {
-                    None => {
-                        for (p, ds) in p.iter_mut().zip(ds) {
-                            *p = Real::exp(*p * scale - lse);
-                            *ds = *p * (*ds - delta) * scale;
-                        }
-                    }
-                    Some(factors) => {
-                        for ((p, ds), &f) in p.iter_mut().zip(ds).zip(factors) {
-                            let whole: f32 = Real::exp(*p * scale - lse);
-                            *ds = whole * (*ds * f - delta) * scale;
-                            *p = whole * f;
-                        }
-                    }
-                }
-            },
-        );
-    }
+            }
+        },
+    );
 }

@@ -1,28 +1,37 @@
 //! The forward pass in f32: blocks of queries through two matrix products and a softmax while their scores are in cache; for a single
 //! query, dot products straight from the keys.
+//!
+//! A block's scores are kept transposed, a row a key: then the product reads K where it lies and rearranges only the block's Q, the
+//! softmax runs down the columns without adding up across a vector, and in the backward pass dK and dV read dS and P where they lie.
 
 use super::tensors::{Extents, Tensors};
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
 use crate::device::cpu::{Real, dot, max, sum, vectorized};
 use crate::error::Result;
+use crate::ops::support::philox::Mask;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Scores of one block of queries: 256 KiB, half of what a core's second-level cache holds on the machines of today.
+/// Scores of one block of queries: 256 KiB, so that they stay in a core's second-level cache with the keys and values.
 const SCORES: usize = 64 * 1024;
+/// Queries that a matrix product takes side by side.
+const TILE: usize = 32;
 
 /// The queries of one block: as many as keep the scores in cache, in blocks of about one size.
 pub fn block_rows(e: &Extents) -> usize {
-    let most = (SCORES / e.keys.max(1)).clamp(16, 256);
-    e.queries.div_ceil(e.queries.div_ceil(most).max(1)).max(1)
+    let most = (SCORES / e.keys.max(1)).clamp(TILE, 256);
+    let even = e.queries.div_ceil(e.queries.div_ceil(most).max(1));
+    even.next_multiple_of(TILE).min(e.queries).max(1)
 }
 
-/// How one lane's scratch is cut: scores, y of the block, the mask as numbers to add, dropout's factors, 1 / denominator.
-fn cuts(e: &Extents) -> [usize; 5] {
+/// How one lane's scratch is cut: scores, y of the block, dropout's factors and a few rows of them before they are transposed, and each
+/// query's maximum and denominator.
+fn cuts(e: &Extents, dropout: bool) -> [usize; 6] {
     let rows = block_rows(e);
-    [rows * e.keys, rows * e.size, e.keys, e.keys, rows]
+    let [factors, few] = drop_cuts(e, dropout);
+    [rows * e.keys, rows * e.size, factors, few, rows, rows]
 }
 
 fn blocks(e: &Extents) -> usize {
@@ -35,12 +44,12 @@ fn is_decode(e: &Extents, mean: bool) -> bool {
 }
 
 /// Scratch elements for this many threads.
-pub fn workspace(e: &Extents, mean: bool, threads: usize) -> usize {
+pub fn workspace(e: &Extents, mean: bool, dropout: bool, threads: usize) -> usize {
     if is_decode(e, mean) {
         return e.batch * e.heads * (e.keys + 1);
     }
     let tasks = e.batch * blocks(e) * if mean { 1 } else { e.heads };
-    threads.min(tasks) * cuts(e).iter().sum::<usize>()
+    threads.min(tasks) * cuts(e, dropout).iter().sum::<usize>()
 }
 
 /// A buffer whose pieces are written by several tasks, each piece by one.
@@ -103,11 +112,19 @@ pub fn matrix<'a>(t: &Tensors<'a, f32>, part: usize, batch: usize, rows: Range<u
     Matrix::strided(&t.data[part][start..], [rows.len(), t.e.size], [t.layout[part].stride, 1])
 }
 
-/// The mask of a batch as numbers to add to the scores: 0 or negative infinity. Gives how many keys there are up to the last that is seen.
-pub fn masked(mask: Option<&[i32]>, keys: usize, bias: &mut [f32]) -> usize {
-    let Some(mask) = mask else { return keys };
-    bias.iter_mut().zip(mask).for_each(|(b, &m)| *b = if m != 0 { 0.0 } else { f32::NEG_INFINITY });
-    mask[..keys].iter().rposition(|&m| m != 0).map_or(0, |last| last + 1)
+/// How many keys a block of queries has to look at: up to the last that its last query sees.
+pub fn visible(t: &Tensors<f32>, batch: usize, queries: &Range<usize>) -> usize {
+    let keys = t.limit(batch, queries.end - 1);
+    t.mask(batch).map_or(keys, |mask| mask[..keys].iter().rposition(|&m| m != 0).map_or(0, |last| last + 1))
+}
+
+/// The columns of key `j`'s row, counted from the block's first query, that do not see it.
+#[inline(always)]
+pub fn blind(t: &Tensors<f32>, batch: usize, j: usize, queries: &Range<usize>) -> usize {
+    match t.mask(batch) {
+        Some(mask) if mask[j] == 0 => queries.len(),
+        _ => t.first_query(batch, j).saturating_sub(queries.start).min(queries.len()),
+    }
 }
 
 /// y, lse and the mean of the probabilities.
@@ -117,51 +134,46 @@ pub fn forward(t: &Tensors<f32>, y: &mut [f32], lse: Option<&mut [f32]>, mean: O
         decode(t, y, lse, scratch);
         return Ok(());
     }
-    let lane: usize = cuts(&e).iter().sum();
+    let cuts = cuts(&e, t.dropout.is_some());
+    let lane = cuts.iter().sum();
     let (y, lse, mean) = (Pieces::new(y), lse.map(Pieces::new), mean.map(Pieces::new));
     let (blocks, rows) = (blocks(&e), block_rows(&e));
     let of_block = |b: usize, heads: Range<usize>, block: usize, scratch: &mut [f32]| -> Result<()> {
         let queries = block * rows..((block + 1) * rows).min(e.queries);
-        let [scores, part, bias, factors, inverse] = cut(scratch, cuts(&e));
-        let visible = masked(t.mask(b), t.limit(b, queries.end - 1), bias);
+        let [scores, part, factors, few, top, whole] = cut(scratch, cuts);
+        let (m, n) = (queries.len(), visible(t, b, &queries));
+        let (scores, part, top, whole) = (&mut scores[..n * m], &mut part[..m * e.size], &mut top[..m], &mut whole[..m]);
         for h in heads {
-            let scores = &mut scores[..queries.len() * visible];
-            if visible > 0 {
-                gemm(scores, matrix(t, 0, b, queries.clone(), h), Rhs::View(matrix(t, 1, b / e.group, 0..visible, h).t()), 0.0, None)?;
+            if n > 0 {
+                gemm(scores, matrix(t, 1, b / e.group, 0..n, h), Rhs::View(matrix(t, 0, b, queries.clone(), h).t()), 0.0, None)?;
             }
-            for (r, i) in queries.clone().enumerate() {
-                let row = &mut scores[r * visible..][..visible];
-                let limit = t.limit(b, i).min(visible);
-                row[limit..].fill(0.0);
-                let row = &mut row[..limit];
-                let (scale, log) = softmax(row, t.mask(b).map(|_| &*bias), t.scale);
-                inverse[r] = scale;
-                if let Some(lse) = &lse {
-                    // SAFETY: this is the task of this query and head.
-                    unsafe { lse.at((b * e.heads + h) * e.queries + i, 1) }.fill(log);
-                }
-                if let Some(mean) = &mean {
-                    // SAFETY: this is the task of this query, for all heads.
-                    let mean = unsafe { mean.at((b * e.queries + i) * e.keys, e.keys) };
-                    add_mean(mean, row, scale / e.heads as f32, h == 0);
-                }
-                drop_some(t, row, factors, (b, h, i));
+            softmax(t, b, &queries, scores, top, whole);
+            if let Some(mean) = &mean {
+                // SAFETY: this is the task of these queries, for all heads.
+                let mean = unsafe { mean.at((b * e.queries + queries.start) * e.keys, m * e.keys) };
+                add_mean(mean, e.keys, scores, whole, e.heads, h == 0);
             }
-            let part = &mut part[..queries.len() * e.size];
-            match visible {
+            if let Some(dropout) = &t.dropout {
+                let factors = &mut factors[..n * m];
+                drop_factors(dropout, factors, few, n, |c| t.element(b, h, queries.start + c));
+                scores.iter_mut().zip(factors).for_each(|(p, f)| *p *= *f);
+            }
+            match n {
                 0 => part.fill(0.0),
-                _ => gemm(
-                    part,
-                    Matrix::new(scores, queries.len(), visible),
-                    Rhs::View(matrix(t, 2, b / e.group, 0..visible, h)),
-                    0.0,
-                    None,
-                )?,
+                _ => gemm(part, Matrix::new(scores, n, m).t(), Rhs::View(matrix(t, 2, b / e.group, 0..n, h)), 0.0, None)?,
             }
-            for ((row, i), &scale) in part.chunks_exact(e.size).zip(queries.clone()).zip(&*inverse) {
+            for (c, (row, i)) in part.chunks_exact(e.size).zip(queries.clone()).enumerate() {
+                let sees = whole[c] > 0.0;
+                let scale = if sees { 1.0 / whole[c] } else { 0.0 };
                 // SAFETY: this is the task of this query and head.
-                let y = unsafe { y.at(((b * e.queries + i) * e.heads + h) * e.size, e.size) };
+                let (y, lse) = unsafe {
+                    let lse = lse.as_ref().map(|lse| lse.at((b * e.heads + h) * e.queries + i, 1));
+                    (y.at(((b * e.queries + i) * e.heads + h) * e.size, e.size), lse)
+                };
                 y.iter_mut().zip(row).for_each(|(y, &x)| *y = x * scale);
+                if let Some(lse) = lse {
+                    lse.fill(if sees { top[c] * t.scale + whole[c].ln() } else { f32::INFINITY });
+                }
             }
         }
         Ok(())
@@ -176,58 +188,76 @@ pub fn forward(t: &Tensors<f32>, y: &mut [f32], lse: Option<&mut [f32]>, mean: O
     })
 }
 
-/// Turns a row of products into `e^(scale (s - max))`; gives 1 / their sum and lse. A row that sees nothing becomes zeros.
-fn softmax(row: &mut [f32], bias: Option<&[f32]>, scale: f32) -> (f32, f32) {
+/// Turns products, a row a key and a column a query, into `e^(scale (s - top))`, 0 where the query does not see the key; `top` becomes
+/// the columns' maxima and `whole` their sums.
+fn softmax(t: &Tensors<f32>, batch: usize, queries: &Range<usize>, scores: &mut [f32], top: &mut [f32], whole: &mut [f32]) {
     vectorized(
         #[inline(always)]
         || {
-            if let Some(bias) = bias {
-                for (s, &b) in row.iter_mut().zip(bias) {
-                    *s += b;
+            top.fill(f32::NEG_INFINITY);
+            whole.fill(0.0);
+            for (j, row) in scores.chunks_exact_mut(top.len()).enumerate() {
+                row[..blind(t, batch, j, queries)].fill(f32::NEG_INFINITY);
+                for (top, &s) in top.iter_mut().zip(&*row) {
+                    *top = if s > *top { s } else { *top };
                 }
             }
-            let top = max(row);
-            if top == f32::NEG_INFINITY {
-                row.fill(0.0);
-                return (0.0, f32::INFINITY);
+            // Where nothing is seen any finite number makes zeros of the column.
+            for top in top.iter_mut() {
+                *top = if *top == f32::NEG_INFINITY { 0.0 } else { *top };
             }
-            for s in row.iter_mut() {
-                *s = Real::exp((*s - top) * scale);
+            for row in scores.chunks_exact_mut(top.len()) {
+                for ((s, &top), whole) in row.iter_mut().zip(&*top).zip(whole.iter_mut()) {
+                    let p: f32 = Real::exp((*s - top) * t.scale);
+                    *s = p;
+                    *whole += p;
+                }
             }
-            let whole = sum(row, |p| p);
-            (1.0 / whole, top * scale + whole.ln())
         },
-    )
+    );
 }
 
-/// Drops elements of a row of probabilities.
-fn drop_some(t: &Tensors<f32>, row: &mut [f32], factors: &mut [f32], (b, h, i): (usize, usize, usize)) {
-    if let Some(dropout) = &t.dropout {
+/// Queries whose factors are computed before they are transposed together.
+const FEW: usize = 16;
+
+/// Scratch for a block's factors, and for a few rows of them.
+pub fn drop_cuts(e: &Extents, dropout: bool) -> [usize; 2] {
+    if dropout { [block_rows(e) * e.keys, FEW * e.keys] } else { [0, 0] }
+}
+
+/// Dropout's factors of a block of `n` keys, a row a key; `element(c)` is the first element of column c's query.
+pub fn drop_factors(dropout: &Mask, factors: &mut [f32], few: &mut [f32], n: usize, element: impl Fn(usize) -> u64) {
+    let m = factors.len() / n.max(1);
+    for first in (0..m).step_by(FEW) {
+        let columns = FEW.min(m - first);
         vectorized(
             #[inline(always)]
             || {
-                dropout.factors(t.element(b, h, i), &mut factors[..row.len()]);
-                for (p, &f) in row.iter_mut().zip(&*factors) {
-                    *p *= f;
+                for (c, row) in few.chunks_exact_mut(n.max(1)).take(columns).enumerate() {
+                    dropout.factors(element(first + c), row);
+                }
+                for (j, to) in factors.chunks_exact_mut(m).enumerate() {
+                    for (c, to) in to[first..first + columns].iter_mut().enumerate() {
+                        *to = few[c * n + j];
+                    }
                 }
             },
         );
     }
 }
 
-/// `mean (+)= scale row`; zero behind the row's end.
-fn add_mean(mean: &mut [f32], row: &[f32], scale: f32, first: bool) {
+/// Adds a head's probabilities to their mean, [queries, keys], from `scores`, a row a key.
+fn add_mean(mean: &mut [f32], keys: usize, scores: &[f32], whole: &[f32], heads: usize, first: bool) {
     if first {
         mean.fill(0.0);
     }
-    vectorized(
-        #[inline(always)]
-        || {
-            for (m, &p) in mean.iter_mut().zip(row) {
-                *m += p * scale;
-            }
-        },
-    );
+    let columns = whole.len();
+    for (c, &whole) in whole.iter().enumerate() {
+        let scale = if whole > 0.0 { 1.0 / (whole * heads as f32) } else { 0.0 };
+        for (m, p) in mean[c * keys..][..keys].iter_mut().zip(scores.iter().skip(c).step_by(columns)) {
+            *m += p * scale;
+        }
+    }
 }
 
 /// One query a batch and head: each key and value is read once, where it lies.
@@ -254,7 +284,7 @@ fn decode(t: &Tensors<f32>, y: &mut [f32], lse: Option<&mut [f32]>, scratch: &mu
                 }
             },
         );
-        let (scale, lse) = softmax(p, None, t.scale);
+        let (scale, lse) = softmax_row(p, t.scale);
         log[0] = lse;
         if let Some(dropout) = &t.dropout {
             p.iter_mut().enumerate().for_each(|(j, p)| *p *= dropout.factor::<f32>(t.element(b, h, 0) + j as u64));
@@ -277,4 +307,23 @@ fn decode(t: &Tensors<f32>, y: &mut [f32], lse: Option<&mut [f32]>, scratch: &mu
     if let Some(lse) = lse {
         lse.iter_mut().zip(scratch.chunks_exact(e.keys + 1)).for_each(|(lse, scratch)| *lse = scratch[0]);
     }
+}
+
+/// Turns one query's products into `e^(scale (s - max))`; gives 1 / their sum and lse. A row that sees nothing becomes zeros.
+fn softmax_row(row: &mut [f32], scale: f32) -> (f32, f32) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let top = max(row);
+            if top == f32::NEG_INFINITY {
+                row.fill(0.0);
+                return (0.0, f32::INFINITY);
+            }
+            for s in row.iter_mut() {
+                *s = Real::exp((*s - top) * scale);
+            }
+            let whole = sum(row, |p| p);
+            (1.0 / whole, top * scale + whole.ln())
+        },
+    )
 }

@@ -191,7 +191,7 @@ impl Op for Attention {
     }
 
     fn workspace(&self, inputs: &[TensorType], threads: usize) -> usize {
-        cpu::workspace(&self.form.extents(inputs), self.mean_probabilities, threads)
+        cpu::workspace(&self.form.extents(inputs), self.mean_probabilities, self.form.dropout.is_some(), threads)
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {

@@ -157,11 +157,7 @@ impl<'a, T: Real> Tensors<'a, T> {
     pub fn new(form: &Form, args: &Args<'a, T>, first: usize) -> Result<Self> {
         let types: Vec<TensorType> = (first..args.count()).map(|i| *args.ty(i)).collect();
         let e = form.extents(&types);
-        let data = if form.fused {
-            [args.floats(first)?; 3]
-        } else {
-            [args.floats(first)?, args.floats(first + 1)?, args.floats(first + 2)?]
-        };
+        let data = if form.fused { [args.floats(first)?; 3] } else { [args.floats(first)?, args.floats(first + 1)?, args.floats(first + 2)?] };
         let mut next = first + form.sources();
         let mut ints = |there: bool| {
             let at = next;
@@ -179,14 +175,26 @@ impl<'a, T: Real> Tensors<'a, T> {
         &self.data[part][self.layout[part].at(batch, row, head)..][..self.e.size]
     }
 
+    /// How many keys exist for a query batch.
+    #[inline(always)]
+    fn length(&self, batch: usize) -> usize {
+        match self.lengths {
+            Some(n) => (n[batch / (self.e.batch / n.len())].max(0) as usize).min(self.e.keys),
+            None => self.e.keys,
+        }
+    }
+
     /// The keys that query `i` of a query batch sees are the first so many, the mask left aside.
     #[inline(always)]
     pub fn limit(&self, batch: usize, i: usize) -> usize {
-        let keys = match self.lengths {
-            Some(n) => (n[batch / (self.e.batch / n.len())].max(0) as usize).min(self.e.keys),
-            None => self.e.keys,
-        };
+        let keys = self.length(batch);
         if self.causal { (i + 1 + keys).saturating_sub(self.e.queries).min(keys) } else { keys }
+    }
+
+    /// The first query of a batch that sees key `j`, one of those that exist, the mask left aside.
+    #[inline(always)]
+    pub fn first_query(&self, batch: usize, j: usize) -> usize {
+        if self.causal { (j + self.e.queries).saturating_sub(self.length(batch)) } else { 0 }
     }
 
     /// The mask of a query batch.
