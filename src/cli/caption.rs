@@ -49,7 +49,12 @@ impl Drawing {
     fn sampling(&self) -> Option<Sampling> {
         let Drawing { temperature, top_k, top_p, seed } = *self;
         let any = temperature.is_some() || top_k.is_some() || top_p.is_some() || seed.is_some();
-        any.then(|| Sampling { temperature: temperature.unwrap_or(1.0), top_k: top_k.unwrap_or(0), top_p: top_p.unwrap_or(1.0), seed: seed.unwrap_or(0) })
+        any.then(|| Sampling {
+            temperature: temperature.unwrap_or(1.0),
+            top_k: top_k.unwrap_or(0),
+            top_p: top_p.unwrap_or(1.0),
+            seed: seed.unwrap_or(0),
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! `escnet convert`: from published checkpoints to a model folder.
 
+use super::Done;
 use super::model::Precision;
 use super::stop::Stop;
 use super::talk::Talk;
-use super::Done;
 use clap::Args;
 use escnet::weights::{Parts, convert};
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! The figures of `--explain`: a name of its own for each picture, and none that is a picture's.
 
 use super::inputs::Input;
-use escnet::infer::explain::{figure, write_png};
 use escnet::infer::Classification;
+use escnet::infer::explain::{figure, write_png};
 use escnet::{Error, Image, Result};
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};

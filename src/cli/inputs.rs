@@ -29,7 +29,10 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Input>, Stop> {
             let mut list = Vec::new();
             std::io::stdin().lock().read_to_end(&mut list).map_err(|e| Error::io("-", e))?;
             let end = if list.contains(&0) { 0 } else { b'\n' };
-            list.split(|&b| b == end).map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !line.is_empty()).for_each(|line| add(&path_of(line), &mut inputs));
+            list.split(|&b| b == end)
+                .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+                .filter(|line| !line.is_empty())
+                .for_each(|line| add(&path_of(line), &mut inputs));
         } else {
             add(path, &mut inputs);
         }

@@ -140,9 +140,8 @@ impl Inspect {
         if self.ops {
             text.push('\n');
             text += &shares("operator", &graph.ops, None);
-            let row = |n: &escnet::infer::inspect::Execution| {
-                vec![n.scope.clone(), n.op.clone(), short(n.flops), short(n.bytes), n.outputs.join(" ")]
-            };
+            let row =
+                |n: &escnet::infer::inspect::Execution| vec![n.scope.clone(), n.op.clone(), short(n.flops), short(n.bytes), n.outputs.join(" ")];
             let rows: Vec<Vec<String>> = graph.nodes.iter().map(row).collect();
             text.push('\n');
             text += &print(&[("node", false), ("operator", false), ("FLOP", true), ("bytes", true), ("gives", false)], &rows);

@@ -3,10 +3,10 @@
 use super::stop::Stop;
 use super::talk::Talk;
 use clap::{Args, ValueEnum};
+use escnet::DType;
 use escnet::infer::{Engine, EngineOptions, Generation, Sampling};
 use escnet::model::config::CONFIG_FILE;
 use escnet::weights::{VOCABULARY_FILE, WEIGHTS_FILE};
-use escnet::DType;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -73,46 +73,73 @@ impl Pictures {
         mut work: impl FnMut(&[PathBuf], &[Image]) -> Result<Vec<R>, Stop>,
     ) -> Result<(), Stop> {
         let (all, begun) = (inputs.len(), Instant::now());
-        let (mut seen, mut broken) = (0, 0);
         interrupt::working();
-        let done = read_ahead(inputs, batch, threads)?.into_iter().try_for_each(|Batch { lines, pictures }| {
+        let mut tally = Tally::default();
+        let mut batches = read_ahead(inputs, batch, threads)?.into_iter();
+        let done = batches.try_for_each(|batch| -> Result<(), Stop> {
             interrupt::check()?;
-            let started = Instant::now();
-            let paths: Vec<PathBuf> = lines.iter().filter(|(_, read)| read.is_ok()).map(|(path, _)| path.clone()).collect();
-            let mut results = if pictures.is_empty() { Vec::new() } else { work(&paths, &pictures)? }.into_iter();
-            if !pictures.is_empty() {
-                talk.detail(format_args!("{} picture(s) in {:.0} ms", pictures.len(), started.elapsed().as_secs_f64() * 1e3));
-            }
-            for (path, read) in lines {
-                seen += 1;
-                match read {
-                    Ok(()) => {
-                        let result = results.next().ok_or_else(|| Error::graph("results", "one for each picture", "fewer"))?;
-                        talk.aside(|| sheet.write(&Line::Read(result)))?;
-                    }
-                    Err(problem) if self.strict => return Err(problem.into()),
-                    Err(problem) => {
-                        broken += 1;
-                        talk.complain(&problem);
-                        talk.aside(|| sheet.write(&Line::<R>::broken(&path, &problem)))?;
-                    }
-                }
-                talk.advance(1);
-            }
-            Ok(talk.aside(|| sheet.flush())?)
+            self.one_batch(batch, &mut tally, sheet, talk, &mut work)
         });
         talk.finish();
         if done.is_ok() || sheet.has_begun() {
             sheet.end()?;
         }
         done?;
-        if seen < all {
-            return Err(Error::graph("pictures", format!("{all} to be read"), seen).into());
+        let Tally { read, broken } = tally;
+        if read + broken < all {
+            return Err(Error::graph("pictures", format!("{all} to be read"), read + broken).into());
         }
         let seconds = begun.elapsed().as_secs_f64();
-        talk.detail(format_args!("{} picture(s) in {seconds:.2} s, {:.2} a second", all - broken, (all - broken) as f64 / seconds));
+        talk.detail(format_args!("{} in {seconds:.2} s, {:.2} a second", pictures(read), read as f64 / seconds));
         if broken > 0 { Err(Stop::Partial { broken, all }) } else { Ok(()) }
     }
+
+    fn one_batch<R: Record>(
+        &self,
+        Batch { lines, pictures: images }: Batch,
+        tally: &mut Tally,
+        sheet: &mut Sheet,
+        talk: &Talk,
+        work: &mut impl FnMut(&[PathBuf], &[Image]) -> Result<Vec<R>, Stop>,
+    ) -> Result<(), Stop> {
+        let mut results = Vec::new();
+        if !images.is_empty() {
+            let begun = Instant::now();
+            let paths: Vec<PathBuf> = lines.iter().filter(|(_, read)| read.is_ok()).map(|(path, _)| path.clone()).collect();
+            results = work(&paths, &images)?;
+            talk.detail(format_args!("{} in {:.0} ms", pictures(images.len()), begun.elapsed().as_secs_f64() * 1e3));
+        }
+        let mut results = results.into_iter();
+        for (path, read) in lines {
+            match read {
+                Ok(()) => {
+                    let result = results.next().ok_or_else(|| Error::graph("results", "one for each picture", "fewer"))?;
+                    talk.aside(|| sheet.write(&Line::Read(result)))?;
+                    tally.read += 1;
+                }
+                Err(problem) if self.strict => return Err(problem.into()),
+                Err(problem) => {
+                    talk.complain(&problem);
+                    talk.aside(|| sheet.write(&Line::<R>::broken(&path, &problem)))?;
+                    tally.broken += 1;
+                }
+            }
+            talk.advance(1);
+        }
+        Ok(talk.aside(|| sheet.flush())?)
+    }
+}
+
+/// How many pictures have been read, and could not be.
+#[derive(Debug, Default)]
+struct Tally {
+    read: usize,
+    broken: usize,
+}
+
+/// So many pictures, in words.
+fn pictures(count: usize) -> String {
+    if count == 1 { "1 picture".to_owned() } else { format!("{count} pictures") }
 }
 
 /// Reads pictures in the background. While one batch is worked on the next is read, and no more: at most two are in memory.

@@ -32,11 +32,6 @@ impl Column {
 pub struct Table(Vec<Column>);
 
 impl Table {
-    /// A table of these columns.
-    pub fn new(columns: Vec<Column>) -> Self {
-        Table(columns)
-    }
-
     /// A table of these columns and one more that takes what is left of the terminal, but at least `least`.
     pub fn with_rest(mut columns: Vec<Column>, title: &'static str, least: usize) -> Self {
         let taken: usize = columns.iter().map(|c| c.width + GAP).sum();
@@ -47,7 +42,9 @@ impl Table {
     /// A table just wide enough for these rows.
     pub fn fitting(titles: &[(&'static str, bool)], rows: &[Vec<String>]) -> Self {
         let widest = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| measure_text_width(cell)).max().unwrap_or(0);
-        let column = |(i, &(title, right)): (usize, &(&'static str, bool))| if right { Column::right(title, widest(i)) } else { Column::left(title, widest(i)) };
+        let column = |(i, &(title, right)): (usize, &(&'static str, bool))| {
+            if right { Column::right(title, widest(i)) } else { Column::left(title, widest(i)) }
+        };
         Table(titles.iter().enumerate().map(column).collect())
     }
 
@@ -140,6 +137,12 @@ pub fn short(number: u64) -> String {
     let value = number as f64;
     let (unit, size) = UNITS.into_iter().find(|&(_, size)| value >= size).unwrap_or(("", 1.0));
     let scaled = value / size;
-    let decimals = if unit.is_empty() || scaled >= 99.95 { 0 } else if scaled >= 9.995 { 1 } else { 2 };
+    let decimals = if unit.is_empty() || scaled >= 99.95 {
+        0
+    } else if scaled >= 9.995 {
+        1
+    } else {
+        2
+    };
     format!("{scaled:.decimals$} {unit}").trim_end().to_owned()
 }

@@ -1,11 +1,11 @@
 //! `escnet verify`: golden numbers against a device.
 
+use super::Done;
 use super::inspect::Format;
 use super::model::Precision;
 use super::stop::Stop;
 use super::table::Table;
 use super::talk::Talk;
-use super::Done;
 use clap::Args;
 use console::style;
 use escnet::verify::{Comparison, model_folder, operator_file};
@@ -101,7 +101,8 @@ impl Verify {
     /// What can be verified at a path.
     fn find(&self, path: &Path, golden: &mut Vec<Golden>) -> Result<(), Stop> {
         let is_weights = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
-        let is_operator = |path: &Path| is_weights(path) && path.file_stem().and_then(|s| s.to_str()).and_then(ops::row).is_some_and(|row| row.golden.is_some());
+        let is_operator =
+            |path: &Path| is_weights(path) && path.file_stem().and_then(|s| s.to_str()).and_then(ops::row).is_some_and(|row| row.golden.is_some());
         if !path.is_dir() {
             golden.push(Golden::Operator(path.to_owned()));
             return Ok(());
@@ -124,9 +125,7 @@ impl Verify {
     }
 
     fn json(&self, device: &Device, groups: &[Group], all: usize, out: usize) -> serde_json::Value {
-        let one = |c: &Comparison| {
-            serde_json::json!({ "name": c.name, "error": c.error, "limit": c.limit, "torch": c.torch, "judged": !c.unjudged, "passed": c.passed() })
-        };
+        let one = |c: &Comparison| serde_json::json!({ "name": c.name, "error": c.error, "limit": c.limit, "torch": c.torch, "judged": !c.unjudged, "passed": c.passed() });
         let tensors: Vec<_> = groups.iter().flat_map(|g| g.comparisons.iter().map(one)).collect();
         let dtype = escnet::DType::from(self.dtype).name();
         serde_json::json!({ "device": device.name(), "dtype": dtype, "passed": out == 0, "all": all, "out": out, "tensors": tensors })
@@ -162,7 +161,15 @@ fn group(place: &Golden, comparisons: Vec<Comparison>) -> Vec<Group> {
 /// A group as a person reads it: a summary, then the tensors, the worst first. All that are out, and of the others some, or all.
 fn told(group: &Group, every: bool) -> String {
     // What is not a number is worst.
-    let part = |c: &Comparison| if c.unjudged { -1.0 } else if c.error.is_nan() { f64::INFINITY } else { c.error / c.limit };
+    let part = |c: &Comparison| {
+        if c.unjudged {
+            -1.0
+        } else if c.error.is_nan() {
+            f64::INFINITY
+        } else {
+            c.error / c.limit
+        }
+    };
     let mut sorted: Vec<&Comparison> = group.comparisons.iter().collect();
     sorted.sort_by(|a, b| part(b).total_cmp(&part(a)));
     let (out, unjudged) = (group.out(), sorted.iter().filter(|c| c.unjudged).count());
@@ -171,7 +178,13 @@ fn told(group: &Group, every: bool) -> String {
     let mut text = format!("{}: {} tensors{left}, {verdict}\n", style(&group.name).bold(), sorted.len());
     let number = |x: f64| format!("{x:.1e}");
     let row = |c: &&Comparison| {
-        let mark = if c.unjudged { style("not judged").dim() } else if c.passed() { style("") } else { style("out").red().bold() };
+        let mark = if c.unjudged {
+            style("not judged").dim()
+        } else if c.passed() {
+            style("")
+        } else {
+            style("out").red().bold()
+        };
         vec![format!("  {}", c.name), number(c.error), number(c.limit), c.torch.map_or("-".to_owned(), number), mark.to_string()]
     };
     let shown = if every { sorted.len() } else { out.max(SHOWN).min(sorted.len()) };

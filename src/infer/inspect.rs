@@ -3,6 +3,7 @@
 use super::Generation;
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Graph, Plan, Segment, StateKind, fuse, lower_precision};
+use crate::infer::search::BeamSearch;
 use crate::model::captioner::{decode_step, encode};
 use crate::model::config::EscnetConfig;
 use crate::model::decoder::Decoding;
@@ -10,7 +11,6 @@ use crate::model::escnet::classifier;
 use crate::op::Cost;
 use crate::ops::rules;
 use crate::ops::softmax::softmax;
-use crate::infer::search::BeamSearch;
 use crate::tensor::{DType, TensorType};
 use crate::weights::{Part, manifest};
 use serde::Serialize;

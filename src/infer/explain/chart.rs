@@ -62,7 +62,8 @@ impl<'a> Bars<'a> {
     fn scale(&self, canvas: &mut Canvas, fonts: &Fonts, Rect { x, y, w, .. }: Rect) {
         let small = Style::plain(14.0, FAINT);
         let Some(heat) = self.heat else {
-            let reason = if self.result.words.is_empty() { "No heat map: the model has no highlight." } else { "No heat map: every word's gate is shut." };
+            let reason =
+                if self.result.words.is_empty() { "No heat map: the model has no highlight." } else { "No heat map: every word's gate is shut." };
             canvas.text(fonts, (x, y + 16.0), small, reason);
             return;
         };
