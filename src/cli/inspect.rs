@@ -130,8 +130,9 @@ impl Inspect {
         let mut text = format!("{}: {how_often}, {} at once{beams}\n", style(title).bold(), self.batch);
         text += &format!("  {} nodes run; {} before fusion, {} moved to loading\n", graph.nodes_after, graph.nodes_before, graph.nodes_prepared);
         let saved = 100.0 * (1.0 - graph.peak_bytes as f64 / graph.total_bytes.max(1) as f64);
+        let saved = if saved > 0.0 { format!(" ({saved:.0}% saved)") } else { String::new() };
         let (peak, sum) = (short(graph.peak_bytes), short(graph.total_bytes));
-        text += &format!("  {peak}B planned for tensors, scratch included; {sum}B the tensors' sum ({saved:.0}% saved)\n");
+        text += &format!("  {peak}B planned, scratch included; all tensors together have {sum}B{saved}\n");
         if graph.cache_bytes > 0 {
             text += &format!("  {}B of caches\n", short(graph.cache_bytes));
         }
