@@ -1,13 +1,13 @@
 //! `escnet inspect`: what a model costs, counted without running it.
 
 use super::Done;
-use super::model::Precision;
+use super::model::{Precision, expect_files};
 use super::table::{Table, short};
 use clap::{Args, ValueEnum};
 use console::style;
 use escnet::infer::Generation;
 use escnet::infer::inspect::{Inspection, Setting, Share, Stage, Weights, inspect, weights};
-use escnet::model::EscnetConfig;
+use escnet::model::config::{CONFIG_FILE, EscnetConfig};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -80,6 +80,9 @@ impl Graph {
 impl Inspect {
     /// Does it.
     pub fn run(self) -> Done {
+        if !self.model.is_file() {
+            expect_files(&self.model, &[CONFIG_FILE])?;
+        }
         let config = EscnetConfig::open(&self.model)?;
         let generation = Generation { beams: self.beam.into(), max_length: self.max_len, ..Generation::default() };
         let setting = Setting { batch: self.batch.into(), dtype: self.dtype.into(), threads: self.threads.max(1), generation };
