@@ -1,13 +1,13 @@
 //! `escnet inspect`: what a model costs, counted without running it.
 
 use super::Done;
-use super::model::Precision;
+use super::model::{Precision, expect_files};
 use super::table::{Table, short};
 use clap::{Args, ValueEnum};
 use console::style;
 use escnet::infer::Generation;
 use escnet::infer::inspect::{Inspection, Setting, Share, Stage, Weights, inspect, weights};
-use escnet::model::EscnetConfig;
+use escnet::model::config::{CONFIG_FILE, EscnetConfig};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -80,6 +80,9 @@ impl Graph {
 impl Inspect {
     /// Does it.
     pub fn run(self) -> Done {
+        if !self.model.is_file() {
+            expect_files(&self.model, &[CONFIG_FILE])?;
+        }
         let config = EscnetConfig::open(&self.model)?;
         let generation = Generation { beams: self.beam.into(), max_length: self.max_len, ..Generation::default() };
         let setting = Setting { batch: self.batch.into(), dtype: self.dtype.into(), threads: self.threads.max(1), generation };
@@ -130,8 +133,9 @@ impl Inspect {
         let mut text = format!("{}: {how_often}, {} at once{beams}\n", style(title).bold(), self.batch);
         text += &format!("  {} nodes run; {} before fusion, {} moved to loading\n", graph.nodes_after, graph.nodes_before, graph.nodes_prepared);
         let saved = 100.0 * (1.0 - graph.peak_bytes as f64 / graph.total_bytes.max(1) as f64);
+        let saved = if saved > 0.0 { format!(" ({saved:.0}% saved)") } else { String::new() };
         let (peak, sum) = (short(graph.peak_bytes), short(graph.total_bytes));
-        text += &format!("  {peak}B planned for tensors, scratch included; {sum}B the tensors' sum ({saved:.0}% saved)\n");
+        text += &format!("  {peak}B planned, scratch included; all tensors together have {sum}B{saved}\n");
         if graph.cache_bytes > 0 {
             text += &format!("  {}B of caches\n", short(graph.cache_bytes));
         }

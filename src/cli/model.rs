@@ -41,9 +41,9 @@ pub struct Wording {
     /// The most tokens, start and prompt included
     #[arg(long, value_name = "N", default_value_t = 40)]
     max_len: usize,
-    /// The fewest tokens
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    min_len: usize,
+    /// The fewest tokens [default: 5, where there may be so many]
+    #[arg(long, value_name = "N")]
+    min_len: Option<usize>,
     /// Words that every caption starts with
     #[arg(long, value_name = "TEXT", default_value = "")]
     prompt: String,
@@ -78,7 +78,7 @@ impl Model {
     /// [`Stop::Input`] where there is no model folder; those of [`Engine::load`].
     pub fn load(&self, wording: &Wording, sampling: Option<Sampling>, talk: &Talk) -> Result<Engine, Stop> {
         let begun = Instant::now();
-        self.expect_folder()?;
+        expect_files(&self.model, &[CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE])?;
         let options = EngineOptions {
             device: self.device.clone(),
             dtype: self.dtype.into(),
@@ -103,11 +103,15 @@ impl Model {
     pub fn threads(&self) -> usize {
         if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
     }
+}
 
-    fn expect_folder(&self) -> Result<(), Stop> {
-        let missing: Vec<&str> = [CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE].into_iter().filter(|name| !self.model.join(name).is_file()).collect();
-        if missing.is_empty() { Ok(()) } else { Err(Stop::Input(no_model(&self.model, &missing))) }
-    }
+/// Says what a model is where a folder lacks one of these files.
+///
+/// # Errors
+/// [`Stop::Input`] then.
+pub fn expect_files(folder: &Path, files: &[&str]) -> Result<(), Stop> {
+    let missing: Vec<&str> = files.iter().copied().filter(|name| !folder.join(name).is_file()).collect();
+    if missing.is_empty() { Ok(()) } else { Err(Stop::Input(no_model(folder, &missing))) }
 }
 
 /// Says what a model folder is.
@@ -125,7 +129,8 @@ fn no_model(path: &Path, missing: &[&str]) -> String {
 
 impl Wording {
     fn generation(&self, sampling: Option<Sampling>) -> Result<Generation, Stop> {
-        let Wording { max_len, min_len, .. } = *self;
+        let max_len = self.max_len;
+        let min_len = self.min_len.unwrap_or(5.min(max_len));
         if min_len > max_len {
             return Err(Stop::Usage(format!("--min-len {min_len} is more than --max-len {max_len}")));
         }

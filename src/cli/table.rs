@@ -6,6 +6,8 @@ use console::{measure_text_width, style};
 const GAP: usize = 2;
 /// How wide a table may be where nobody says how wide the terminal is.
 const USUAL: usize = 100;
+/// What a column keeps when others need room.
+const NARROWEST: usize = 12;
 
 /// One column.
 #[derive(Debug, Clone)]
@@ -32,10 +34,16 @@ impl Column {
 pub struct Table(Vec<Column>);
 
 impl Table {
-    /// A table of these columns and one more that takes what is left of the terminal, but at least `least`.
+    /// A table of these columns and one more that takes what is left of the terminal. Where that is less than `least` the first column gives
+    /// way, as far as it can.
     pub fn with_rest(mut columns: Vec<Column>, title: &'static str, least: usize) -> Self {
         let taken: usize = columns.iter().map(|c| c.width + GAP).sum();
-        columns.push(Column::left(title, screen().saturating_sub(taken).max(least)));
+        let lacking = (taken + least).saturating_sub(screen());
+        if let Some(first) = columns.first_mut() {
+            let given = lacking.min(first.width.saturating_sub(NARROWEST));
+            first.width -= given;
+            columns.push(Column::left(title, screen().saturating_sub(taken - given).max(least)));
+        }
         Table(columns)
     }
 
