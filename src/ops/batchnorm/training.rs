@@ -178,7 +178,7 @@ impl BatchNormTraining {
                     #[inline(always)]
                     |i, x| {
                         let z = map.value(i, x);
-                        if relu { z.max(T::ZERO) } else { z }
+                        if relu && z < T::ZERO { T::ZERO } else { z }
                     },
                 );
             },

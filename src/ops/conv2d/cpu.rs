@@ -79,7 +79,7 @@ impl Finish<'_> {
                 }
                 if self.relu {
                     for y in y {
-                        *y = y.max(0.0);
+                        *y = if *y < 0.0 { 0.0 } else { *y };
                     }
                 }
             },
