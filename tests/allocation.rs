@@ -21,10 +21,12 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LARGEST.fetch_max(layout.size(), Relaxed);
         TOTAL.fetch_add(layout.size(), Relaxed);
+        // SAFETY: the caller's promises are handed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -78,7 +80,8 @@ fn a_run_allocates_no_tensor_memory() {
             session.run(&mut store, Segment::Apply).unwrap();
         };
         run();
-        (LARGEST.store(0, Relaxed), TOTAL.store(0, Relaxed));
+        LARGEST.store(0, Relaxed);
+        TOTAL.store(0, Relaxed);
         let steps = 3;
         (0..steps).for_each(|_| run());
         let (largest, total) = (LARGEST.load(Relaxed), TOTAL.load(Relaxed) / steps);
