@@ -83,6 +83,7 @@ fn cases() -> Vec<Case> {
     let known = case("known", &[("g", &[3], Fill::Values(vec![1.0, -4.0, 2.0])), ("h", &[], Fill::Values(vec![2.0]))]);
     vec![
         known.expects("norm", vec![5.0]).expects("finite", vec![1.0]),
+        case("ones", &[("g", &[40_000], Fill::Uniform(1.0, 1.0))]).expects("norm", vec![200.0]),
         case("one element", &[("g", &[1], normal.clone())]),
         case("three tensors", &[("f", &[3, 5], normal.clone()), ("g", &[131], normal.clone()), ("h", &[], normal.clone())]),
         case("squares beyond f32", &[("g", &[40], Fill::Normal(0.0, 1e25))]),

@@ -227,7 +227,14 @@ fn cases() -> Vec<Case> {
         let case = Case::of(name, move |b, v| reduce(b, v[0], reduction, axes));
         case.float("x", [2, 3], Fill::Values(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0])).expects("y", want.to_vec())
     };
+    let ones = |name: &str, dims: &[usize], axes: Axes, want: &[f64]| {
+        let case = Case::of(name, move |b, v| reduce(b, v[0], Reduction::Sum, axes));
+        case.fixed("x", dims_of(dims), Fill::Uniform(1.0, 1.0)).expects("y", want.to_vec())
+    };
     cases.extend([
+        ones("ones leading", &[2000, 1], Axes::Leading(1), &[2000.0]),
+        ones("ones trailing", &[2, 333], Axes::Trailing(1), &[333.0, 333.0]),
+        ones("ones all", &[40_001], Axes::All, &[40_001.0]),
         known("known leading", Reduction::Mean, Axes::Leading(1), &[4.5, 9.0, 18.0]),
         known("known trailing", Reduction::Sum, Axes::Trailing(1), &[7.0, 56.0]),
         known("known all", Reduction::Mean, Axes::All, &[10.5]),
