@@ -198,7 +198,7 @@ fn caption(batch: usize, a: &Arguments) -> Result<Work> {
     let mut captioner = Captioner::new(&config, batch, generation, DType::F32, &mut store)?;
     let image = picture(batch, 384)?;
     Ok(Box::new(move || {
-        let found = captioner.caption(&image, &mut store)?;
+        let found = captioner.caption(&image, 0, &mut store)?;
         assert!(found.iter().all(|h| h.ids.len() == 21), "20 tokens each");
         Tensor::from_f32([found.len()], found.iter().map(|h| h.score).collect())
     }))

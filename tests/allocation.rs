@@ -80,11 +80,21 @@ fn a_run_allocates_no_tensor_memory() {
             session.run(&mut store, Segment::Apply).unwrap();
         };
         run();
-        LARGEST.store(0, Relaxed);
-        TOTAL.store(0, Relaxed);
+        // A thread keeps the buffer in which it rearranges blocks of a product, and gets it with its first product: which may not be in
+        // the first run. So runs are watched until three in a row ask for nothing large.
         let steps = 3;
-        (0..steps).for_each(|_| run());
-        let (largest, total) = (LARGEST.load(Relaxed), TOTAL.load(Relaxed) / steps);
+        let mut watch = || {
+            LARGEST.store(0, Relaxed);
+            TOTAL.store(0, Relaxed);
+            (0..steps).for_each(|_| run());
+            (LARGEST.load(Relaxed), TOTAL.load(Relaxed) / steps)
+        };
+        let (mut largest, mut total) = watch();
+        for _ in 0..if threads > 1 { 50 } else { 0 } {
+            if largest > 16 * 1024 {
+                (largest, total) = watch();
+            }
+        }
         assert!(largest <= 16 * 1024, "{threads} threads: an allocation of {largest} bytes");
         assert!(total < TENSOR / 8, "{threads} threads: {total} bytes a step");
     }

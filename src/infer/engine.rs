@@ -99,6 +99,8 @@ pub struct Engine {
     store: Store,
     captioners: HashMap<usize, Captioner>,
     classifiers: HashMap<usize, Session>,
+    /// Pictures captioned so far.
+    captioned: usize,
     notes: Vec<String>,
 }
 
@@ -147,6 +149,7 @@ impl Engine {
             caption_input,
             captioners: HashMap::new(),
             classifiers: HashMap::new(),
+            captioned: 0,
             notes,
         })
     }
@@ -208,13 +211,14 @@ impl Engine {
         }
         let image = self.caption_input.batch(pictures)?;
         let captioner = self.captioners.get_mut(&n).ok_or_else(|| Error::graph("captioner", "a session", "none"))?;
-        let hypotheses = captioner.caption(&image, &mut self.store)?;
+        let hypotheses = captioner.caption(&image, self.captioned, &mut self.store)?;
+        self.captioned += n;
         let told = |h: Hypothesis| Caption { text: self.tokenizer.decode(&self.words_of(&h.ids), true), ids: h.ids, score: h.score };
         Ok(hypotheses.into_iter().map(told).collect())
     }
 
-    /// The captioner's ids as the text encoder takes them: the start token becomes [CLS], what stands after the first [SEP] is cut, and
-    /// ids that the text encoder's vocabulary lacks become [UNK].
+    /// The captioner's ids as the text encoder takes them: the start token becomes \[CLS\], what stands after the first \[SEP\] is cut, and
+    /// ids that the text encoder's vocabulary lacks become \[UNK\].
     fn words_of(&self, ids: &[i32]) -> Vec<i32> {
         let text = &self.config.captioner.text_config;
         let end = ids.iter().position(|&id| id == text.sep_token_id as i32).map_or(ids.len(), |at| at + 1);

@@ -76,16 +76,17 @@ impl Captioner {
         Ok(Captioner { config: config.clone(), options, decoding, encode, step })
     }
 
-    /// Captions as many images as the sessions were built for: [images, S, S, 3], normalised.
+    /// Captions as many images as the sessions were built for: [images, S, S, 3], normalised. `first` is the number of the first of them
+    /// among all that are captioned: sampling draws by it, so that a caption does not depend on how images are batched.
     ///
     /// # Errors
     /// [`Error::Graph`] where the tensor has another shape.
-    pub fn caption(&mut self, image: &Tensor, store: &mut Store) -> Result<Vec<Hypothesis>> {
+    pub fn caption(&mut self, image: &Tensor, first: usize, store: &mut Store) -> Result<Vec<Hypothesis>> {
         self.encode.write("caption_image", image)?;
         self.encode.run(store, Segment::Run)?;
         let prompt: Vec<i32> = std::iter::once(self.config.text_config.bos_token_id as i32).chain(self.options.prompt.iter().copied()).collect();
         match self.options.sampling {
-            Some(sampling) => self.sample(&prompt, sampling, store),
+            Some(sampling) => self.sample(&prompt, sampling, first, store),
             None => self.search(&prompt, store),
         }
     }
@@ -122,7 +123,7 @@ impl Captioner {
     /// Greedy search is beam search with one beam that takes the best candidate, whatever ends: the first to end wins.
     fn search(&mut self, prompt: &[i32], store: &mut Store) -> Result<Vec<Hypothesis>> {
         if self.options.beams == 1 {
-            return self.sample(prompt, Sampling { temperature: 1.0, top_k: 1, top_p: 1.0, seed: 0 }, store);
+            return self.sample(prompt, Sampling { temperature: 1.0, top_k: 1, top_p: 1.0, seed: 0 }, 0, store);
         }
         self.feed_prompt(prompt, store)?;
         let Decoding { images, beams, .. } = self.decoding;
@@ -153,7 +154,7 @@ impl Captioner {
     }
 
     /// One sequence an image, its tokens drawn; greedy where only the most probable may be.
-    fn sample(&mut self, prompt: &[i32], sampling: Sampling, store: &mut Store) -> Result<Vec<Hypothesis>> {
+    fn sample(&mut self, prompt: &[i32], sampling: Sampling, first: usize, store: &mut Store) -> Result<Vec<Hypothesis>> {
         self.feed_prompt(prompt, store)?;
         let options = self.search_options();
         let rows = self.decoding.rows();
@@ -174,7 +175,7 @@ impl Captioner {
                     if let (false, Some(end)) = (may_end, row.get_mut(options.end as usize)) {
                         *end = f32::NEG_INFINITY;
                     }
-                    sampling.draw(row, r, position)
+                    sampling.draw(row, first + r, position)
                 };
                 log_probs.chunks_mut(vocabulary).enumerate().map(row).collect()
             };

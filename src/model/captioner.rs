@@ -47,7 +47,7 @@ pub fn encode(b: &mut Builder, config: &CaptionerConfig, decoding: &Decoding) ->
     })
 }
 
-/// Builds one decoding step on the inputs `ids` [rows, 1] and `parents` [rows]. Results: `top.log_probs` and `top.ids` [rows, k], the k
+/// Builds one decoding step on the inputs `ids` [rows, 1] and `parents` \[rows\]. Results: `top.log_probs` and `top.ids` [rows, k], the k
 /// most probable next tokens, falling; with `whole`, also `log_probs` [rows, vocabulary].
 ///
 /// # Errors

@@ -15,9 +15,9 @@ use crate::ops::kv_cache::kv_append;
 use crate::ops::linear::{Activation, linear};
 use crate::tensor::TensorType;
 
-/// The state that holds the position of the token being decoded: i32 [1].
+/// The state that holds the position of the token being decoded: i32 \[1\].
 pub const POSITION: &str = "decode.position";
-/// The state that holds how many keys there are with it: i32 [1].
+/// The state that holds how many keys there are with it: i32 \[1\].
 pub const LENGTH: &str = "decode.length";
 
 /// Sizes of a decoding session.
@@ -77,7 +77,7 @@ pub fn decoder(b: &mut Builder, config: &TextDecoderConfig, ids: Value, mask: Va
     build(b, config, ids, start, &Keys::Whole { mask, vision, training }, training)
 }
 
-/// Builds one decoding step: the input `ids` [rows, 1], after the caches were reordered by the input `parents` [rows]; gives the logits
+/// Builds one decoding step: the input `ids` [rows, 1], after the caches were reordered by the input `parents` \[rows\]; gives the logits
 /// [rows, 1, vocabulary].
 ///
 /// # Errors

@@ -14,15 +14,15 @@ use crate::tensor::TensorType;
 /// What a forward pass needs to know to be trained. A frozen part is built without.
 #[derive(Debug)]
 pub struct Training {
-    /// i32 [4]: seed (low, high), step, micro-step.
+    /// i32 \[4\]: seed (low, high), step, micro-step.
     pub control: Value,
-    /// i32 [1]: the last of them.
+    /// i32 \[1\]: the last of them.
     pub micro_step: Value,
     /// Batch statistics that wait for the optimizer step: (running, staged).
     statistics: Vec<(Value, Value)>,
 }
 
-/// The name of the control state: i32 [4], seed (low, high), step, micro-step.
+/// The name of the control state: i32 \[4\], seed (low, high), step, micro-step.
 pub const CONTROL: &str = "control";
 
 impl Training {
@@ -54,7 +54,7 @@ impl Training {
     }
 }
 
-/// `x W^T + b` with the parameters `<name>.weight` [out, in] and `<name>.bias` [out].
+/// `x W^T + b` with the parameters `<name>.weight` [out, in] and `<name>.bias` \[out\].
 pub fn dense(b: &mut Builder, name: &str, x: Value, out: usize, activation: Activation) -> Result<Value> {
     let (_, width) = b.shape(x).rows_and_width();
     b.scoped(name, |b| {

@@ -63,7 +63,7 @@ impl BertLayer {
     }
 }
 
-/// Word, position and, where there are some, type embeddings, normalised, under the scope `embeddings`. `offset` i32 [1] is the position
+/// Word, position and, where there are some, type embeddings, normalised, under the scope `embeddings`. `offset` i32 \[1\] is the position
 /// of the first column.
 ///
 /// # Errors

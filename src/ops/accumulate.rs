@@ -14,11 +14,11 @@ use crate::tensor::TensorType;
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("accumulate", cases) };
 
-/// Inputs: state, the gradient of the same shape, control i32[4]. Updates the state.
+/// Inputs: state, the gradient of the same shape, control i32\[4\]. Updates the state.
 #[derive(Debug, Clone, Copy)]
 pub struct Accumulate;
 
-/// Adds `grad` to `state`, or puts it there where `control` i32[4], `[seed_lo, seed_hi, step, micro_step]`, is at micro-step 0.
+/// Adds `grad` to `state`, or puts it there where `control` i32\[4\], `[seed_lo, seed_hi, step, micro_step]`, is at micro-step 0.
 ///
 /// # Errors
 /// [`crate::Error::Op`] where shapes differ, [`crate::Error::Graph`] where `state` is none.

@@ -53,7 +53,7 @@ pub struct Tuned {
     pub decay: bool,
 }
 
-/// One step of all parameters. Inputs: for each p, m, v, g; then lr f32[G], step i32[1], norm f32[], finite i32[1]. Updates p, m and v.
+/// One step of all parameters. Inputs: for each p, m, v, g; then lr f32\[G\], step i32\[1\], norm f32[], finite i32\[1\]. Updates p, m and v.
 #[derive(Debug, Clone)]
 pub struct AdamWStep {
     /// What all parameters share.
@@ -64,10 +64,10 @@ pub struct AdamWStep {
 
 /// Appends one step over all `tuned` parameters.
 ///
-/// * `lr` f32[G]: the learning rate of each group.
-/// * `step` i32[1]: how many updates were applied before.
+/// * `lr` f32\[G\]: the learning rate of each group.
+/// * `step` i32\[1\]: how many updates were applied before.
 /// * `norm` f32[]: the norm of all gradients.
-/// * `finite` i32[1]: nothing changes where it is 0.
+/// * `finite` i32\[1\]: nothing changes where it is 0.
 ///
 /// # Errors
 /// [`crate::Error::Op`] where shapes differ or a group has no learning rate, [`crate::Error::Graph`] where a parameter or moment is no

@@ -11,14 +11,14 @@ use crate::tensor::TensorType;
 /// The row of the table.
 pub const ROW: Row = Row::new("advance", cases);
 
-/// Inputs: step i32[1], finite i32[1]. Updates the step.
+/// Inputs: step i32\[1\], finite i32\[1\]. Updates the step.
 #[derive(Debug, Clone, Copy)]
 pub struct Advance;
 
-/// Adds 1 to the state `step` i32[1] where `finite` i32[1] is not 0.
+/// Adds 1 to the state `step` i32\[1\] where `finite` i32\[1\] is not 0.
 ///
 /// # Errors
-/// [`crate::Error::Op`] where either is not i32[1], [`crate::Error::Graph`] where `step` is no state.
+/// [`crate::Error::Op`] where either is not i32\[1\], [`crate::Error::Graph`] where `step` is no state.
 pub fn advance(b: &mut Builder, step: Value, finite: Value) -> Result<()> {
     b.apply(Advance, &[step, finite]).map(drop)
 }

@@ -11,7 +11,7 @@ use crate::tensor::TensorType;
 /// The row of the table.
 pub const ROW: Row = Row::new("assign", cases);
 
-/// Inputs: state, a value of the same shape, floating point or i32 as the state is, and i32[1] with `conditional`. Updates the state.
+/// Inputs: state, a value of the same shape, floating point or i32 as the state is, and i32\[1\] with `conditional`. Updates the state.
 #[derive(Debug, Clone, Copy)]
 pub struct Assign {
     /// There is a flag; where it is 0 nothing changes.
@@ -26,7 +26,7 @@ pub fn assign(b: &mut Builder, state: Value, value: Value) -> Result<()> {
     b.apply(Assign { conditional: false }, &[state, value]).map(drop)
 }
 
-/// `state <- value` where `flag` i32[1] is not 0.
+/// `state <- value` where `flag` i32\[1\] is not 0.
 ///
 /// # Errors
 /// As [`assign`].

@@ -6,7 +6,7 @@
 //! dx_c     = (exp(x_c - lse) - target_c) dloss / n
 //! ```
 //!
-//! x is [R, V], labels i32[R]; a row whose label is `ignore_index` does not count. n is the number of counted rows, or the number that
+//! x is [R, V], labels i32\[R\]; a row whose label is `ignore_index` does not count. n is the number of counted rows, or the number that
 //! the host gives: the count over a whole effective batch, so that the gradients of its ragged micro-batches add up to those of one
 //! big batch. Where n is 0 the loss and its gradient are 0. Labels are to be checked before a run; one outside [0, V) that is not
 //! `ignore_index` makes loss and row gradient NaN, which an optimizer step refuses. What the row's lse is made of is saved for the backward pass.
@@ -30,7 +30,7 @@ pub const ROW: Row = Row {
     ..Row::new("cross_entropy", cases)
 };
 
-/// The forward pass. Inputs: logits [R, V], labels i32[R], and f32[] with `denominator`. Outputs: loss [], and what the backward
+/// The forward pass. Inputs: logits [R, V], labels i32\[R\], and f32[] with `denominator`. Outputs: loss [], and what the backward
 /// needs of each row (optional): [R, 2], the largest logit and the logarithm of the sum of exponentials relative to it. Apart, since their sum
 /// would be rounded to the size of the logits, and a loss near 0 is the difference.
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +43,11 @@ pub struct CrossEntropy {
     pub ignore_index: i32,
 }
 
-/// The gradient of the logits. Inputs: dloss [], logits [R, V], what the forward saved [R, 2], labels i32[R], and f32[] with `denominator`.
+/// The gradient of the logits. Inputs: dloss [], logits [R, V], what the forward saved [R, 2], labels i32\[R\], and f32[] with `denominator`.
 #[derive(Debug, Clone, Copy)]
 pub struct CrossEntropyBackward(pub CrossEntropy);
 
-/// The mean over counted rows of the cross-entropy of `logits` [R, V] with `labels` i32[R]; with `denominator` f32[] their sum over it.
+/// The mean over counted rows of the cross-entropy of `logits` [R, V] with `labels` i32\[R\]; with `denominator` f32[] their sum over it.
 ///
 /// # Errors
 /// [`crate::Error::Op`] where the extents do not match or the smoothing is outside [0, 1].

@@ -19,7 +19,7 @@ pub use super::support::philox::stable_key;
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), ..Row::new("dropout", cases) };
 
-/// Dropout, and its own backward pass. Inputs: x or dy of any shape; rng i32[4], `[seed_lo, seed_hi, step, micro_step]`. In place.
+/// Dropout, and its own backward pass. Inputs: x or dy of any shape; rng i32\[4\], `[seed_lo, seed_hi, step, micro_step]`. In place.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     /// The probability of an element to be dropped, in [0, 1).
@@ -33,7 +33,7 @@ pub struct Dropout {
 /// `x` with each element dropped with probability `p`, the others scaled by 1 / (1 - p). Nothing is appended for a `p` of 0.
 ///
 /// # Errors
-/// [`crate::Error::Op`] where `p` is outside [0, 1) or `rng` is not i32[4].
+/// [`crate::Error::Op`] where `p` is outside [0, 1) or `rng` is not i32\[4\].
 pub fn dropout(b: &mut Builder, x: Value, p: f64, rng: Value, key: u64) -> Result<Value> {
     if p == 0.0 { Ok(x) } else { b.apply1(Dropout { p, key, backward: false }, &[x, rng]) }
 }

@@ -14,7 +14,7 @@ use crate::tensor::TensorType;
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("ema", cases) };
 
-/// Inputs: for each pair the average and the parameter, of one shape; then finite i32[1]. Updates the averages.
+/// Inputs: for each pair the average and the parameter, of one shape; then finite i32\[1\]. Updates the averages.
 #[derive(Debug, Clone, Copy)]
 pub struct Ema {
     /// d: how slowly the average forgets, in [0, 1].
@@ -23,7 +23,7 @@ pub struct Ema {
     pub pairs: usize,
 }
 
-/// Moves each average of `pairs` (average, parameter) towards its parameter where `finite` i32[1] is not 0.
+/// Moves each average of `pairs` (average, parameter) towards its parameter where `finite` i32\[1\] is not 0.
 ///
 /// # Errors
 /// [`crate::Error::Op`] where shapes differ or `decay` is outside [0, 1], [`crate::Error::Graph`] where an average is no state.

@@ -2,7 +2,7 @@
 //!
 //! `y[.., l] = table[ids[.., l]] + positions[offset + l] + types[0]`
 //!
-//! ids is i32 [.., L], table [V, D], positions [P, D], offset i32 [1] on the device (the position of column 0), types [T, D], y [.., L, D].
+//! ids is i32 [.., L], table [V, D], positions [P, D], offset i32 \[1\] on the device (the position of column 0), types [T, D], y [.., L, D].
 //! An id outside 0..V, or a position outside 0..P, adds nothing; the host checks ids before a run. Backward: dense gradients of all
 //! tables, each row added up by one task in a fixed order. Bound by memory.
 
@@ -60,7 +60,7 @@ pub fn embedding(b: &mut Builder, ids: Value, table: Value) -> Result<Value> {
     embedding_sum(b, ids, table, None, None)
 }
 
-/// [`embedding`] of `ids` [.., L] plus, by column, the rows of a (table [P, D], offset i32 [1]), plus the first row of `types` [T, D].
+/// [`embedding`] of `ids` [.., L] plus, by column, the rows of a (table [P, D], offset i32 \[1\]), plus the first row of `types` [T, D].
 ///
 /// # Errors
 /// [`crate::Error::Op`] where the extents do not match.

@@ -27,8 +27,8 @@ pub struct GatherBackward {
     pub rows: usize,
 }
 
-/// The rows of state exchanged in place: `state[b] = old state[indices[b]]`. Inputs: state [B, ..], indices [B], and with `length` an
-/// i32 [1]: then the state is [B, L, ..] and only the first `length` of L move. A row whose index is outside 0..B stays.
+/// The rows of state exchanged in place: `state[b] = old state[indices[b]]`. Inputs: state [B, ..], indices \[B\], and with `length` an
+/// i32 \[1\]: then the state is [B, L, ..] and only the first `length` of L move. A row whose index is outside 0..B stays.
 #[derive(Debug, Clone, Copy)]
 pub struct Reorder {
     /// There is a third input.

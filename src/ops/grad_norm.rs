@@ -16,11 +16,11 @@ use rayon::prelude::*;
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("grad_norm", cases) };
 
-/// Inputs: gradients of any shapes. Outputs: the norm f32[]; i32[1], 0 where an element is NaN or infinite, else 1.
+/// Inputs: gradients of any shapes. Outputs: the norm f32[]; i32\[1\], 0 where an element is NaN or infinite, else 1.
 #[derive(Debug, Clone, Copy)]
 pub struct GradNorm;
 
-/// (norm f32[], finite i32[1]) of all `grads`.
+/// (norm f32[], finite i32\[1\]) of all `grads`.
 ///
 /// # Errors
 /// [`crate::Error::Op`] for integers.

@@ -1,6 +1,6 @@
 //! Appends to a cache of keys or values: `cache[b, position + l] = new[b, l]`, in place.
 //!
-//! cache is state [B, Lmax, W], new [B, L, W], position i32 [1] on the device, so that one recorded graph serves every step. Rows that
+//! cache is state [B, Lmax, W], new [B, L, W], position i32 \[1\] on the device, so that one recorded graph serves every step. Rows that
 //! would fall outside the cache are dropped. Pure data movement.
 
 use super::Row;
@@ -19,7 +19,7 @@ pub const ROW: Row = Row::new("kv_cache", cases);
 #[derive(Debug, Clone, Copy)]
 pub struct KvAppend;
 
-/// Copies `new` [B, L, W] into the rows of `cache` [B, Lmax, W] from `position` i32 [1] on.
+/// Copies `new` [B, L, W] into the rows of `cache` [B, Lmax, W] from `position` i32 \[1\] on.
 ///
 /// # Errors
 /// [`crate::Error::Op`] where the extents do not match, [`crate::Error::Graph`] where `cache` is not state.

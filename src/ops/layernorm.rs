@@ -1,6 +1,6 @@
 //! Layer normalisation over the last dimension: `y = (x - mean) rstd w + b` (Ba, Kiros and Hinton 2016).
 //!
-//! x is [.., D]; mean and `rstd = 1 / sqrt(var + eps)` are a row's, the variance without Bessel's correction; w and b are [D]. The
+//! x is [.., D]; mean and `rstd = 1 / sqrt(var + eps)` are a row's, the variance without Bessel's correction; w and b are \[D\]. The
 //! variance is the mean of squared differences, taken in a second pass over the row, which is in cache. mean and rstd, [..], are saved
 //! for the backward pass:
 //!

@@ -1,6 +1,6 @@
 //! Linear layer with its activation: `y = act(x W^T + b)`.
 //!
-//! x is [.., K], W is [N, K] as checkpoints store it, b is [N], y is [.., N]; the leading dimensions are M rows. FLOPs: 2 M N K.
+//! x is [.., K], W is [N, K] as checkpoints store it, b is \[N\], y is [.., N]; the leading dimensions are M rows. FLOPs: 2 M N K.
 //! For GELU the pre-activation is saved for the backward pass; ReLU's gradient is read off y.
 
 use super::gelu::Gelu;

@@ -50,7 +50,7 @@ pub struct Tuned {
     pub decay: bool,
 }
 
-/// One step of all parameters. Inputs: for each p, m, g; then lr f32[G], step i32[1], norm f32[], finite i32[1]. Updates p and m.
+/// One step of all parameters. Inputs: for each p, m, g; then lr f32\[G\], step i32\[1\], norm f32[], finite i32\[1\]. Updates p and m.
 #[derive(Debug, Clone)]
 pub struct SgdStep {
     /// What all parameters share.

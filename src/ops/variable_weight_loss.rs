@@ -9,7 +9,7 @@
 //! dx_c = (w (p_c - target_c) + CE dw/dx_c) dloss / n,   dq/dx_c = p_label (p_c - [c = label])
 //! ```
 //!
-//! Logits are [B, C], labels i32[B]; CE has label smoothing as in [`super::cross_entropy`]. n is B, or the number that the host gives:
+//! Logits are [B, C], labels i32\[B\]; CE has label smoothing as in [`super::cross_entropy`]. n is B, or the number that the host gives:
 //! the count over an effective batch; where it is 0 the loss is. q is summed over the other classes, which keeps its digits where
 //! p_label nears 1. A label outside [0, C) makes the loss NaN. Rows are short: the backward pass computes the softmax again.
 
@@ -55,7 +55,7 @@ pub struct LossConfig {
     pub class_weights: Option<Vec<f32>>,
 }
 
-/// The forward pass. Inputs: logits [B, C], labels i32[B], then class weights [C] and the denominator [] where there are. Output: loss [].
+/// The forward pass. Inputs: logits [B, C], labels i32\[B\], then class weights \[C\] and the denominator [] where there are. Output: loss [].
 #[derive(Debug, Clone, Copy)]
 pub struct VariableWeightLoss {
     /// How samples are weighted.
@@ -76,7 +76,7 @@ pub struct VariableWeightLoss {
 #[derive(Debug, Clone, Copy)]
 pub struct VariableWeightLossBackward(pub VariableWeightLoss);
 
-/// The weighted mean of the cross-entropies of `logits` [B, C] with `labels` i32[B]; with `denominator` f32[] their sum over it.
+/// The weighted mean of the cross-entropies of `logits` [B, C] with `labels` i32\[B\]; with `denominator` f32[] their sum over it.
 ///
 /// # Errors
 /// [`crate::Error::Op`] where the extents do not match or a setting is out of range.

@@ -20,9 +20,9 @@ use crate::ops::rules;
 use crate::ops::variable_weight_loss::{self as weighted, variable_weight_loss};
 use crate::tensor::{Tensor, TensorType};
 
-/// The state that holds how many updates were applied: i32 [1].
+/// The state that holds how many updates were applied: i32 \[1\].
 pub const STEP: &str = "optimizer.step";
-/// The state that holds the learning rate of each parameter group: f32 [groups].
+/// The state that holds the learning rate of each parameter group: f32 \[groups\].
 pub const LEARNING_RATE: &str = "optimizer.lr";
 /// The state that holds what the summed loss is divided by: f32 [], the counted tokens or pictures of all micro-steps together.
 pub const DENOMINATOR: &str = "loss.denominator";
@@ -40,7 +40,7 @@ pub enum Stage {
         /// Tokens that are predicted from: one less than the captions have.
         length: usize,
     },
-    /// Backbone, text encoder and fusion on labelled pictures with captions. Inputs: those of [`classifier`] and `labels` [batch].
+    /// Backbone, text encoder and fusion on labelled pictures with captions. Inputs: those of [`classifier`] and `labels` \[batch\].
     Classify {
         /// Pictures.
         batch: usize,
@@ -70,7 +70,7 @@ impl Default for OptimizerOptions {
     }
 }
 
-/// A training step's graph. Results: `loss` [] of the micro-step; after apply `grad_norm` [] and `finite` i32 [1].
+/// A training step's graph. Results: `loss` [] of the micro-step; after apply `grad_norm` [] and `finite` i32 \[1\].
 #[derive(Debug)]
 pub struct Step {
     /// The graph, not yet lowered or fused.

@@ -287,7 +287,7 @@ impl<'a> Folder<'a> {
             let mut store = self.store();
             let images = want.shape()[0];
             let mut captioner = Captioner::new(&self.config.captioner, images, generation, self.dtype, &mut store)?;
-            let found = captioner.caption(&self.image("in.caption_image")?, &mut store)?;
+            let found = captioner.caption(&self.image("in.caption_image")?, 0, &mut store)?;
             let end = text.sep_token_id as i32;
             let cut = |row: &[i32]| -> Vec<i32> { row[..row.iter().position(|&id| id == end).map_or(row.len(), |at| at + 1)].to_vec() };
             let rows = want.as_i32().unwrap_or_default().chunks(want.shape().rows_and_width().1);

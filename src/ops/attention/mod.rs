@@ -4,7 +4,7 @@
 //! come as three tensors, or side by side in one, [B, L, 3 H D]; neither is copied.
 //!
 //! * `causal`: query i sees keys up to i + (Lk - Lq).
-//! * `mask`, i32 [B, Lk]: keys marked 0 are not seen. `lengths`, i32 [1] or [B]: only the first n keys exist, and a causal query i sees
+//! * `mask`, i32 [B, Lk]: keys marked 0 are not seen. `lengths`, i32 \[1\] or \[B\]: only the first n keys exist, and a causal query i sees
 //!   keys up to i + (n - Lq): for caches that are longer than what they hold. A query that sees nothing gives zeros.
 //! * Beams: q may have g times the batch of k and v; query batch b reads key batch b / g. Mask and lengths may have either batch.
 //! * Dropout: `P` is multiplied by keep / (1 - p) before it meets V. The element of the mask is
@@ -85,7 +85,7 @@ pub enum Qkv {
 pub struct Dropout {
     /// The probability of an element to be dropped, in [0, 1).
     pub p: f64,
-    /// i32 [4]: seed (low, high), step, micro-step.
+    /// i32 \[4\]: seed (low, high), step, micro-step.
     pub rng: Value,
     /// Tells this operator's mask from those of others.
     pub key: u64,
@@ -102,7 +102,7 @@ pub struct AttentionOptions {
     pub causal: bool,
     /// i32 [B, Lk]: 1 where a key may be seen.
     pub mask: Option<Value>,
-    /// i32 [1] or [B]: how many keys exist.
+    /// i32 \[1\] or \[B\]: how many keys exist.
     pub lengths: Option<Value>,
     /// Drops probabilities.
     pub dropout: Option<Dropout>,

@@ -9,14 +9,14 @@ use crate::graph::{Backward, Builder, Value};
 use crate::op::{Cost, Op};
 use crate::tensor::TensorType;
 
-/// Inputs: x [.., C], w, b, mean, var [C]. Output: y, in place of x.
+/// Inputs: x [.., C], w, b, mean, var \[C\]. Output: y, in place of x.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNorm {
     /// Added to the variance.
     pub eps: f64,
 }
 
-/// Inputs: dy, x [.., C], w, mean, var [C]. Outputs: dx, in place of dy, dw and db, all optional.
+/// Inputs: dy, x [.., C], w, mean, var \[C\]. Outputs: dx, in place of dy, dw and db, all optional.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormBackward {
     /// As in [`BatchNorm`].

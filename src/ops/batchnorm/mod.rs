@@ -1,6 +1,6 @@
 //! Batch normalisation over the last dimension: `y = (x - mean) rstd w + b` with `rstd = 1 / sqrt(var + eps)`.
 //!
-//! x is [.., C], its n rows the pixels of all pictures; the rest is [C]. In inference mean and var are running statistics
+//! x is [.., C], its n rows the pixels of all pictures; the rest is \[C\]. In inference mean and var are running statistics
 //! (`inference.rs`), in training those of the rows themselves (`training.rs`, Ioffe and Szegedy 2015, arXiv:1502.03167), which are
 //! staged for the running ones (`stage.rs`). In inference the normalisation folds into the filters of the convolution before it
 //! (`fold.rs`).
@@ -37,7 +37,7 @@ pub const ROW: Row = Row {
 
 const CHECK: Check = Check("batchnorm");
 
-/// x is floating point with rows, the others are [C].
+/// x is floating point with rows, the others are \[C\].
 fn check(x: &TensorType, of_channel: &[(&str, &TensorType)]) -> Result<()> {
     CHECK.float("x", x)?;
     CHECK.that(x.shape.iter().count() >= 2, "x", "at least 2 dimensions", x)?;

@@ -13,7 +13,7 @@ use crate::ops::linear::Activation;
 use crate::tensor::TensorType;
 use rayon::prelude::*;
 
-/// Inputs: x [.., C], w, b [C]. Outputs: y, in place of x, mean, var, rstd [C], the last three optional. `var` is the unbiased estimate,
+/// Inputs: x [.., C], w, b \[C\]. Outputs: y, in place of x, mean, var, rstd \[C\], the last three optional. `var` is the unbiased estimate,
 /// with n - 1, as running statistics want it; `rstd` is made of the biased one.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormTraining {
@@ -23,7 +23,7 @@ pub struct BatchNormTraining {
     pub activation: Activation,
 }
 
-/// Inputs: dy, x [.., C], w, b, mean, rstd [C]. Outputs: dx, in place of dy, dw and db, all optional.
+/// Inputs: dy, x [.., C], w, b, mean, rstd \[C\]. Outputs: dx, in place of dy, dw and db, all optional.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormTrainingBackward {
     /// As in [`BatchNormTraining`].

@@ -1,7 +1,7 @@
-//! Two-dimensional convolution: `y[b, oy, ox, o] = act(sum over ky, kx, i of w[o, ky, kx, i] x[b, oy s + ky - p, ox s + kx - p, i] + bias[o]
+//! Two-dimensional convolution: `y[b, oy, ox, o] = act(sum over ky, kx, i of w[o, ky, kx, i] x[b, oy s + ky - p, ox s + kx - p, i] + bias\[o\]
 //! + residual[b, oy, ox, o])`, where x outside the picture is 0.
 //!
-//! x is [B, H, W, I], w is [O, KH, KW, I], bias is [O], y and residual are [B, OH, OW, O] with OH = (H + 2p - KH) / s + 1. Channels lie
+//! x is [B, H, W, I], w is [O, KH, KW, I], bias is \[O\], y and residual are [B, OH, OW, O] with OH = (H + 2p - KH) / s + 1. Channels lie
 //! innermost, so that a filter's row over a picture is one run of KW I numbers. FLOPs of each of the three products (forward, by x, by w):
 //! 2 B OH OW O KH KW I.
 //!
@@ -52,7 +52,7 @@ pub struct Conv2d {
     pub stride: usize,
     /// Zeros around the picture, on all four sides.
     pub padding: usize,
-    /// There is an input [O] added to every pixel.
+    /// There is an input \[O\] added to every pixel.
     pub bias: bool,
     /// There is an input of y's shape added before the activation.
     pub residual: bool,

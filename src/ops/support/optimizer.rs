@@ -27,8 +27,8 @@ pub struct Step<'a, T> {
     pub clip: T,
 }
 
-/// Checks an optimizer's inputs: for each role `each` tensors of one shape; then the control, lr f32[G], step i32[1], norm f32[] and
-/// finite i32[1].
+/// Checks an optimizer's inputs: for each role `each` tensors of one shape; then the control, lr f32\[G\], step i32\[1\], norm f32[] and
+/// finite i32\[1\].
 ///
 /// # Errors
 /// [`crate::Error::Op`].

@@ -1,7 +1,7 @@
 //! Random numbers that depend on nothing but their address: Philox4x32-10 (Salmon et al. 2011, "Parallel Random Numbers: As Easy as
 //! 1, 2, 3"), the same on every device and for any number of threads.
 //!
-//! An operator that drops elements reads an i32[4] from the device, `[seed_lo, seed_hi, step, micro_step]`, and has a stable key of its
+//! An operator that drops elements reads an i32\[4\] from the device, `[seed_lo, seed_hi, step, micro_step]`, and has a stable key of its
 //! own. Element `e` belongs to group `e / 4`; the four words of
 //!
 //! ```text
