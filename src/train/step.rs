@@ -2,7 +2,7 @@
 //!
 //! *Accumulate* ([`Segment::Run`]): forward, loss, backward, add to the summed gradients; batch norm's statistics are staged.
 //! *Apply* ([`Segment::Apply`]): gradient norm, clip, optimizer, commit of the statistics; nothing happens where the norm is not finite.
-//! What changes between replays is read from state: [`CONTROL`], [`STEP`], [`LEARNING_RATE`], [`DENOMINATOR`].
+//! What changes between replays is read from state: [`CONTROL`](crate::model::layers::CONTROL), [`STEP`], [`LEARNING_RATE`], [`DENOMINATOR`].
 
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Graph, Segment, Source, StateKind, Value, gradients};

@@ -28,7 +28,7 @@ pub struct Parts {
     pub text_encoder: PathBuf,
     /// An ESCNet's fusion; without one it starts from random values (see [`init`](super::init)).
     pub fusion: Option<PathBuf>,
-    /// The model's `config.json`; without one it is derived, see [`derive`].
+    /// The model's `config.json`; without one it is derived, see [`derive()`].
     pub config: Option<PathBuf>,
     /// The word pieces; without one the `vocab.txt` beside the text encoder's weights, if there is one.
     pub vocabulary: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Parts {
 /// `config.json`, so that a folder which has one is whole. Returns what the user should know: tensors left aside, values drawn at random.
 ///
 /// # Errors
-/// [`Error::Argument`] where `dtype` is not a floating-point type; whatever [`EscnetConfig::open`], [`derive`] and [`load()`] return.
+/// [`Error::Argument`] where `dtype` is not a floating-point type; whatever [`EscnetConfig::open`], [`derive()`] and [`load()`] return.
 pub fn convert(parts: &Parts, out: impl AsRef<Path>, dtype: DType) -> Result<Vec<String>> {
     let out = out.as_ref();
     if !dtype.is_float() {

@@ -17,7 +17,7 @@ use crate::device::cpu::Real;
 pub const GROUP: usize = 4;
 /// Groups computed side by side.
 const LANES: usize = 16;
-/// Elements computed at once by [`Mask::words`].
+/// Elements computed at once.
 pub const BLOCK: usize = GROUP * LANES;
 
 const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
