@@ -136,7 +136,17 @@ fn print_times(session: &Session, runs: usize) {
         let ms = time.as_secs_f64() * 1e3 / runs as f64;
         let types: Vec<String> = node.inputs.iter().take(2).map(|&v| session.graph().ty(v).to_string()).collect();
         let cost = session.graph().cost(node);
-        rows.push((ms, format!("{ms:9.3} ms {:7.1} GFLOP/s {:7.1} GB/s  {:<28} {:<44} {}", cost.flops as f64 / ms / 1e6, cost.bytes as f64 / ms / 1e6, node.op.label(), types.join(" "), node.scope)));
+        rows.push((
+            ms,
+            format!(
+                "{ms:9.3} ms {:7.1} GFLOP/s {:7.1} GB/s  {:<28} {:<44} {}",
+                cost.flops as f64 / ms / 1e6,
+                cost.bytes as f64 / ms / 1e6,
+                node.op.label(),
+                types.join(" "),
+                node.scope
+            ),
+        ));
     }
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut kinds: HashMap<String, f64> = HashMap::new();

@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release --example 04_classify [MODEL [PICTURE]]`
 
+use escnet::Result;
 use escnet::data::image::Image;
 use escnet::infer::{Engine, EngineOptions};
-use escnet::Result;
 use std::path::PathBuf;
 
 fn main() -> Result<()> {

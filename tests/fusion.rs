@@ -18,7 +18,9 @@ fn conv_bn(b: &mut Builder, name: &str, x: Value, filters: usize, kernel: usize,
     let channels = b.shape(x)[3];
     b.scoped(name, |b| {
         let w = b.parameter("w", [filters, kernel, kernel, channels])?;
-        let y = conv2d(b, x, w, None, 1, kernel / 2)?;
+        // The middle one has a bias of its own, which folds too.
+        let own = if kernel == 3 { Some(b.parameter("own", [filters])?) } else { None };
+        let y = conv2d(b, x, w, own, 1, kernel / 2)?;
         let (weight, bias) = (b.parameter("weight", [filters])?, b.parameter("bias", [filters])?);
         if training {
             return Ok(batchnorm_training(b, y, weight, bias, EPS, Activation::None)?.y);

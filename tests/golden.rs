@@ -14,8 +14,11 @@ fn compare(path: &Path) -> Vec<Comparison> {
 
 fn holds(name: &str, at_least: usize) {
     let comparisons = compare(&folder(name));
-    let failed: Vec<String> =
-        comparisons.iter().filter(|c| !c.passed()).map(|c| format!("{}: error {:.2e}, limit {:.2e}, torch {:?}", c.name, c.error, c.limit, c.torch)).collect();
+    let failed: Vec<String> = comparisons
+        .iter()
+        .filter(|c| !c.passed())
+        .map(|c| format!("{}: error {:.2e}, limit {:.2e}, torch {:?}", c.name, c.error, c.limit, c.torch))
+        .collect();
     assert!(failed.is_empty(), "{} of {} are out:\n{}", failed.len(), comparisons.len(), failed.join("\n"));
     assert!(comparisons.len() >= at_least, "only {} comparisons", comparisons.len());
 }

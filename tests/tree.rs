@@ -23,7 +23,11 @@ fn sources() -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else if path.extension().is_some_and(|e| e == "rs") { found.push(path) }
+            if path.is_dir() {
+                folders.push(path)
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path)
+            }
         }
     }
     found.sort();

@@ -74,6 +74,10 @@ impl Builder {
         std::mem::replace(&mut self.segment, segment)
     }
 
+    pub(crate) fn segment(&self) -> Segment {
+        self.segment
+    }
+
     fn path(&self, name: &str) -> String {
         if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope()) }
     }

@@ -189,6 +189,24 @@ impl Graph {
         node.op.cost(&types(&node.inputs), &types(&node.outputs))
     }
 
+    /// Every node reads only what is there when it runs: segment by segment, each in the order of its nodes.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] naming the node.
+    pub(crate) fn check_order(&self) -> Result<()> {
+        let mut there: Vec<bool> = self.values.iter().map(|v| !matches!(v.source, Source::Node)).collect();
+        for segment in [Segment::Prepare, Segment::Run, Segment::Apply] {
+            for node in self.nodes.iter().filter(|n| n.segment == segment) {
+                if let Some(v) = node.inputs.iter().find(|v| !there[v.index()]) {
+                    let got = format!("{} of what comes later, {}", node.op.label(), self.info(*v).name);
+                    return Err(Error::graph(&node.scope, "inputs that are computed before", got));
+                }
+                node.outputs.iter().for_each(|v| there[v.index()] = true);
+            }
+        }
+        Ok(())
+    }
+
     /// State that some node updates.
     pub(crate) fn updated(&self) -> Vec<bool> {
         let mut updated = vec![false; self.values.len()];

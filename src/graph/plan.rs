@@ -31,7 +31,7 @@ pub struct Plan {
     pub unwanted: Vec<bool>,
     /// Bytes of all slots together: what a session allocates.
     pub peak_bytes: usize,
-    /// Bytes of all values, each on its own: what a session would allocate without reuse.
+    /// Bytes of all values and all scratch, each on its own: what a session would allocate without reuse.
     pub total_bytes: usize,
 }
 
@@ -132,7 +132,8 @@ impl Plan {
             tenant_of[v] = tenant_of[root[v].index()];
         }
         let (slots, slot_of) = assign(&tenants);
-        let total_bytes = graph.values().filter(|(v, _)| lives(*v)).map(|(_, i)| i.ty.bytes()).sum();
+        let values: usize = graph.values().filter(|(v, _)| lives(*v)).map(|(_, i)| i.ty.bytes()).sum();
+        let total_bytes = values + scratch.iter().flatten().map(|(_, len)| len * 4).sum::<usize>();
         Plan {
             peak_bytes: slots.iter().map(|s| s.bytes).sum(),
             slots,

@@ -1,6 +1,6 @@
 //! Lowers a graph to half precision: casts where operators compute in 16 bits, f32 where they must not.
 
-use super::{Builder, Graph, Rules, Value};
+use super::{Builder, Graph, Rules, Segment, Value};
 use crate::error::Result;
 use crate::tensor::DType;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub fn lower_precision(graph: &Graph, rules: &Rules, low: DType) -> Result<Graph
     let nodes = graph.nodes.clone();
     let mut builder = Builder::from(Graph { values: graph.values.clone(), nodes: Vec::new(), outputs: Vec::new() });
     let mut now: Vec<Value> = (0..graph.values.len() as u32).map(Value).collect();
-    let mut casts: HashMap<(Value, DType), Value> = HashMap::new();
+    let mut casts = Casts::new();
     for node in &nodes {
         builder.replace_scope(if node.scope.is_empty() { Vec::new() } else { vec![node.scope.clone()] });
         builder.set_segment(node.segment);
@@ -49,8 +49,9 @@ pub fn lower_precision(graph: &Graph, rules: &Rules, low: DType) -> Result<Graph
             cast_inputs.push(if as_it_is { v } else { cast(&mut builder, rules, &mut casts, v, wanted)? });
         }
         // State that this node changes must be cast anew by those who read it later.
-        for &i in &updates {
-            casts.retain(|(v, _), _| *v != inputs[i]);
+        if !updates.is_empty() {
+            let root = builder.graph().view_roots();
+            casts.retain(|(v, _), _| updates.iter().all(|&i| root[v.index()] != inputs[i]));
         }
         let outputs = builder.apply_shared(node.op.clone(), &cast_inputs)?;
         for (&before, &after) in node.outputs.iter().zip(&outputs) {
@@ -58,22 +59,40 @@ pub fn lower_precision(graph: &Graph, rules: &Rules, low: DType) -> Result<Graph
         }
     }
     builder.replace_scope(Vec::new());
-    for (name, v) in &graph.outputs {
-        let v = now[v.index()];
+    let segments = segments(graph);
+    for (name, before) in &graph.outputs {
+        let v = now[before.index()];
+        // Read by the host after the segment that makes it.
+        builder.set_segment(segments[before.index()]);
         let v = if builder.dtype(v).is_float() { cast(&mut builder, rules, &mut casts, v, DType::F32)? } else { v };
         builder.output(name, v);
     }
     Ok(builder.finish())
 }
 
-fn cast(builder: &mut Builder, rules: &Rules, casts: &mut HashMap<(Value, DType), Value>, v: Value, to: DType) -> Result<Value> {
+/// Casts by what is cast and to what, with the segment that they are in.
+type Casts = HashMap<(Value, DType), (Value, Segment)>;
+
+/// For each value the segment in which it gets its content.
+fn segments(graph: &Graph) -> Vec<Segment> {
+    let mut segments = vec![Segment::Run; graph.values.len()];
+    for node in &graph.nodes {
+        let updated = node.op.updates().into_iter().filter_map(|i| node.inputs.get(i));
+        node.outputs.iter().chain(updated).for_each(|v| segments[v.index()] = segments[v.index()].max(node.segment));
+    }
+    segments
+}
+
+/// `v` as `to`: itself, a cast that was made before and runs before, or a new one in the present segment.
+fn cast(builder: &mut Builder, rules: &Rules, casts: &mut Casts, v: Value, to: DType) -> Result<Value> {
     if builder.dtype(v) == to {
         return Ok(v);
     }
-    if let Some(&known) = casts.get(&(v, to)) {
+    let segment = builder.segment();
+    if let Some(&(known, _)) = casts.get(&(v, to)).filter(|(_, made)| *made <= segment) {
         return Ok(known);
     }
     let made = builder.apply_shared((rules.cast)(to), &[v])?.first().copied().unwrap_or(v);
-    casts.insert((v, to), made);
+    casts.insert((v, to), (made, segment));
     Ok(made)
 }

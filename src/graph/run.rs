@@ -8,7 +8,7 @@ use crate::device::{Device, Kind};
 use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::tensor::{Tensor, TensorType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,9 @@ pub struct Session {
     outputs: HashMap<String, Place>,
     /// For each value that is state, or a view of it, its index in the store.
     state_index: Vec<Option<usize>>,
-    writes_weights: bool,
+    /// Segments that change weights.
+    writes_weights: HashSet<Segment>,
+    store_id: u64,
     prepared_at: u64,
     options: Options,
     times: Vec<Duration>,
@@ -49,8 +51,9 @@ impl Session {
     /// Plans the graph and allocates its slots. State that the store lacks is added to it.
     ///
     /// # Errors
-    /// [`Error::Graph`] where store and graph disagree on a type, [`Error::OutOfMemory`].
+    /// [`Error::Graph`] where store and graph disagree on a type or a node would run before what it reads, [`Error::OutOfMemory`].
     pub fn new(graph: Graph, store: &mut Store, options: Options) -> Result<Self> {
+        graph.check_order()?;
         let device = store.device().clone();
         let threads = cpu_of(&device).threads();
         let plan = Plan::new(&graph, threads);
@@ -75,7 +78,8 @@ impl Session {
             inputs: HashMap::new(),
             outputs: HashMap::new(),
             state_index,
-            writes_weights: false,
+            writes_weights: HashSet::new(),
+            store_id: store.id(),
             prepared_at: 0,
             options,
             times: Vec::new(),
@@ -105,7 +109,9 @@ impl Session {
             for (n, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.segment == segment && !n.op.is_view()) {
                 let binding = self.binding(n)?;
                 let weights = |i: &usize| matches!(graph.info(node.inputs[*i]).source, Source::State(k) if k.is_weight());
-                self.writes_weights |= node.op.updates().iter().any(weights);
+                if node.op.updates().iter().any(weights) {
+                    self.writes_weights.insert(segment);
+                }
                 self.steps.push(Step { node: n, binding });
             }
         }
@@ -124,12 +130,18 @@ impl Session {
     }
 
     fn binding(&self, n: usize) -> Result<Binding> {
+        self.bound(n, self.plan.workspace[n].map(|(slot, len)| Place { home: Home::Slot, index: slot, ty: TensorType::f32([len]) }))
+    }
+
+    fn bound(&self, n: usize, scratch: Option<Place>) -> Result<Binding> {
         let node = &self.graph.nodes[n];
         let inputs = node.inputs.iter().map(|&v| self.place(v)).collect::<Result<Vec<_>>>()?;
         let wanted = |v: &Value| if self.plan.unwanted[v.index()] { Ok(None) } else { self.place(*v).map(Some) };
         let outputs = node.outputs.iter().map(wanted).collect::<Result<Vec<_>>>()?;
-        let scratch = self.plan.workspace[n].map(|(slot, len)| Place { home: Home::Slot, index: slot, ty: TensorType::f32([len]) });
-        Binding::new(inputs, outputs, node.op.in_place(), &node.op.updates(), scratch)
+        Binding::new(inputs, outputs, node.op.in_place(), &node.op.updates(), scratch).map_err(|e| match e {
+            Error::Graph { expected, got, .. } => Error::graph(&node.scope, expected, format!("{got} in {}", node.op.label())),
+            other => other,
+        })
     }
 
     /// The graph that is run.
@@ -175,8 +187,16 @@ impl Session {
         let place = self.outputs.get(output).ok_or_else(|| self.graph.missing("outputs", output))?;
         match place.home {
             Home::Slot => self.slots.read(place.index, &place.ty),
-            Home::State => store.memory.read(place.index, &place.ty),
+            Home::State => {
+                self.own(store)?;
+                store.memory.read(place.index, &place.ty)
+            }
         }
+    }
+
+    /// Fails for a store that the session was not made with.
+    fn own(&self, store: &Store) -> Result<()> {
+        if store.id() == self.store_id { Ok(()) } else { Err(Error::graph("store", "the one that the session was made with", "another")) }
     }
 
     /// Reads a named result as f64.
@@ -187,7 +207,10 @@ impl Session {
         let place = self.outputs.get(output).ok_or_else(|| self.graph.missing("outputs", output))?;
         Ok(match place.home {
             Home::Slot => self.slots.read_f64(place.index, &place.ty),
-            Home::State => store.memory.read_f64(place.index, &place.ty),
+            Home::State => {
+                self.own(store)?;
+                store.memory.read_f64(place.index, &place.ty)
+            }
         })
     }
 
@@ -199,8 +222,9 @@ impl Session {
     /// Replays one segment.
     ///
     /// # Errors
-    /// [`Error::Graph`] where the store is another device's; what an operator reports; in a checked session, a write out of bounds.
+    /// [`Error::Graph`] where the session was made with another store; what an operator reports; in a checked session, a write out of bounds.
     pub fn run(&mut self, store: &mut Store, segment: Segment) -> Result<()> {
+        self.own(store)?;
         if self.prepared_at != store.generation() {
             self.prepare(store)?;
         }
@@ -209,17 +233,9 @@ impl Session {
             Segment::Run => 0..self.apply_at,
             Segment::Apply => self.apply_at..self.steps.len(),
         };
-        let cpu = cpu_of(&self.device).clone();
-        let Session { graph, slots, steps: all, times, options, .. } = self;
-        let steps = &all[steps];
-        match (slots, &mut store.memory) {
-            (DeviceMemory::Cpu(slots), DeviceMemory::Cpu(states)) => cpu.install(|| replay(graph, steps, slots, states, *options, times))?,
-            (DeviceMemory::Reference(slots), DeviceMemory::Reference(states)) => {
-                cpu.install(|| replay(graph, steps, slots, states, *options, times))?;
-            }
-            _ => return Err(Error::graph("store", self.device.name(), store.device().name())),
-        }
-        if segment == Segment::Apply && self.writes_weights {
+        let Session { device, graph, slots, steps: all, times, options, .. } = self;
+        replay(cpu_of(device), graph, &all[steps], slots, &mut store.memory, *options, times)?;
+        if self.writes_weights.contains(&segment) {
             store.weights_changed();
             self.prepared_at = store.generation();
         }
@@ -243,6 +259,7 @@ impl Session {
                 }
             }
         }
+        self.outputs.values().filter(|p| p.home == Home::State).for_each(|p| store.pin(p.index));
         let state_index = &self.state_index;
         let prepares = graph.nodes.iter().enumerate().filter(|(_, n)| n.segment == Segment::Prepare);
         let maker: HashMap<usize, usize> =
@@ -263,9 +280,8 @@ impl Session {
             };
             self.steps[s].binding.set_packed(i, packed);
         }
-        let pinned: Vec<usize> =
-            self.steps.iter().flat_map(|s| graph.nodes[s.node].inputs.iter()).filter_map(|v| self.state_index[v.index()]).collect();
-        for state in pinned {
+        let read = self.steps.iter().flat_map(|s| graph.nodes[s.node].inputs.iter()).chain(graph.outputs.iter().map(|(_, v)| v));
+        for state in read.filter_map(|v| self.state_index[v.index()]) {
             if store.is_pinned(state) {
                 self.demand(store, &maker, state)?;
             }
@@ -294,13 +310,16 @@ impl Session {
                 store.make_room(output)?;
             }
         }
-        let binding = self.binding(n)?;
-        let op = &*node.op;
+        let types: Vec<TensorType> = node.inputs.iter().map(|&v| self.graph.ty(v)).collect();
         let cpu = cpu_of(&self.device);
-        match &mut store.memory {
-            DeviceMemory::Cpu(m) => cpu.install(|| f32::execute(op, &mut binding.args(&mut Memory::new(), m)?))?,
-            DeviceMemory::Reference(m) => cpu.install(|| f64::execute(op, &mut binding.args(&mut Memory::new(), m)?))?,
-        }
+        let scratch = TensorType::f32([node.op.workspace(&types, cpu.threads())]);
+        let mut slots = DeviceMemory::new(&self.device);
+        let scratch = match scratch.len() {
+            0 => None,
+            len => Some(Place { home: Home::Slot, index: slots.push(true, len, false)?, ty: scratch }),
+        };
+        let step = Step { node: n, binding: self.bound(n, scratch)? };
+        replay(cpu, &self.graph, std::slice::from_ref(&step), &mut slots, &mut store.memory, Options::default(), &mut [])?;
         for v in &node.outputs {
             if let Some(output) = self.state_index[v.index()] {
                 store.mark_fresh(output);
@@ -351,7 +370,23 @@ impl Execute for f64 {
     }
 }
 
-fn replay<T: Execute>(
+fn replay(
+    cpu: &Cpu,
+    graph: &Graph,
+    steps: &[Step],
+    slots: &mut DeviceMemory,
+    states: &mut DeviceMemory,
+    options: Options,
+    times: &mut [Duration],
+) -> Result<()> {
+    match (slots, states) {
+        (DeviceMemory::Cpu(slots), DeviceMemory::Cpu(states)) => cpu.install(|| execute(graph, steps, slots, states, options, times)),
+        (DeviceMemory::Reference(slots), DeviceMemory::Reference(states)) => cpu.install(|| execute(graph, steps, slots, states, options, times)),
+        _ => Err(Error::graph("store", "memory on the session's device", "another device's")),
+    }
+}
+
+fn execute<T: Execute>(
     graph: &Graph,
     steps: &[Step],
     slots: &mut Memory<T>,

@@ -8,14 +8,19 @@ use crate::error::{Error, Result};
 use crate::tensor::{Tensor, TensorType};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Gives a parameter's numbers by name, such as from a mapped weight file; none where it has no such tensor.
 pub type WeightSource = Arc<dyn Fn(&str) -> Result<Option<Tensor>> + Send + Sync>;
+
+/// Tells stores apart: a session's indices mean something in its own store alone.
+static IDS: AtomicU64 = AtomicU64::new(0);
 
 /// State by name. What a weight source can give again, and what can be computed again, is held only while something reads it.
 pub struct Store {
     pub(super) memory: DeviceMemory,
     device: Device,
+    id: u64,
     index: HashMap<String, usize>,
     entries: Vec<Entry>,
     packed: HashMap<(usize, &'static str), (u64, Packed)>,
@@ -44,6 +49,7 @@ impl Store {
         Store {
             memory: DeviceMemory::new(device),
             device: device.clone(),
+            id: IDS.fetch_add(1, Ordering::Relaxed),
             index: HashMap::new(),
             entries: Vec::new(),
             packed: HashMap::new(),
@@ -60,6 +66,10 @@ impl Store {
     /// The device that holds it.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Names, types and kinds, in the order in which they came to be.
@@ -119,8 +129,8 @@ impl Store {
     /// As [`Store::write`].
     pub fn write_f64(&mut self, name: &str, values: &[f64]) -> Result<()> {
         let i = self.find(name)?;
-        if values.len() != self.entries[i].ty.len() {
-            return Err(Error::graph(name, self.entries[i].ty, format!("{} elements", values.len())));
+        if values.len() != self.entries[i].ty.len() || !self.entries[i].ty.dtype.is_float() {
+            return Err(Error::graph(name, self.entries[i].ty, format!("{} numbers", values.len())));
         }
         self.make_room(i)?;
         self.memory.write_f64(i, values);

@@ -267,7 +267,13 @@ impl Engine {
                     gated.push(WordGate { word: word.text, gate: gates[at], attention: attention[at * cells..(at + 1) * cells].to_vec() });
                 }
             }
-            results.push(Classification { predictions, caption, words: gated, grid: self.config.grid(), crop: self.classify_input.crop(&pictures[i]) });
+            results.push(Classification {
+                predictions,
+                caption,
+                words: gated,
+                grid: self.config.grid(),
+                crop: self.classify_input.crop(&pictures[i]),
+            });
         }
         Ok(results)
     }

@@ -1,7 +1,10 @@
 //! From a picture to an emotion and a caption.
 
 mod engine;
+#[cfg(feature = "explain")]
+pub mod explain;
 mod generate;
+pub mod inspect;
 pub mod search;
 
 pub use engine::{Caption, Classification, Engine, EngineOptions, Prediction, WordGate};

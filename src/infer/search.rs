@@ -98,7 +98,8 @@ impl BeamSearch {
         merged.sort_by(|a, b| b.0.score.total_cmp(&a.0.score));
         merged.truncate(beams);
 
-        let mut next: Vec<(f32, usize, i32)> = all.iter().map(|&(score, beam, id)| (score + if ends(id) { IMPOSSIBLE } else { 0.0 }, beam, id)).collect();
+        let mut next: Vec<(f32, usize, i32)> =
+            all.iter().map(|&(score, beam, id)| (score + if ends(id) { IMPOSSIBLE } else { 0.0 }, beam, id)).collect();
         next.sort_by(|a, b| b.0.total_cmp(&a.0));
         next.truncate(beams);
         let stuck = all.iter().all(|&(_, _, id)| ends(id));

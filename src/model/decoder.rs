@@ -107,14 +107,7 @@ pub fn cross_keys(b: &mut Builder, config: &TextDecoderConfig, decoding: &Decodi
     Ok(())
 }
 
-fn build(
-    b: &mut Builder,
-    config: &TextDecoderConfig,
-    ids: Value,
-    offset: Value,
-    keys: &Keys,
-    training: Option<&Training>,
-) -> Result<Value> {
+fn build(b: &mut Builder, config: &TextDecoderConfig, ids: Value, offset: Value, keys: &Keys, training: Option<&Training>) -> Result<Value> {
     let layer = layer_of(config);
     b.scoped("text_decoder", |b| {
         let x = b.scoped("bert", |b| {

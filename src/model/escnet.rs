@@ -41,7 +41,13 @@ impl Trained {
 ///
 /// # Errors
 /// Those of [`Builder::apply`].
-pub fn classifier(b: &mut Builder, config: &EscnetConfig, batch: usize, words: usize, training: Option<(&mut Training, Trained)>) -> Result<Classified> {
+pub fn classifier(
+    b: &mut Builder,
+    config: &EscnetConfig,
+    batch: usize,
+    words: usize,
+    training: Option<(&mut Training, Trained)>,
+) -> Result<Classified> {
     let image = b.input("image", TensorType::f32([batch, config.image_size, config.image_size, 3]))?;
     let ids = b.input("caption_ids", TensorType::i32([batch, words]))?;
     let mask = b.input("caption_mask", TensorType::i32([batch, words]))?;
@@ -49,7 +55,8 @@ pub fn classifier(b: &mut Builder, config: &EscnetConfig, batch: usize, words: u
         Highlight::Lexicon => Some(b.input("word_affect", TensorType::f32([batch, words]))?),
         Highlight::Learned | Highlight::None => None,
     };
-    let (mut training, trained) = training.map_or((None, Trained { backbone: false, text_encoder: false, fusion: false }), |(t, parts)| (Some(t), parts));
+    let (mut training, trained) =
+        training.map_or((None, Trained { backbone: false, text_encoder: false, fusion: false }), |(t, parts)| (Some(t), parts));
     let features = backbone(b, &config.backbone, image, training.as_deref_mut().filter(|_| trained.backbone))?;
     let training = training.as_deref();
     let text = text_encoder(b, &config.text_encoder, ids, mask, training.filter(|_| trained.text_encoder))?;

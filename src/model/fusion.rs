@@ -88,7 +88,14 @@ pub fn fusion(b: &mut Builder, config: &EscnetConfig, streams: Streams, training
 }
 
 /// Multi-head attention with the oracle's names: q, k, v, o.
-fn attend(b: &mut Builder, name: &str, sizes: &FusionConfig, (xq, xk): (Value, Value), mask: Option<Value>, map: bool) -> Result<(Value, Option<Value>)> {
+fn attend(
+    b: &mut Builder,
+    name: &str,
+    sizes: &FusionConfig,
+    (xq, xk): (Value, Value),
+    mask: Option<Value>,
+    map: bool,
+) -> Result<(Value, Option<Value>)> {
     let (d, heads) = (sizes.hidden_size, sizes.num_attention_heads);
     b.scoped(name, |b| {
         let q = dense(b, "q", xq, d, Activation::None)?;

@@ -2,13 +2,13 @@
 
 use crate::error::Result;
 use crate::graph::{Builder, Segment, StateKind, Value};
+use crate::ops::add_layernorm::add_layernorm;
 use crate::ops::assign::assign_if;
+use crate::ops::attention::Dropout;
 use crate::ops::dropout::{dropout, stable_key};
 use crate::ops::layernorm::layernorm;
 use crate::ops::linear::{self, Activation};
 use crate::ops::slice::slice;
-use crate::ops::add_layernorm::add_layernorm;
-use crate::ops::attention::Dropout;
 use crate::tensor::TensorType;
 
 /// What a forward pass needs to know to be trained. A frozen part is built without.

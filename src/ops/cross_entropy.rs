@@ -9,7 +9,7 @@
 //! x is [R, V], labels i32[R]; a row whose label is `ignore_index` does not count. n is the number of counted rows, or the number that
 //! the host gives: the count over a whole effective batch, so that the gradients of its ragged micro-batches add up to those of one
 //! big batch. Where n is 0 the loss and its gradient are 0. Labels are to be checked before a run; one outside [0, V) that is not
-//! `ignore_index` makes loss and row gradient NaN, which an optimizer step refuses. The row's lse is saved for the backward pass.
+//! `ignore_index` makes loss and row gradient NaN, which an optimizer step refuses. What the row's lse is made of is saved for the backward pass.
 
 use super::Row;
 use super::support::case::{Case, Fill};
@@ -30,7 +30,9 @@ pub const ROW: Row = Row {
     ..Row::new("cross_entropy", cases)
 };
 
-/// The forward pass. Inputs: logits [R, V], labels i32[R], and f32[] with `denominator`. Outputs: loss [], lse [R] (optional).
+/// The forward pass. Inputs: logits [R, V], labels i32[R], and f32[] with `denominator`. Outputs: loss [], and what the backward
+/// needs of each row (optional): [R, 2], the largest logit and the logarithm of the sum of exponentials relative to it. Apart, since their sum
+/// would be rounded to the size of the logits, and a loss near 0 is the difference.
 #[derive(Debug, Clone, Copy)]
 pub struct CrossEntropy {
     /// There is a third input, by which the sum is divided.
@@ -41,7 +43,7 @@ pub struct CrossEntropy {
     pub ignore_index: i32,
 }
 
-/// The gradient of the logits. Inputs: dloss [], logits [R, V], lse [R], labels i32[R], and f32[] with `denominator`.
+/// The gradient of the logits. Inputs: dloss [], logits [R, V], what the forward saved [R, 2], labels i32[R], and f32[] with `denominator`.
 #[derive(Debug, Clone, Copy)]
 pub struct CrossEntropyBackward(pub CrossEntropy);
 
@@ -68,33 +70,33 @@ impl CrossEntropy {
         if n == T::ZERO { T::ZERO } else { T::ONE / n }
     }
 
-    /// (loss, lse) of one row.
+    /// (loss, largest logit, logarithm of the sum) of one row.
     #[inline(always)]
-    fn row<T: Real>(&self, x: &[T], label: i32) -> (T, T) {
+    fn row<T: Real>(&self, x: &[T], label: i32) -> [T; 3] {
         let top = max(x);
         let exps = sum(
             x,
             #[inline(always)]
             |x| (x - top).exp(),
         );
-        let lse = top + exps.ln();
+        let log_sum = exps.ln();
         let smoothing = T::of(self.label_smoothing);
         // The distances are small where the logits are large: subtract first.
-        let mut loss = (T::ONE - smoothing) * (lse - position(x, label).map_or(T::NAN, |i| x[i]));
+        let mut loss = (T::ONE - smoothing) * (top - position(x, label).map_or(T::NAN, |i| x[i]) + log_sum);
         if smoothing > T::ZERO {
             let distances = sum(
                 x,
                 #[inline(always)]
-                |x| lse - x,
+                |x| top - x,
             );
-            loss += smoothing / T::of(x.len() as f64) * distances;
+            loss += smoothing * (distances / T::of(x.len() as f64) + log_sum);
         }
-        (if label == self.ignore_index { T::ZERO } else { loss }, lse)
+        [if label == self.ignore_index { T::ZERO } else { loss }, top, log_sum]
     }
 
     /// The gradient of one row.
     #[inline(always)]
-    fn row_gradient<T: Real>(&self, x: &[T], lse: T, label: i32, dloss: T, dx: &mut [T]) {
+    fn row_gradient<T: Real>(&self, x: &[T], [top, log_sum]: [T; 2], label: i32, dloss: T, dx: &mut [T]) {
         if label == self.ignore_index {
             return dx.fill(T::ZERO);
         }
@@ -103,7 +105,7 @@ impl CrossEntropy {
         let target = position(x, label);
         let scale = if target.is_some() { dloss } else { T::NAN };
         for (dx, &x) in dx.iter_mut().zip(x) {
-            *dx = ((x - lse).exp() - even) * scale;
+            *dx = ((x - top - log_sum).exp() - even) * scale;
         }
         if let Some(target) = target {
             dx[target] -= (T::ONE - smoothing) * scale;
@@ -127,29 +129,29 @@ impl CrossEntropy {
         let (rows, loss) = (args.workspace()?, args.out(0)?);
         for_heavy_rows(
             rows,
-            2,
+            3,
             width,
             #[inline(always)]
-            |r, row| (row[0], row[1]) = self.row(&x[r * width..][..width], labels[r]),
+            |r, row| row.copy_from_slice(&self.row(&x[r * width..][..width], labels[r])),
         );
-        if let Some(lse) = args.optional_out(1) {
-            lse.iter_mut().zip(rows.chunks(2)).for_each(|(lse, row)| *lse = row[1]);
+        if let Some(saved) = args.optional_out(1) {
+            saved.chunks_mut(2).zip(rows.chunks(3)).for_each(|(saved, row)| saved.copy_from_slice(&row[1..]));
         }
-        let sum: f64 = rows.chunks(2).map(|row| row[0].wide()).sum();
+        let sum: f64 = rows.chunks(3).map(|row| row[0].wide()).sum();
         loss[0] = T::of(sum) * self.share(labels, denominator);
         Ok(())
     }
 
     fn gradient<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
         let width = args.shape(1)[1];
-        let (dloss, x, lse, labels) = (args.floats(0)?[0], args.floats(1)?, args.floats(2)?, args.ints(3)?);
+        let (dloss, x, saved, labels) = (args.floats(0)?[0], args.floats(1)?, args.floats(2)?, args.ints(3)?);
         let denominator = if self.denominator { args.floats(4)?.first().copied() } else { None };
         let dloss = dloss * self.share(labels, denominator);
         for_rows(
             args.out(0)?,
             width,
             #[inline(always)]
-            |r, dx| self.row_gradient(&x[r * width..][..width], lse[r], labels[r], dloss, dx),
+            |r, dx| self.row_gradient(&x[r * width..][..width], [saved[2 * r], saved[2 * r + 1]], labels[r], dloss, dx),
         );
         Ok(())
     }
@@ -169,7 +171,7 @@ impl Op for CrossEntropy {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         Check("cross_entropy").count(inputs, if self.denominator { 3 } else { 2 })?;
         self.check(&inputs[0], &inputs[1], inputs.get(2))?;
-        Ok(vec![inputs[0].with_shape([]), inputs[0].with_shape([inputs[0].shape[0]])])
+        Ok(vec![inputs[0].with_shape([]), inputs[0].with_shape([inputs[0].shape[0], 2])])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -181,7 +183,7 @@ impl Op for CrossEntropy {
     }
 
     fn workspace(&self, inputs: &[TensorType], _threads: usize) -> usize {
-        2 * inputs[0].shape[0]
+        3 * inputs[0].shape[0]
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
@@ -207,7 +209,7 @@ impl Op for CrossEntropyBackward {
         check.count(inputs, if self.0.denominator { 5 } else { 4 })?;
         check.shape("dloss", &inputs[0], &[])?;
         self.0.check(&inputs[1], &inputs[3], inputs.get(4))?;
-        check.shape("lse", &inputs[2], &inputs[1].shape[..1])?;
+        check.shape("saved", &inputs[2], &[inputs[1].shape[0], 2])?;
         Ok(vec![inputs[1]])
     }
 

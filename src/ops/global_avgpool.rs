@@ -73,13 +73,22 @@ fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
     let (pixels, c) = (shape[1] * shape[2], shape[3]);
     let part = T::ONE / T::of(pixels as f64);
     let x = args.floats(0)?;
-    for_rows(args.out(0)?, c, |picture, y| {
-        y.fill(T::ZERO);
-        for x in x[picture * pixels * c..][..pixels * c].chunks_exact(c) {
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
-        }
-        y.iter_mut().for_each(|y| *y *= part);
-    });
+    for_rows(
+        args.out(0)?,
+        c,
+        #[inline(always)]
+        |picture, y| {
+            y.fill(T::ZERO);
+            for x in x[picture * pixels * c..][..pixels * c].chunks_exact(c) {
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y += x;
+                }
+            }
+            for y in y {
+                *y *= part;
+            }
+        },
+    );
     Ok(())
 }
 

@@ -78,33 +78,46 @@ impl MaxPool2d {
         let (x, y) = (args.floats(0)?, args.out(0)?);
         let (oh, ow) = (self.out(h), self.out(w));
         let pixel = |row: usize, iy: usize, ix: usize| &x[((row / oh * h + iy) * w + ix) * c..][..c];
-        for_rows(y, ow * c, |row, y| {
-            for (ox, best) in y.chunks_exact_mut(c).enumerate() {
-                best.fill(T::LOWEST);
-                for iy in self.covered(row % oh, h) {
-                    for ix in self.covered(ox, w) {
-                        best.iter_mut().zip(pixel(row, iy, ix)).for_each(|(best, &x)| *best = if x > *best || is_nan(x) { x } else { *best });
+        for_rows(
+            y,
+            ow * c,
+            #[inline(always)]
+            |row, y| {
+                for (ox, best) in y.chunks_exact_mut(c).enumerate() {
+                    best.fill(T::LOWEST);
+                    for iy in self.covered(row % oh, h) {
+                        for ix in self.covered(ox, w) {
+                            for (best, &x) in best.iter_mut().zip(pixel(row, iy, ix)) {
+                                *best = if x > *best || is_nan(x) { x } else { *best };
+                            }
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
         if args.out_ty(1).is_none() {
             return Ok(());
         }
         let y = &*y;
-        for_rows(args.out_ints(1)?, ow * c, |row, won| {
-            for (ox, won) in won.chunks_exact_mut(c).enumerate() {
-                let best = &y[(row * ow + ox) * c..][..c];
-                // From the last to the first, so that the first of equals stays.
-                for iy in self.covered(row % oh, h).rev() {
-                    for ix in self.covered(ox, w).rev() {
-                        let index = (iy * w + ix) as i32;
-                        let candidates = won.iter_mut().zip(best).zip(pixel(row, iy, ix));
-                        candidates.for_each(|((won, &best), &x)| *won = if x == best || is_nan(x) { index } else { *won });
+        for_rows(
+            args.out_ints(1)?,
+            ow * c,
+            #[inline(always)]
+            |row, won| {
+                for (ox, won) in won.chunks_exact_mut(c).enumerate() {
+                    let best = &y[(row * ow + ox) * c..][..c];
+                    // From the last to the first, so that the first of equals stays.
+                    for iy in self.covered(row % oh, h).rev() {
+                        for ix in self.covered(ox, w).rev() {
+                            let index = (iy * w + ix) as i32;
+                            for ((won, &best), &x) in won.iter_mut().zip(best).zip(pixel(row, iy, ix)) {
+                                *won = if x == best || is_nan(x) { index } else { *won };
+                            }
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
         Ok(())
     }
 }
@@ -192,19 +205,25 @@ impl MaxPool2dBackward {
         let shape = args.shape(0);
         let (oh, ow, c, [h, w]) = (shape[1], shape[2], shape[3], self.size);
         let (dy, won) = (args.floats(0)?, args.ints(1)?);
-        for_rows(args.out(0)?, w * c, |row, dx| {
-            for (ix, dx) in dx.chunks_exact_mut(c).enumerate() {
-                dx.fill(T::ZERO);
-                let index = (row % h * w + ix) as i32;
-                for oy in self.windows.covering(row % h, h) {
-                    for ox in self.windows.covering(ix, w) {
-                        let at = ((row / h * oh + oy) * ow + ox) * c;
-                        let windows = dx.iter_mut().zip(&dy[at..]).zip(&won[at..]);
-                        windows.for_each(|((dx, &dy), &won)| *dx += if won == index { dy } else { T::ZERO });
+        for_rows(
+            args.out(0)?,
+            w * c,
+            #[inline(always)]
+            |row, dx| {
+                for (ix, dx) in dx.chunks_exact_mut(c).enumerate() {
+                    dx.fill(T::ZERO);
+                    let index = (row % h * w + ix) as i32;
+                    for oy in self.windows.covering(row % h, h) {
+                        for ox in self.windows.covering(ix, w) {
+                            let at = ((row / h * oh + oy) * ow + ox) * c;
+                            for ((dx, &dy), &won) in dx.iter_mut().zip(&dy[at..]).zip(&won[at..]) {
+                                *dx += if won == index { dy } else { T::ZERO };
+                            }
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
         Ok(())
     }
 }

@@ -33,7 +33,8 @@ impl Function for Relu {
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {
-        x.max(T::ZERO)
+        // NaN comes through: a broken step must not look whole.
+        if x < T::ZERO { T::ZERO } else { x }
     }
 
     #[inline(always)]

@@ -67,7 +67,7 @@ fn run<T: Real>(args: &mut Args<T>, k: usize) -> Result<()> {
     rows.for_each(|((values, indices), x)| {
         let mut held = 0;
         for (i, &v) in x.iter().enumerate() {
-            let v = if v == v { v } else { T::LOWEST };
+            let v = v.max(T::LOWEST);
             if held == k && v <= values[k - 1] {
                 continue;
             }

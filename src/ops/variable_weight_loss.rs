@@ -89,9 +89,14 @@ pub fn variable_weight_loss(b: &mut Builder, logits: Value, labels: Value, confi
 }
 
 /// What a row's loss and gradient are made of.
+///
+/// A sample that is nearly right has a loss near 0, and a probability near 1: whatever is the difference of two such numbers is
+/// computed from the other classes' share instead, so that nothing cancels.
 struct Sample<T> {
-    /// ln sum exp(x)
-    lse: T,
+    /// max x
+    top: T,
+    /// sum exp(x - max x)
+    sum: T,
     /// 1 - p_label
     others: T,
     cross_entropy: T,
@@ -123,12 +128,13 @@ impl VariableWeightLoss {
         let target = *x.get(label)?;
         let top = x.iter().fold(T::LOWEST, |top, &x| top.max(x));
         let exps = |c: usize| (x[c] - top).exp();
-        let sum: T = (0..x.len()).map(exps).sum();
-        let lse = top + sum.ln();
-        let others = (0..x.len()).filter(|&c| c != label).map(exps).sum::<T>() / sum;
+        let rest = (0..x.len()).filter(|&c| c != label).map(exps).sum::<T>();
+        let sum = exps(label) + rest;
+        let log_sum = if target == top { rest.ln_1p() } else { sum.ln() };
+        let others = rest / sum;
         let smoothing = T::of(self.label_smoothing);
-        let even = x.iter().map(|&x| lse - x).sum::<T>() / T::of(x.len() as f64);
-        let cross_entropy = (T::ONE - smoothing) * (lse - target) + smoothing * even;
+        let even = log_sum + x.iter().map(|&x| top - x).sum::<T>() / T::of(x.len() as f64);
+        let cross_entropy = (T::ONE - smoothing) * (top - target + log_sum) + smoothing * even;
         let hardness = others.powf(T::of(self.gamma));
         let weight = match self.kind {
             LossKind::CrossEntropy => T::ONE,
@@ -136,27 +142,28 @@ impl VariableWeightLoss {
             LossKind::Focal => hardness,
         };
         let weight = weight * class_weights.map_or(T::ONE, |w| w[label]);
-        Some(Sample { lse, others, cross_entropy, weight })
+        Some(Sample { top, sum, others, cross_entropy, weight })
     }
 
     fn row_gradient<T: Real>(&self, x: &[T], label: usize, class_weights: Option<&[T]>, dloss: T, dx: &mut [T]) {
-        let Some(Sample { lse, others, cross_entropy, weight }) = self.sample(x, label, class_weights) else {
+        let Some(Sample { top, sum, others, cross_entropy, weight }) = self.sample(x, label, class_weights) else {
             return dx.fill(T::NAN);
         };
         let smoothing = T::of(self.label_smoothing);
         let even = smoothing / T::of(x.len() as f64);
-        let share = (x[label] - lse).exp();
+        let share = (x[label] - top).exp() / sum;
         // dw/dx_c = w gamma dq/dx_c / q. Both ratios below are at most 1, and the weight falls to 0 with q.
         let slope = if self.kind == LossKind::Focal { weight * T::of(self.gamma) * cross_entropy * share } else { T::ZERO };
         for (c, dx) in dx.iter_mut().enumerate() {
-            let p = (x[c] - lse).exp();
-            let target = if c == label { T::ONE - smoothing + even } else { even };
+            let p = (x[c] - top).exp() / sum;
+            // Probability less target.
+            let excess = if c == label { smoothing - even - others } else { p - even };
             let ratio = match others > T::ZERO {
                 true if c == label => -T::ONE,
                 true => p / others,
                 false => T::ZERO,
             };
-            *dx = (weight * (p - target) + slope * ratio) * dloss;
+            *dx = (weight * excess + slope * ratio) * dloss;
         }
     }
 

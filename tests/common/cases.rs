@@ -197,8 +197,7 @@ pub fn against_f64(stem: &str, case: &Case) -> Outcome {
                 let size = norm(want.iter().copied());
                 let measure = if size < 1e-7 * whole { whole } else { size };
                 let error = norm(want.iter().zip(got).map(|(w, g)| w - g));
-                // Not `>`, so that NaN fails.
-                if !(error <= LIMIT * measure) {
+                if error.is_nan() || error > LIMIT * measure {
                     return Err(format!("{name}: relative error {:.2e}, limit {LIMIT:.0e}", error / measure));
                 }
             }
@@ -257,7 +256,8 @@ pub fn finite_differences(stem: &str, case: &Case) -> Outcome {
             let numeric = (8.0 * (at(h)? - at(-h)?) - (at(2.0 * h)? - at(-2.0 * h)?)) / (12.0 * h);
             let along: f64 = grad.iter().zip(&direction).map(|(g, d)| g * d).sum();
             let scale = norm(grad.iter().copied()) * norm(direction.iter().copied());
-            if !((numeric - along).abs() <= 1e-6 * scale.max(1e-3)) {
+            let error = (numeric - along).abs();
+            if error.is_nan() || error > 1e-6 * scale.max(1e-3) {
                 return Err(format!("{name}: analytic {along:.9e}, finite difference {numeric:.9e}, scale {scale:.3e}"));
             }
         }

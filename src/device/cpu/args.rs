@@ -121,26 +121,26 @@ impl Binding {
         let at = |p: &Place| if p.home == Home::Slot { slots.buffer(p) } else { states.buffer(p) };
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for ((place, access), packed) in self.inputs.iter().zip(&self.packed) {
-            // SAFETY: the constructor checked that no other place that is written is in this buffer, and both memories are borrowed
-            // mutably for 'a, so nobody else reaches it; the extent is checked by `buffer`. Many inputs may read one buffer.
-            let slice = match access {
-                Access::Read if packed.is_some() => In::Gone,
-                Access::Read => unsafe { at(place)?.shared() },
+            inputs.push(match access {
                 Access::Moved => In::Gone,
+                Access::Read if packed.is_some() => In::Gone,
+                // SAFETY: the constructor checked that no place that is written is in this buffer, and both memories are borrowed
+                // mutably for 'a, so nobody else reaches it; the extent is checked by `buffer`. Many inputs may read one buffer.
+                Access::Read => unsafe { at(place)?.shared() },
+                // SAFETY: as above, and what is written shares its buffer with no other place.
                 Access::Update => In::State(unsafe { at(place)?.unique() }),
-            };
-            inputs.push(slice);
+            });
         }
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for place in &self.outputs {
-            // SAFETY: as above; each output is the only place in its buffer that is handed out.
             outputs.push(match place {
+                // SAFETY: as above; each output is the only place in its buffer that is handed out.
                 Some(p) => Some(unsafe { at(p)?.unique() }),
                 None => None,
             });
         }
-        // SAFETY: as above.
         let workspace = match &self.workspace {
+            // SAFETY: as above.
             Some(p) => Some(unsafe { at(p)?.unique() }),
             None => None,
         };
@@ -188,9 +188,10 @@ impl<T> RawSlice<T> {
     /// # Safety
     /// Nothing may write these elements during 'a.
     unsafe fn shared<'a>(self) -> In<'a, T> {
-        // SAFETY: the pointer and length come from a live `Vec`; the caller vouches for the rest.
         match self {
+            // SAFETY: the pointer and length come from a live `Vec`; the caller vouches for the rest.
             RawSlice::Float(p, n) => In::Float(unsafe { std::slice::from_raw_parts(p, n) }),
+            // SAFETY: as above.
             RawSlice::Int(p, n) => In::Int(unsafe { std::slice::from_raw_parts(p, n) }),
         }
     }
@@ -198,9 +199,10 @@ impl<T> RawSlice<T> {
     /// # Safety
     /// Nothing else may reach these elements during 'a.
     unsafe fn unique<'a>(self) -> Out<'a, T> {
-        // SAFETY: as above.
         match self {
+            // SAFETY: as above.
             RawSlice::Float(p, n) => Out::Float(unsafe { std::slice::from_raw_parts_mut(p, n) }),
+            // SAFETY: as above.
             RawSlice::Int(p, n) => Out::Int(unsafe { std::slice::from_raw_parts_mut(p, n) }),
         }
     }

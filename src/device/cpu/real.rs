@@ -46,6 +46,8 @@ pub trait Real:
     fn exp(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// ln(1 + x), exact for small x.
+    fn ln_1p(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// Hyperbolic tangent.
@@ -94,6 +96,9 @@ impl Real for f64 {
     }
     fn ln(self) -> Self {
         f64::ln(self)
+    }
+    fn ln_1p(self) -> Self {
+        f64::ln_1p(self)
     }
     fn sqrt(self) -> Self {
         f64::sqrt(self)
@@ -168,6 +173,10 @@ impl Real for f32 {
         f32::ln(self)
     }
     #[inline(always)]
+    fn ln_1p(self) -> Self {
+        f32::ln_1p(self)
+    }
+    #[inline(always)]
     fn sqrt(self) -> Self {
         f32::sqrt(self)
     }
@@ -178,7 +187,7 @@ impl Real for f32 {
         let a = f32::abs(self);
         let s = a * a;
         let p = -5.704_988_7e-3;
-        let p = p * s + 2.063_908_9e-2;
+        let p = p * s + 2.063_909e-2;
         let p = p * s - 5.373_971_5e-2;
         let p = p * s + 1.333_144_2e-1;
         let p = p * s - 3.333_328e-1;

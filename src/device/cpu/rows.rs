@@ -14,7 +14,8 @@ use std::ops::Range;
 /// Elements that are worth a task of their own.
 const GRAIN: usize = 16 * 1024;
 
-/// Calls `work(row, slice)` for each row of `width` elements, in parallel.
+/// Calls `work(row, slice)` for each row of `width` elements, in parallel. A closure that is marked `#[inline(always)]` is compiled for
+/// this machine's widest vectors (see [`vectorized`]); another may become a function of its own and is then not.
 pub fn for_rows<E: Send>(out: &mut [E], width: usize, work: impl Fn(usize, &mut [E]) + Sync) {
     for_heavy_rows(out, width, width, work);
 }
@@ -183,7 +184,7 @@ fn total<T: Real>(mut lanes: [T; LANES]) -> T {
 }
 
 /// `out[c] = sum over r of term(r, c)`, added up in blocks of fixed size whose partial sums are added in order: the same bits on any
-/// number of threads. `term` is asked for a whole row at once: `add(row, partial)` adds it to `partial`.
+/// number of threads. `term` is asked for a whole row at once: `add(row, partial)` adds it to `partial`. Mark it as for [`for_rows`].
 pub fn sum_rows<T: Real>(out: &mut [T], rows: usize, add: impl Fn(usize, &mut [T]) + Sync) {
     let width = out.len();
     let block = (GRAIN / width.max(1)).clamp(8, 1024);
@@ -191,7 +192,11 @@ pub fn sum_rows<T: Real>(out: &mut [T], rows: usize, add: impl Fn(usize, &mut [T
         let mut sum = vec![T::ZERO; width];
         vectorized(
             #[inline(always)]
-            || (start..(start + block).min(rows)).for_each(|row| add(row, &mut sum)),
+            || {
+                for row in start..(start + block).min(rows) {
+                    add(row, &mut sum);
+                }
+            },
         );
         sum
     };

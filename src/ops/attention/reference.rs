@@ -72,11 +72,11 @@ pub fn backward(t: &Tensors<f64>, dy: &[f64], grads: &mut [Option<&mut [f64]>], 
         let dy = &dy[((b * e.queries + i) * e.heads + h) * e.size..][..e.size];
         let dp = |j: usize| kept(t, b, h, i, j) * dot(dy, t.row(2, from, j, h));
         let delta: f64 = (0..e.keys).map(|j| p[j] * dp(j)).sum();
-        for j in 0..e.keys {
-            let ds = t.scale * p[j] * (dp(j) - delta);
+        for (j, &p) in p.iter().enumerate() {
+            let ds = t.scale * p * (dp(j) - delta);
             add(0, layout[0].at(b, i, h), t.row(1, from, j, h), ds);
             add(1, layout[1].at(from, j, h), q, ds);
-            add(2, layout[2].at(from, j, h), dy, p[j] * kept(t, b, h, i, j));
+            add(2, layout[2].at(from, j, h), dy, p * kept(t, b, h, i, j));
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Backward, the statistics held fixed: `dx = dy rstd w`, `dw = sum of dy (x - mean) rstd`, `db = sum of dy`.
 
-use super::{CHECK, check, rstd, scales};
+use super::{CHECK, check, map_row, rstd, scales};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
@@ -64,12 +64,21 @@ impl BatchNorm {
         let (w, b, mean, var) = (args.floats(1)?, args.floats(2)?, args.floats(3)?, args.floats(4)?);
         let scale = scales(w, |c| rstd(var[c], self.eps));
         let (x, y) = args.in_out(0, 0)?;
-        for_rows(y, w.len(), |row, y| {
-            if let Some(x) = x {
-                y.copy_from_slice(&x[row * w.len()..][..w.len()]);
-            }
-            y.iter_mut().zip(mean).zip(&scale).zip(b).for_each(|(((y, &mean), &scale), &b)| *y = (*y - mean) * scale + b);
-        });
+        let c = w.len();
+        for_rows(
+            y,
+            c,
+            #[inline(always)]
+            |row, y| {
+                let (mean, scale, b) = (&mean[..c], &scale[..c], &b[..c]);
+                map_row(
+                    x.map(|x| &x[row * c..]),
+                    &mut y[..c],
+                    #[inline(always)]
+                    |i, x| (x - mean[i]) * scale[i] + b[i],
+                );
+            },
+        );
         Ok(())
     }
 }
@@ -124,14 +133,19 @@ impl BatchNormBackward {
         if dw.is_some() || db.is_some() {
             let dy = given.or(dx.as_deref()).unwrap_or(&[]);
             let mut sums = vec![T::ZERO; 2 * c];
-            sum_rows(&mut sums, rows, |row, sums| {
-                let (dw, db) = sums.split_at_mut(c);
-                let (dy, x) = (&dy[row * c..][..c], &x[row * c..][..c]);
-                for i in 0..c {
-                    dw[i] += dy[i] * (x[i] - mean[i]);
-                    db[i] += dy[i];
-                }
-            });
+            sum_rows(
+                &mut sums,
+                rows,
+                #[inline(always)]
+                |row, sums| {
+                    let (dw, db) = sums.split_at_mut(c);
+                    let (dy, x, mean, db) = (&dy[row * c..][..c], &x[row * c..][..c], &mean[..c], &mut db[..c]);
+                    for i in 0..c {
+                        dw[i] += dy[i] * (x[i] - mean[i]);
+                        db[i] += dy[i];
+                    }
+                },
+            );
             if let Some(dw) = dw {
                 dw.iter_mut().enumerate().for_each(|(c, dw)| *dw = sums[c] * rstd(var[c], self.eps));
             }
@@ -141,12 +155,20 @@ impl BatchNormBackward {
         }
         if let Some(dx) = &mut dx {
             let scale = scales(w, |c| rstd(var[c], self.eps));
-            for_rows(dx, c, |row, dx| {
-                if let Some(dy) = given {
-                    dx.copy_from_slice(&dy[row * c..][..c]);
-                }
-                dx.iter_mut().zip(&scale).for_each(|(dx, &scale)| *dx *= scale);
-            });
+            for_rows(
+                dx,
+                c,
+                #[inline(always)]
+                |row, dx| {
+                    let scale = &scale[..c];
+                    map_row(
+                        given.map(|dy| &dy[row * c..]),
+                        &mut dx[..c],
+                        #[inline(always)]
+                        |i, dy| dy * scale[i],
+                    );
+                },
+            );
         }
         Ok(())
     }

@@ -56,6 +56,23 @@ fn scales<T: Real>(w: &[T], rstd: impl Fn(usize) -> T) -> Vec<T> {
     w.iter().enumerate().map(|(c, &w)| w * rstd(c)).collect()
 }
 
+/// `y[i] = f(i, x[i])` for one row, where y may hold x already.
+#[inline(always)]
+fn map_row<T: Real>(x: Option<&[T]>, y: &mut [T], f: impl Fn(usize, T) -> T) {
+    match x {
+        Some(x) => {
+            for (i, (y, &x)) in y.iter_mut().zip(x).enumerate() {
+                *y = f(i, x);
+            }
+        }
+        None => {
+            for (i, y) in y.iter_mut().enumerate() {
+                *y = f(i, *y);
+            }
+        }
+    }
+}
+
 fn backward(cx: &mut Backward) -> Result<()> {
     match cx.op::<BatchNorm>() {
         Ok(op) => inference::backward(cx, op),

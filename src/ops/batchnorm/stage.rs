@@ -72,3 +72,33 @@ impl StageStatistics {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Device;
+    use crate::graph::{Options, Segment, Session, StateKind, Store};
+    use crate::tensor::Tensor;
+
+    #[test]
+    fn the_first_micro_step_starts_from_the_running_value_and_the_others_go_on() -> Result<()> {
+        let mut b = Builder::new();
+        let one = TensorType::f32([1]);
+        let staged = b.global_state("staged", one, StateKind::Cache)?;
+        let (running, batch) = (b.input("running", one)?, b.input("batch", one)?);
+        let micro_step = b.input("micro_step", TensorType::i32([1]))?;
+        stage_statistics(&mut b, staged, running, batch, 0.25, micro_step)?;
+        let mut store = Store::new(&Device::cpu(1)?);
+        let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+        session.write("running", &Tensor::from_f32([1], vec![4.0])?)?;
+        let mut seen = Vec::new();
+        for (micro_step, batch) in [(0, 8.0), (1, 1.0), (2, 0.0), (0, 0.0)] {
+            session.write("batch", &Tensor::from_f32([1], vec![batch])?)?;
+            session.write("micro_step", &Tensor::from_i32([1], vec![micro_step])?)?;
+            session.run(&mut store, Segment::Run)?;
+            seen.extend(store.read("staged")?.to_f32());
+        }
+        assert_eq!(seen, [5.0, 4.0, 3.0, 3.0]);
+        Ok(())
+    }
+}

@@ -4,7 +4,7 @@
 //! `db = sum of dz`, `dw = sum of dz xhat`, `dx = w rstd (dz - db / n - xhat dw / n)`.
 //! Where the activation is ReLU, its mask is computed again from x, which is read anyway: y need not be.
 
-use super::{CHECK, check, rstd, scales};
+use super::{CHECK, check, map_row, rstd, scales};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows, vectorized};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
@@ -74,13 +74,21 @@ fn moments_by_block(x: &[f32], n: usize, c: usize) -> Moments<f32> {
         vectorized(
             #[inline(always)]
             || {
+                let (mean, squares) = (&mut m.mean[..c], &mut m.squares[..c]);
                 for x in x.chunks_exact(c) {
-                    m.mean.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+                    for i in 0..c {
+                        mean[i] += x[i];
+                    }
                 }
                 let part = c as f32 / x.len() as f32;
-                m.mean.iter_mut().for_each(|mean| *mean *= part);
+                for mean in mean.iter_mut() {
+                    *mean *= part;
+                }
                 for x in x.chunks_exact(c) {
-                    m.squares.iter_mut().zip(&m.mean).zip(x).for_each(|((sum, mean), x)| *sum += (x - mean) * (x - mean));
+                    for i in 0..c {
+                        let away = x[i] - mean[i];
+                        squares[i] += away * away;
+                    }
                 }
             },
         );
@@ -157,12 +165,24 @@ impl BatchNormTraining {
             out.copy_from_slice(&rstd);
         }
         let map = Affine { mean: &mean, scale: &scales(w, |c| rstd[c]), shift: b };
-        for_rows(y, c, |row, y| {
-            if let Some(x) = given {
-                y.copy_from_slice(&x[row * c..][..c]);
-            }
-            (0..c).for_each(|i| y[i] = self.activation.value(map.value(i, y[i])));
-        });
+        let relu = self.activation == Activation::Relu;
+        for_rows(
+            y,
+            c,
+            #[inline(always)]
+            |row, y| {
+                let map = map.of_width(c);
+                map_row(
+                    given.map(|x| &x[row * c..]),
+                    &mut y[..c],
+                    #[inline(always)]
+                    |i, x| {
+                        let z = map.value(i, x);
+                        if relu && z < T::ZERO { T::ZERO } else { z }
+                    },
+                );
+            },
+        );
         Ok(())
     }
 }
@@ -178,6 +198,18 @@ impl<T: Real> Affine<'_, T> {
     #[inline(always)]
     fn value(&self, c: usize, x: T) -> T {
         (x - self.mean[c]) * self.scale[c] + self.shift[c]
+    }
+
+    /// The gradient that passes ReLU.
+    #[inline(always)]
+    fn masked(&self, c: usize, dy: T, x: T) -> T {
+        if self.value(c, x) > T::ZERO { dy } else { T::ZERO }
+    }
+
+    /// The same, with lengths that the compiler can see: inner loops then check none.
+    #[inline(always)]
+    fn of_width(&self, c: usize) -> Self {
+        Affine { mean: &self.mean[..c], scale: &self.scale[..c], shift: &self.shift[..c] }
     }
 }
 
@@ -229,22 +261,27 @@ impl BatchNormTrainingBackward {
             None => (Some(args.floats(0)?), None),
         };
         let scale = scales(w, |c| rstd[c]);
-        let map = Affine { mean, scale: &scale, shift };
+        let map = Affine { mean: &mean[..c], scale: &scale[..c], shift: &shift[..c] };
         let relu = self.activation == Activation::Relu;
-        let dz = |i: usize, dy: T, x: T| if relu && !(map.value(i, x) > T::ZERO) { T::ZERO } else { dy };
 
         // Both sums at once: of dz, and of dz (x - mean).
         let dy = given.or(dx.as_deref()).unwrap_or(&[]);
         let mut sums = vec![T::ZERO; 2 * c];
-        sum_rows(&mut sums, n, |row, sums| {
-            let (plain, by_x) = sums.split_at_mut(c);
-            let (dy, x) = (&dy[row * c..][..c], &x[row * c..][..c]);
-            for i in 0..c {
-                let dz = dz(i, dy[i], x[i]);
-                plain[i] += dz;
-                by_x[i] += dz * (x[i] - mean[i]);
-            }
-        });
+        sum_rows(
+            &mut sums,
+            n,
+            #[inline(always)]
+            |row, sums| {
+                let map = map.of_width(c);
+                let (plain, by_x) = sums.split_at_mut(c);
+                let (dy, x, by_x) = (&dy[row * c..][..c], &x[row * c..][..c], &mut by_x[..c]);
+                for i in 0..c {
+                    let dz = if relu { map.masked(i, dy[i], x[i]) } else { dy[i] };
+                    plain[i] += dz;
+                    by_x[i] += dz * (x[i] - map.mean[i]);
+                }
+            },
+        );
         let (db, dw) = sums.split_at_mut(c);
         dw.iter_mut().zip(rstd).for_each(|(dw, &rstd)| *dw *= rstd);
         if let Some(dx) = &mut dx {
@@ -252,13 +289,23 @@ impl BatchNormTrainingBackward {
             let part = T::ONE / T::of(n as f64);
             let offset: Vec<T> = (0..c).map(|i| scale[i] * db[i] * part).collect();
             let slope: Vec<T> = (0..c).map(|i| scale[i] * rstd[i] * dw[i] * part).collect();
-            for_rows(dx, c, |row, dx| {
-                if let Some(dy) = given {
-                    dx.copy_from_slice(&dy[row * c..][..c]);
-                }
-                let x = &x[row * c..][..c];
-                (0..c).for_each(|i| dx[i] = scale[i] * dz(i, dx[i], x[i]) - (offset[i] + slope[i] * (x[i] - mean[i])));
-            });
+            for_rows(
+                dx,
+                c,
+                #[inline(always)]
+                |row, dx| {
+                    let (map, offset, slope, x) = (map.of_width(c), &offset[..c], &slope[..c], &x[row * c..][..c]);
+                    map_row(
+                        given.map(|dy| &dy[row * c..]),
+                        &mut dx[..c],
+                        #[inline(always)]
+                        |i, dy| {
+                            let dz = if relu { map.masked(i, dy, x[i]) } else { dy };
+                            map.scale[i] * dz - (offset[i] + slope[i] * (x[i] - map.mean[i]))
+                        },
+                    );
+                },
+            );
         }
         if let Some(out) = args.optional_out(1) {
             out.copy_from_slice(dw);

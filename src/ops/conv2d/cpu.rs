@@ -4,7 +4,7 @@
 //! * forward: `y = patches(x) W^T`. A 1 x 1 filter of stride 1 needs no patches.
 //! * by x: also a product over patches, of dy. With stride s the pixels of dx fall into s x s phases, and each phase meets its own subset
 //!   of the taps: `dx[phase] = patches(dy) W[subset, flipped]`. Nothing is scattered and no zeros are multiplied.
-//! * by w: `dW = dy^T patches(x)`, blocks added up in order, in several partial sums where dW is small.
+//! * by w: `dW = dy^T patches(x)` or its transpose, blocks added up in order, in several partial sums where dW is small.
 //!
 //! Blocks and partial sums depend on the shape alone; threads share them out.
 
@@ -60,6 +60,38 @@ enum Residual<'a> {
 
 impl Finish<'_> {
     const NOTHING: Self = Finish { bias: None, residual: Residual::None, relu: false };
+
+    /// Finishes the rows from `first` on, each while it is in the nearest cache.
+    fn apply(&self, y: &mut [f32], first: usize, columns: usize) {
+        if self.bias.is_none() && matches!(self.residual, Residual::None) && !self.relu {
+            return;
+        }
+        for_rows(
+            y,
+            columns,
+            #[inline(always)]
+            |row, y| {
+                if let Some(bias) = self.bias {
+                    add(y, bias);
+                }
+                if let Residual::Apart(residual) = self.residual {
+                    add(y, &residual[(first + row) * columns..]);
+                }
+                if self.relu {
+                    for y in y {
+                        *y = if *y < 0.0 { 0.0 } else { *y };
+                    }
+                }
+            },
+        );
+    }
+}
+
+#[inline(always)]
+fn add(to: &mut [f32], summand: &[f32]) {
+    for (to, &x) in to.iter_mut().zip(summand) {
+        *to += x;
+    }
 }
 
 /// `y = finish(patches(x) b)`.
@@ -80,18 +112,9 @@ fn product(y: &mut [f32], x: &[f32], patches: &Patches, b: Rhs, finish: &Finish,
             gather(patches, x, first, left);
             left
         };
-        let beta = match finish.residual {
-            Residual::None => 0.0,
-            Residual::InPlace => 1.0,
-            Residual::Apart(residual) => {
-                y.copy_from_slice(&residual[first * columns..][..y.len()]);
-                1.0
-            }
-        };
-        gemm(y, Matrix::new(left, count, width), b, beta, finish.bias)?;
-        if finish.relu {
-            for_rows(y, columns, |_, row| row.iter_mut().for_each(|y| *y = y.max(0.0)));
-        }
+        let beta = if matches!(finish.residual, Residual::InPlace) { 1.0 } else { 0.0 };
+        gemm(y, Matrix::new(left, count, width), b, beta, None)?;
+        finish.apply(y, first, columns);
         Ok(())
     };
     if patches.is_source() {
@@ -254,16 +277,17 @@ fn splits(e: &Extents) -> usize {
     1 << most.ilog2()
 }
 
-/// Scratch of one lane: a block of dy transposed, and its patches.
+/// Scratch of one lane: the transposed side of a block, and its patches.
 fn lane_scratch(e: &Extents) -> usize {
     let patches = of_input(e);
-    DEPTH * (e.filters + if patches.is_source() { 0 } else { patches.width() })
+    let width = patches.width();
+    DEPTH * (e.filters.min(width) + if patches.is_source() { 0 } else { width })
 }
 
-/// Scratch: the partial sums where there are several, and that of the lanes.
+/// Scratch: the partial sums where there are several or they are transposed, and that of the lanes.
 pub fn backward_weight_workspace(e: &Extents, threads: usize) -> usize {
     let splits = splits(e);
-    let partial = if splits > 1 { splits * e.filters * of_input(e).width() } else { 0 };
+    let partial = if splits > 1 || is_transposed(e) { splits * e.filters * of_input(e).width() } else { 0 };
     partial + splits.min(threads) * lane_scratch(e)
 }
 
@@ -276,7 +300,7 @@ pub fn backward_weight(e: &Extents, args: &mut Args<f32>) -> Result<()> {
         sum_rows(db, rows, |row, sum| sum.iter_mut().zip(&dy[row * o..]).for_each(|(s, &d)| *s += d));
     }
     let splits = splits(e);
-    if splits == 1 {
+    if splits == 1 && !is_transposed(e) {
         return sum_blocks(e, &patches, dy, x, 0..rows, dw, workspace);
     }
     let (partial, scratch) = workspace.split_at_mut(splits * dw.len());
@@ -288,35 +312,55 @@ pub fn backward_weight(e: &Extents, args: &mut Args<f32>) -> Result<()> {
             sum_blocks(e, &patches, dy, x, first.min(rows)..(first + split).min(rows), sum, scratch)
         })
     })?;
-    let width = patches.width();
-    for_rows(dw, width, |row, dw| {
-        dw.copy_from_slice(&partial[row * width..][..width]);
-        for other in partial.chunks_exact(o * width).skip(1) {
-            dw.iter_mut().zip(&other[row * width..]).for_each(|(dw, &p)| *dw += p);
-        }
-    });
+    let (first, others) = partial.split_at_mut(dw.len());
+    for_rows(
+        first,
+        dw.len().div_ceil(64),
+        #[inline(always)]
+        |block, sum| {
+            let at = block * dw.len().div_ceil(64);
+            others.chunks_exact(dw.len()).for_each(|other| add(sum, &other[at..]));
+        },
+    );
+    untranspose(e, first, dw);
     Ok(())
 }
 
-/// `dw = dy[rows]^T patches[rows]`, in blocks.
-fn sum_blocks(e: &Extents, patches: &Patches, dy: &[f32], x: &[f32], rows: std::ops::Range<usize>, dw: &mut [f32], scratch: &mut [f32]) -> Result<()> {
-    let (o, width) = (e.filters, patches.width());
+/// The product is computed as `dW^T` where x is the narrower side, since that one is transposed block by block.
+fn is_transposed(e: &Extents) -> bool {
+    of_input(e).width() < e.filters
+}
+
+/// Copies the sum to where it belongs.
+fn untranspose(e: &Extents, sum: &[f32], dw: &mut [f32]) {
+    if is_transposed(e) {
+        transpose(dw, sum, of_input(e).width(), e.filters);
+    } else {
+        dw.copy_from_slice(sum);
+    }
+}
+
+/// `dy[rows]^T patches[rows]`, or its transpose, in blocks.
+fn sum_blocks(e: &Extents, patches: &Patches, dy: &[f32], x: &[f32], rows: std::ops::Range<usize>, sum: &mut [f32], scratch: &mut [f32]) -> Result<()> {
+    let (o, width, narrow) = (e.filters, patches.width(), e.filters.min(patches.width()));
     if rows.is_empty() {
-        dw.fill(0.0);
+        sum.fill(0.0);
     }
     let block = rows.len().div_ceil(rows.len().div_ceil(DEPTH).max(1)).max(1);
     for first in rows.clone().step_by(block) {
         let count = block.min(rows.end - first);
-        let (left, right) = scratch.split_at_mut(o * count);
-        transpose(left, &dy[first * o..][..count * o], count, o);
-        let right = if patches.is_source() {
+        let (transposed, gathered) = scratch.split_at_mut(narrow * count);
+        let dy = &dy[first * o..][..count * o];
+        let x = if patches.is_source() {
             &x[first * width..][..count * width]
         } else {
-            gather(patches, x, first, &mut right[..count * width]);
-            &right[..count * width]
+            gather(patches, x, first, &mut gathered[..count * width]);
+            &gathered[..count * width]
         };
+        let (left, right, columns) = if is_transposed(e) { (x, dy, o) } else { (dy, x, width) };
+        transpose(transposed, left, count, narrow);
         let beta = if first == rows.start { 0.0 } else { 1.0 };
-        gemm(dw, Matrix::new(left, o, count), Rhs::View(Matrix::new(right, count, width)), beta, None)?;
+        gemm(sum, Matrix::new(transposed, narrow, count), Rhs::View(Matrix::new(right, count, columns)), beta, None)?;
     }
     Ok(())
 }

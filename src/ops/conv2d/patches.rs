@@ -43,7 +43,11 @@ impl Patches {
         let width = self.width();
         vectorized(
             #[inline(always)]
-            || rows.chunks_exact_mut(width.max(1)).enumerate().for_each(|(i, row)| self.row(x, first + i, row)),
+            || {
+                for (i, row) in rows.chunks_exact_mut(width.max(1)).enumerate() {
+                    self.row(x, first + i, row);
+                }
+            },
         );
     }
 

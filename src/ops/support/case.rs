@@ -42,6 +42,9 @@ pub struct CaseInput {
 /// Appends the operator under test to the graph; gives the results by name.
 pub type Build = Arc<dyn Fn(&mut Builder, &[Value]) -> Result<Vec<(&'static str, Value)>> + Send + Sync>;
 
+/// A case's graph: its builder, the inputs, and the results by name.
+pub type CaseGraph = (Builder, Vec<Value>, Vec<(&'static str, Value)>);
+
 /// One operator with fixed attributes on inputs of fixed shapes.
 #[derive(Clone)]
 pub struct Case {
@@ -117,7 +120,7 @@ impl Case {
     ///
     /// # Errors
     /// Those of the operator's shape rule.
-    pub fn graph(&self) -> Result<(Builder, Vec<Value>, Vec<(&'static str, Value)>)> {
+    pub fn graph(&self) -> Result<CaseGraph> {
         let mut builder = Builder::new();
         let mut inputs = Vec::new();
         for input in &self.inputs {

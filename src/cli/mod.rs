@@ -1,0 +1,97 @@
+//! The command line: what can be asked, and where each question goes.
+//!
+//! What a verb finds goes to standard output, in a form that programs read unless a person does; what it has to say meanwhile goes to standard
+//! error. The exit code says how it ended, see [`Stop::code`].
+
+mod caption;
+mod classify;
+mod completions;
+mod convert;
+mod figures;
+mod inputs;
+mod inspect;
+mod interrupt;
+mod model;
+mod pictures;
+mod sheet;
+mod stop;
+mod table;
+mod talk;
+mod verify;
+
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+use stop::Stop;
+use talk::Talk;
+
+/// What a verb returns.
+type Done = Result<(), Stop>;
+
+/// Tells what a picture makes people feel, and says what is on it.
+#[derive(Debug, Parser)]
+#[command(name = "escnet", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    loudness: Loudness,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 a check failed, 2 wrong usage, 3 bad input, 4 device, 5 done but for some broken pictures, 130 interrupted.
+Colours are left out where NO_COLOR is set or the output is no terminal.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Tells the emotion of pictures, captions them and weighs the captions' words
+    Classify(classify::Classify),
+    /// Captions pictures
+    Caption(caption::Caption),
+    /// Compares golden numbers with what a device computes
+    Verify(verify::Verify),
+    /// Puts a model folder together from published checkpoints
+    Convert(convert::Convert),
+    /// Counts a model's parameters, operations and memory
+    Inspect(inspect::Inspect),
+    /// Prints a completion script for a shell
+    Completions(completions::Completions),
+}
+
+/// How much is said on standard error.
+#[derive(Debug, Clone, Copy, Args)]
+struct Loudness {
+    /// Says more
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Says nothing but what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+/// Parses the command line, does what it asks and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help_or_error) => {
+            // Where even this cannot be printed, the exit code is all that is left to say.
+            let _ = help_or_error.print();
+            return ExitCode::from(u8::try_from(help_or_error.exit_code()).unwrap_or(2));
+        }
+    };
+    let talk = Talk::new(cli.loudness.verbose, cli.loudness.quiet);
+    let done = match cli.verb {
+        Verb::Classify(verb) => verb.run(&talk),
+        Verb::Caption(verb) => verb.run(&talk),
+        Verb::Verify(verb) => verb.run(&talk),
+        Verb::Convert(verb) => verb.run(&talk),
+        Verb::Inspect(verb) => verb.run(),
+        Verb::Completions(verb) => verb.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            talk.stopped(&stop);
+            ExitCode::from(stop.code())
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The options that say which model is loaded, and how it runs.
+
+use super::stop::Stop;
+use super::talk::Talk;
+use clap::{Args, ValueEnum};
+use escnet::DType;
+use escnet::infer::{Engine, EngineOptions, Generation, Sampling};
+use escnet::model::config::CONFIG_FILE;
+use escnet::weights::{VOCABULARY_FILE, WEIGHTS_FILE};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Which model, and where it runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct Model {
+    /// The model's folder: config.json, model.safetensors, vocab.txt
+    #[arg(short, long, value_name = "DIR", env = "ESCNET_MODEL", hide_env_values = true)]
+    model: PathBuf,
+    /// Where it runs: auto, cpu, or reference (slow, in f64)
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// What it computes in
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Precision,
+    /// CPU threads; 0 takes one a core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Pictures that run at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: u16,
+}
+
+/// How captions are made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Captions")]
+pub struct Wording {
+    /// Beams of the search; 1 takes the likeliest word each time [default: 3, and 1 where words are drawn]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    beam: Option<u16>,
+    /// The most tokens, start and prompt included
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    max_len: usize,
+    /// The fewest tokens [default: 5, where there may be so many]
+    #[arg(long, value_name = "N")]
+    min_len: Option<usize>,
+    /// Words that every caption starts with
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    prompt: String,
+}
+
+/// An element type of weights and of computing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// Single precision
+    #[default]
+    F32,
+    /// IEEE half precision
+    F16,
+    /// The upper half of an f32
+    Bf16,
+}
+
+impl From<Precision> for DType {
+    fn from(precision: Precision) -> DType {
+        match precision {
+            Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
+            Precision::Bf16 => DType::BF16,
+        }
+    }
+}
+
+impl Model {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// [`Stop::Input`] where there is no model folder; those of [`Engine::load`].
+    pub fn load(&self, wording: &Wording, sampling: Option<Sampling>, talk: &Talk) -> Result<Engine, Stop> {
+        let begun = Instant::now();
+        expect_files(&self.model, &[CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE])?;
+        let options = EngineOptions {
+            device: self.device.clone(),
+            dtype: self.dtype.into(),
+            threads: self.threads,
+            batch: self.batch(),
+            generation: wording.generation(sampling)?,
+            prompt: wording.prompt.clone(),
+        };
+        let engine = Engine::load(&self.model, options)?;
+        engine.notes().iter().for_each(|note| talk.detail(note));
+        let (device, dtype) = (engine.device(), DType::from(self.dtype));
+        talk.detail(format_args!("{}: loaded in {:.2} s; runs on {device} in {dtype}", self.model.display(), begun.elapsed().as_secs_f64()));
+        Ok(engine)
+    }
+
+    /// Pictures that run at once.
+    pub fn batch(&self) -> usize {
+        self.batch.into()
+    }
+
+    /// CPU threads.
+    pub fn threads(&self) -> usize {
+        if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
+    }
+}
+
+/// Says what a model is where a folder lacks one of these files.
+///
+/// # Errors
+/// [`Stop::Input`] then.
+pub fn expect_files(folder: &Path, files: &[&str]) -> Result<(), Stop> {
+    let missing: Vec<&str> = files.iter().copied().filter(|name| !folder.join(name).is_file()).collect();
+    if missing.is_empty() { Ok(()) } else { Err(Stop::Input(no_model(folder, &missing))) }
+}
+
+/// Says what a model folder is.
+fn no_model(path: &Path, missing: &[&str]) -> String {
+    let what = match () {
+        () if !path.exists() => "does not exist".to_owned(),
+        () if !path.is_dir() => "is not a folder".to_owned(),
+        () => format!("has no {}", missing.join(", no ")),
+    };
+    format!(
+        "{}: {what}\nA model is a folder with {CONFIG_FILE}, {WEIGHTS_FILE} and {VOCABULARY_FILE}; `escnet convert` makes one from published checkpoints.",
+        path.display()
+    )
+}
+
+impl Wording {
+    fn generation(&self, sampling: Option<Sampling>) -> Result<Generation, Stop> {
+        let max_len = self.max_len;
+        let min_len = self.min_len.unwrap_or(5.min(max_len));
+        if min_len > max_len {
+            return Err(Stop::Usage(format!("--min-len {min_len} is more than --max-len {max_len}")));
+        }
+        if let (Some(beam @ 2..), Some(_)) = (self.beam, &sampling) {
+            return Err(Stop::Usage(format!("--beam {beam} searches; --temperature, --top-k, --top-p and --seed draw words: choose one")));
+        }
+        let usual = if sampling.is_some() { 1 } else { 3 };
+        let beams = self.beam.map_or(usual, usize::from);
+        Ok(Generation { beams, max_length: max_len, min_length: min_len, sampling, ..Generation::default() })
+    }
+}

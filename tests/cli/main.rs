@@ -1,0 +1,7 @@
+//! The command line as a user meets it: what is printed where, in which form, and how it ends.
+
+mod faults;
+mod figures;
+mod formats;
+mod other_verbs;
+mod program;
