@@ -144,7 +144,16 @@ fn cases() -> Vec<Case> {
     let in_place = inputs(in_place, &[7, 65]);
     let same = Case::of("x + x", |b, v| Ok(add_layernorm(b, v[0], v[0], v[1], v[2], 1e-5)?.0)).normal("x", [3, 17]);
     let same = same.normal("w", [17]).normal("b", [17]);
+    let known = Case::new("known", |b, v| {
+        let (y, s) = add_layernorm(b, v[0], v[1], v[2], v[3], 0.0)?;
+        Ok(vec![("y", y), ("s", s)])
+    });
+    // The sum has mean 3 and variance 1.
+    let known = known.expects("y", vec![7.0, 13.0]).expects("s", vec![2.0, 4.0]);
+    let values = |a: f64, b: f64| Fill::Values(vec![a, b]);
+    let known = known.fixed("x", [2], values(3.0, 1.0)).fixed("residual", [2], values(-1.0, 3.0)).fixed("w", [2], values(2.0, 2.0));
+    let known = known.fixed("b", [2], values(9.0, 11.0));
     let mut cases: Vec<Case> = [&[1][..], &[3, 1], &[2, 3, 7], &[67, 131]].into_iter().map(both).collect();
-    cases.extend([normed("normed alone", &[5, 33]), sum, in_place, same, normed("577x768", &[577, 768]).large()]);
+    cases.extend([known, normed("normed alone", &[5, 33]), sum, in_place, same, normed("577x768", &[577, 768]).large()]);
     cases
 }

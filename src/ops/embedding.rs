@@ -329,7 +329,12 @@ fn cases() -> Vec<Case> {
         if types > 0 { case.normal("types", [types, width]) } else { case }
     };
     let types = Case::of("types alone", |b, v| embedding_sum(b, v[0], v[1], None, Some(v[2]))).ints("ids", [2, 3], Fill::Ints(0, 5));
+    let known = Case::of("known", |b, v| embedding_sum(b, v[0], v[1], Some((v[2], v[3])), Some(v[4]))).ints("ids", [1, 2], Fill::Exact(vec![1, 0]));
+    let known = known.fixed("table", [2, 2], Fill::Values(vec![1.0, 2.0, 3.0, 4.0]));
+    let known = known.fixed("positions", [4, 2], Fill::Values(vec![10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0]));
+    let known = known.ints("offset", [1], Fill::Exact(vec![2])).fixed("types", [2, 2], Fill::Values(vec![100.0, 200.0, 300.0, 400.0]));
     vec![
+        known.expects("y", vec![153.0, 264.0, 171.0, 282.0]),
         plain(&[1], 1, 1),
         plain(&[2, 3, 5], 7, 11),
         plain(&[600], 31, 33),

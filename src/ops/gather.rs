@@ -274,7 +274,17 @@ fn cases() -> Vec<Case> {
         let case = case.ints("indices", [dims[0]], Fill::Exact(indices));
         if let Some(n) = length { case.ints("length", [1], Fill::Exact(vec![n])) } else { case }
     };
+    let known = Case::of("known", |b, v| gather_rows(b, v[0], v[1])).expects("y", vec![4.0, 5.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    let known = known.fixed("x", [3, 2], Fill::Values((0..6).map(f64::from).collect())).ints("indices", [4], Fill::Exact(vec![2, -1, 0, 3]));
+    let known_move = |name: &str, ty: TensorType, fill: Fill| {
+        let case = Case::new(name, |b, v| reorder(b, v[0], v[1], Some(v[2])).map(|()| Vec::new())).state("state", ty, fill);
+        let case = case.ints("indices", [2], Fill::Exact(vec![1, 1])).ints("length", [1], Fill::Exact(vec![1]));
+        case.expects("state", vec![4.0, 5.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    };
     vec![
+        known,
+        known_move("reorder known", TensorType::f32([2, 2, 2]), Fill::Values((0..8).map(f64::from).collect())),
+        known_move("reorder known ints", TensorType::i32([2, 2, 2]), Fill::Exact((0..8).collect())),
         case(&[1], &[1]),
         case(&[5], &[7]),
         case(&[11, 6], &[4]),

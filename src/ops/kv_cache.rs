@@ -84,7 +84,16 @@ fn cases() -> Vec<Case> {
         let case = case.state("cache", TensorType::f32([batch, rows, width]), Fill::Normal(0.0, 1.0));
         case.fixed("new", [batch, added, width], Fill::Normal(0.0, 1.0)).ints("position", [1], Fill::Exact(vec![position]))
     };
+    let known = |name: &str, position: i32, after: [f64; 12]| {
+        let case = Case::new(name, |b, v| kv_append(b, v[0], v[1], v[2]).map(|()| Vec::new())).expects("cache", after.to_vec());
+        let case = case.state("cache", TensorType::f32([2, 3, 2]), Fill::Values((0..12).map(f64::from).collect()));
+        let case = case.fixed("new", [2, 2, 2], Fill::Values((100..108).map(f64::from).collect()));
+        case.ints("position", [1], Fill::Exact(vec![position]))
+    };
     vec![
+        known("inside", 1, [0.0, 1.0, 100.0, 101.0, 102.0, 103.0, 6.0, 7.0, 104.0, 105.0, 106.0, 107.0]),
+        known("the last dropped", 2, [0.0, 1.0, 2.0, 3.0, 100.0, 101.0, 6.0, 7.0, 8.0, 9.0, 104.0, 105.0]),
+        known("the first dropped", -1, [102.0, 103.0, 2.0, 3.0, 4.0, 5.0, 106.0, 107.0, 8.0, 9.0, 10.0, 11.0]),
         case(1, [1, 1], 1, 0),
         case(3, [7, 1], 5, 6),
         case(2, [9, 4], 3, 2),

@@ -4,7 +4,7 @@
 //! memory: each element is read and written once.
 
 use super::Row;
-use super::support::case::Case;
+use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows, max, sum};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
@@ -12,11 +12,7 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 /// The row of the table.
-pub const ROW: Row = Row {
-    backward: Some(backward),
-    precision: Precision::Full,
-    ..Row::new("log_softmax", cases)
-};
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, ..Row::new("log_softmax", cases) };
 
 /// The forward pass; in place.
 #[derive(Debug, Clone, Copy)]
@@ -155,5 +151,7 @@ fn backward(cx: &mut Backward) -> Result<()> {
 }
 
 fn cases() -> Vec<Case> {
-    super::softmax::row_cases(log_softmax)
+    let known = Case::of("known", |b, v| log_softmax(b, v[0])).expects("y", vec![0.25f64.ln(), 0.75f64.ln()]);
+    let known = known.fixed("x", [2], Fill::Values(vec![0.0, 3.0f64.ln()]));
+    super::softmax::row_cases(log_softmax).into_iter().chain([known]).collect()
 }

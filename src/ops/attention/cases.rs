@@ -2,6 +2,7 @@
 
 use super::{AttentionOptions, Dropout, Qkv, attention};
 use crate::ops::support::case::{Case, Fill};
+use crate::ops::support::philox::Mask;
 
 /// One case in the making: sizes, and which of the options it has.
 #[derive(Clone, Default)]
@@ -29,7 +30,7 @@ impl Shape {
             let mut next = |there: bool| if there { rest.next() } else { None };
             let mut options = AttentionOptions { causal, mean_probabilities: mean, ..AttentionOptions::new(heads, size) };
             (options.mask, options.lengths) = (next(masked), next(limited));
-            options.dropout = next(dropout > 0.0).map(|rng| Dropout { p: dropout, rng, key: 0x1234_5678_9abc });
+            options.dropout = next(dropout > 0.0).map(|rng| Dropout { p: dropout, rng, key: KEY });
             let qkv = if group == 0 { Qkv::Fused(v[0]) } else { Qkv::Separate { q: v[0], k: v[1], v: v[2] } };
             let attended = attention(b, qkv, options)?;
             let mean = attended.probabilities.map(|p| ("probabilities", p));
@@ -56,7 +57,7 @@ impl Shape {
             case = case.ints("lengths", [lengths.len()], Fill::Exact(lengths));
         }
         if dropout > 0.0 {
-            case = case.ints("rng", [4], Fill::Exact(vec![7, -9, 3, 1]));
+            case = case.ints("rng", [4], Fill::Exact(RNG.to_vec()));
         }
         case
     }
@@ -70,11 +71,62 @@ fn fused(batch: usize, heads: usize, length: usize, size: usize) -> Shape {
     Shape { batch, group: 0, heads, queries: length, keys: length, size, ..Shape::default() }
 }
 
+const RNG: [i32; 4] = [7, -9, 3, 1];
+const KEY: u64 = 0x1234_5678_9abc;
+
+/// Cases whose results are known without computing attention: q and k are 0, so that all that is seen counts alike.
+fn known() -> Vec<Case> {
+    let uniform = |name: &str, [batch, queries]: [usize; 2], v: [[f64; 3]; 2], causal: bool, mask: Option<Vec<i32>>, lengths: Option<Vec<i32>>| {
+        let (masked, limited) = (mask.is_some(), lengths.is_some());
+        let mut case = Case::of(name, move |b, v| {
+            let (mask, lengths) = (masked.then(|| v[3]), limited.then(|| v[3]));
+            let options = AttentionOptions { causal, mask, lengths, ..AttentionOptions::new(1, 1) };
+            Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, options)?.y)
+        });
+        case = case.fixed("q", [batch, queries, 1], Fill::Values(vec![0.0; batch * queries]));
+        case = case.fixed("k", [2, 3, 1], Fill::Values(vec![0.0; 6])).fixed("v", [2, 3, 1], Fill::Values(v.concat()));
+        if let Some(mask) = mask {
+            case = case.ints("mask", [mask.len() / 3, 3], Fill::Exact(mask));
+        }
+        if let Some(lengths) = lengths {
+            case = case.ints("lengths", [lengths.len()], Fill::Exact(lengths));
+        }
+        case
+    };
+    let v = [[1.0, 2.0, 4.0], [10.0, 20.0, 40.0]];
+    let mask = vec![1, 1, 0, 0, 1, 1];
+    // Each head's values are the unit vectors: y holds the probabilities, here the factors of dropout / 3.
+    let dropped = Case::of("known dropout", |b, v| {
+        let dropout = Some(Dropout { p: 0.4, rng: v[3], key: KEY });
+        Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, AttentionOptions { dropout, ..AttentionOptions::new(2, 3) })?.y)
+    });
+    let units = [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0, 1.0]].concat();
+    let drops = Mask::new(&RNG, KEY, 0.4);
+    // Rows of 3 keys take 4 elements; the order is batch, head, query, but that of y is batch, query, head.
+    let rows = [0, 2, 1, 3, 4, 6, 5, 7].into_iter();
+    let factors = rows.flat_map(|row| (0..3).map(move |j| drops.factor::<f64>(4 * row + j) / 3.0)).collect();
+    let dropped = dropped.fixed("q", [2, 2, 6], Fill::Values(vec![0.0; 24])).fixed("k", [2, 3, 6], Fill::Values(vec![0.0; 36]));
+    let dropped = dropped.fixed("v", [2, 3, 6], Fill::Values(units.repeat(2))).ints("rng", [4], Fill::Exact(RNG.to_vec()));
+    // Scores 0 and ln 3 for both queries.
+    let fused = Case::of("known fused", |b, v| Ok(attention(b, Qkv::Fused(v[0]), AttentionOptions::new(1, 1))?.y));
+    let fused = fused.fixed("qkv", [1, 2, 3], Fill::Values(vec![1.0, 0.0, 5.0, 1.0, 3.0f64.ln(), 7.0]));
+    vec![
+        uniform("known beams, masks", [4, 1], v, false, Some(mask.clone()), None).expects("y", vec![1.5, 1.5, 30.0, 30.0]),
+        uniform("known beams, masks, two queries", [4, 2], v, false, Some(mask), None).expects("y", vec![1.5, 1.5, 1.5, 1.5, 30.0, 30.0, 30.0, 30.0]),
+        uniform("known beams, lengths", [4, 1], v, false, None, Some(vec![1, 2, 3, 0])).expects("y", vec![1.0, 1.5, 70.0 / 3.0, 0.0]),
+        uniform("known causal", [2, 2], v, true, None, None).expects("y", vec![1.5, 7.0 / 3.0, 15.0, 70.0 / 3.0]),
+        uniform("known causal, lengths", [2, 2], v, true, None, Some(vec![2, 1])).expects("y", vec![1.0, 1.5, 0.0, 10.0]),
+        dropped.expects("y", factors),
+        fused.expects("y", vec![6.5, 6.5]),
+    ]
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     let prefix = Some(Fill::PrefixMask);
     let holes = |rows: &[[i32; 5]]| Some(Fill::Exact(rows.concat()));
-    vec![
+    let mut cases = known();
+    cases.extend([
         fused(1, 1, 1, 1).case("one"),
         fused(2, 3, 7, 5).case("fused 2x3x7x5"),
         fused(1, 2, 37, 8).case("fused 1x2x37x8"),
@@ -101,6 +153,7 @@ pub fn cases() -> Vec<Case> {
         Shape { group: 3, ..separate(2, 2, 1, 9, 5) }.case("beams decode"),
         Shape { group: 3, mask: prefix.clone(), ..separate(2, 2, 4, 9, 5) }.case("beams"),
         Shape { group: 2, lengths: vec![3, 9, 1, 4], ..separate(2, 2, 4, 9, 5) }.case("beams, lengths of each"),
+        Shape { group: 2, lengths: vec![3, 9, 1, 4], ..separate(2, 2, 1, 9, 5) }.case("beams decode, lengths of each"),
         Shape { dropout: 0.5, ..separate(2, 2, 5, 11, 3) }.case("dropout"),
         Shape { mean: true, ..separate(2, 3, 7, 11, 4) }.case("probabilities"),
         Shape { mean: true, mask: holes(&[[0, 1, 0, 1, 1], [0, 0, 0, 0, 0]]), causal: true, ..separate(2, 3, 4, 5, 2) }.case("probabilities masked"),
@@ -112,5 +165,6 @@ pub fn cases() -> Vec<Case> {
         Shape { causal: true, mask: prefix, ..separate(8, 12, 40, 40, 64) }.case("8x12x40x64 causal").large(),
         Shape { group: 3, ..separate(1, 12, 1, 577, 64) }.case("decode 3x12x577x64").large(),
         Shape { lengths: vec![20], ..separate(3, 12, 1, 40, 64) }.case("decode 3x12x20x64").large(),
-    ]
+    ]);
+    cases
 }

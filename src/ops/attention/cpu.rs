@@ -14,8 +14,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Scores of one block of queries: 256 KiB, so that they stay in a core's second-level cache with the keys and values.
-const SCORES: usize = 64 * 1024;
+/// Scores of one block of queries: 512 KiB, half of a core's second-level cache. Fewer would rearrange the values more often.
+const SCORES: usize = 128 * 1024;
 /// Queries that a matrix product takes side by side.
 const TILE: usize = 32;
 
@@ -40,13 +40,13 @@ fn blocks(e: &Extents) -> usize {
 
 /// One query attends by dot products: there is no product of matrices in it.
 fn is_decode(e: &Extents, mean: bool) -> bool {
-    e.queries == 1 && !mean
+    e.queries == 1 && e.keys > 0 && !mean
 }
 
 /// Scratch elements for this many threads.
 pub fn workspace(e: &Extents, mean: bool, dropout: bool, threads: usize) -> usize {
     if is_decode(e, mean) {
-        return e.batch * e.heads * (e.keys + 1);
+        return e.batch * e.heads * (e.keys + e.size);
     }
     let tasks = e.batch * blocks(e) * if mean { 1 } else { e.heads };
     threads.min(tasks) * cuts(e, dropout).iter().sum::<usize>()
@@ -260,70 +260,84 @@ fn add_mean(mean: &mut [f32], keys: usize, scores: &[f32], whole: &[f32], heads:
     }
 }
 
-/// One query a batch and head: each key and value is read once, where it lies.
+/// One query a batch and head: each key and value is read once, where it lies, for all query batches that share it.
 fn decode(t: &Tensors<f32>, y: &mut [f32], lse: Option<&mut [f32]>, scratch: &mut [f32]) {
     /// Keys and values, in elements, that are worth a task of their own.
     const GRAIN: usize = 32 * 1024;
     let e = t.e;
+    let (y, lse) = (Pieces::new(y), lse.map(Pieces::new));
     let heads_a_task = (GRAIN / (2 * e.keys * e.size).max(1)).max(1);
-    y.par_chunks_mut(e.size).zip(scratch.par_chunks_mut(e.keys + 1)).enumerate().with_min_len(heads_a_task).for_each(|(n, (y, scratch))| {
-        let (b, h) = (n / e.heads, n % e.heads);
-        let (q, from, mask) = (t.row(0, b, 0, h), b / e.group, t.mask(b));
-        let (log, p) = scratch.split_at_mut(1);
-        let p = &mut p[..t.limit(b, 0)];
+    scratch.par_chunks_exact_mut(e.group * (e.keys + e.size)).enumerate().with_min_len(heads_a_task).for_each(|(task, scratch)| {
+        let (from, h) = (task / e.heads, task % e.heads);
+        let (p, sums) = scratch.split_at_mut(e.group * e.keys);
+        let beam = |g: usize| from * e.group + g;
+        let most = (0..e.group).map(|g| t.limit(beam(g), 0)).max().unwrap_or(0);
         vectorized(
             #[inline(always)]
             || {
-                for (j, s) in p.iter_mut().enumerate() {
-                    *s = dot(q, t.row(1, from, j, h));
-                }
-                if let Some(mask) = mask {
-                    for (s, &m) in p.iter_mut().zip(mask) {
-                        *s = if m != 0 { *s } else { f32::NEG_INFINITY };
+                for j in 0..most {
+                    let k = t.row(1, from, j, h);
+                    for (g, p) in p.chunks_exact_mut(e.keys).enumerate() {
+                        p[j] = dot(t.row(0, beam(g), 0, h), k);
                     }
                 }
             },
         );
-        let (scale, lse) = softmax_row(p, t.scale);
-        log[0] = lse;
-        if let Some(dropout) = &t.dropout {
-            p.iter_mut().enumerate().for_each(|(j, p)| *p *= dropout.factor::<f32>(t.element(b, h, 0) + j as u64));
+        for (g, p) in p.chunks_exact_mut(e.keys).enumerate() {
+            let (p, beyond) = p.split_at_mut(t.limit(beam(g), 0));
+            beyond.fill(0.0);
+            if let Some(mask) = t.mask(beam(g)) {
+                p.iter_mut().zip(mask).filter(|(_, m)| **m == 0).for_each(|(p, _)| *p = f32::NEG_INFINITY);
+            }
+            let log = softmax_row(p, t.scale);
+            if let Some(dropout) = &t.dropout {
+                let first = t.element(beam(g), h, 0);
+                p.iter_mut().enumerate().for_each(|(j, p)| *p *= dropout.factor::<f32>(first + j as u64));
+            }
+            if let Some(lse) = &lse {
+                // SAFETY: this is the task of this head of all query batches that share the keys.
+                unsafe { lse.at(beam(g) * e.heads + h, 1) }.fill(log);
+            }
         }
         vectorized(
             #[inline(always)]
             || {
-                y.fill(0.0);
-                for (j, &p) in p.iter().enumerate() {
-                    for (y, &v) in y.iter_mut().zip(t.row(2, from, j, h)) {
-                        *y += p * v;
+                sums.fill(0.0);
+                for j in 0..most {
+                    let v = t.row(2, from, j, h);
+                    for (p, sum) in p.chunks_exact(e.keys).zip(sums.chunks_exact_mut(e.size)) {
+                        for (sum, &v) in sum.iter_mut().zip(v) {
+                            *sum += p[j] * v;
+                        }
                     }
-                }
-                for y in y.iter_mut() {
-                    *y *= scale;
                 }
             },
         );
+        for (g, sum) in sums.chunks_exact(e.size).enumerate() {
+            // SAFETY: as above.
+            unsafe { y.at((beam(g) * e.heads + h) * e.size, e.size) }.copy_from_slice(sum);
+        }
     });
-    if let Some(lse) = lse {
-        lse.iter_mut().zip(scratch.chunks_exact(e.keys + 1)).for_each(|(lse, scratch)| *lse = scratch[0]);
-    }
 }
 
-/// Turns one query's products into `e^(scale (s - max))`; gives 1 / their sum and lse. A row that sees nothing becomes zeros.
-fn softmax_row(row: &mut [f32], scale: f32) -> (f32, f32) {
+/// Turns one query's products into probabilities; gives lse. Where nothing is seen they are zeros.
+fn softmax_row(row: &mut [f32], scale: f32) -> f32 {
     vectorized(
         #[inline(always)]
         || {
             let top = max(row);
             if top == f32::NEG_INFINITY {
                 row.fill(0.0);
-                return (0.0, f32::INFINITY);
+                return f32::INFINITY;
             }
             for s in row.iter_mut() {
                 *s = Real::exp((*s - top) * scale);
             }
             let whole = sum(row, |p| p);
-            (1.0 / whole, top * scale + whole.ln())
+            for p in row {
+                *p /= whole;
+            }
+            top * scale + whole.ln()
         },
     )
 }
