@@ -2,7 +2,7 @@
 
 use super::store::Store;
 use super::{Graph, Plan, Segment, Source, StateKind, Value};
-use crate::device::cpu::{Args, Binding, Cpu, Home, Memory, Place, Real};
+use crate::device::cpu::{Args, Binding, Cpu, Home, Memory, Place, Real, give_back_freed};
 use crate::device::memory::DeviceMemory;
 use crate::device::{Device, Kind};
 use crate::error::{Error, Result};
@@ -11,6 +11,9 @@ use crate::tensor::{Tensor, TensorType};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Bytes of a tensor after whose rearrangement freed memory is given back at once, so that it does not add to the peak.
+const LARGE: usize = 4 << 20;
 
 /// How a session runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -259,6 +262,8 @@ impl Session {
                 }
             }
         }
+        // The largest first: while one is rearranged it is there two or three times, which matters least while little else is.
+        packs.sort_by_key(|&(_, _, state, _)| std::cmp::Reverse(store.bytes(state)));
         self.outputs.values().filter(|p| p.home == Home::State).for_each(|p| store.pin(p.index));
         let state_index = &self.state_index;
         let prepares = graph.nodes.iter().enumerate().filter(|(_, n)| n.segment == Segment::Prepare);
@@ -275,6 +280,9 @@ impl Session {
                     let packed = packed.ok_or_else(|| Error::graph(&node.scope, "a packed input", node.op.label()))?;
                     store.keep_packed(state, layout, packed.clone());
                     self.release(store, &maker, state);
+                    if store.bytes(state) >= LARGE {
+                        give_back_freed();
+                    }
                     packed
                 }
             };
@@ -289,6 +297,7 @@ impl Session {
         for state in self.state_index.iter().flatten() {
             store.release_idle(*state);
         }
+        give_back_freed();
         self.prepared_at = store.generation();
         Ok(())
     }

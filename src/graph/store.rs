@@ -184,6 +184,10 @@ impl Store {
         self.generation
     }
 
+    pub(super) fn bytes(&self, i: usize) -> usize {
+        self.entries[i].ty.bytes()
+    }
+
     pub(super) fn pin(&mut self, i: usize) {
         self.entries[i].pinned = true;
     }

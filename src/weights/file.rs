@@ -111,6 +111,14 @@ impl WeightFile {
         }
     }
 
+    /// Says that a tensor's bytes are not needed soon: of a mapped file the pages are given back, and read again where they are wanted after
+    /// all. So that a model's file does not stay in memory beside the model.
+    pub fn forget(&self, name: &str) {
+        if let Some(entry) = self.entry(name) {
+            self.bytes.forget(entry.bytes.start, entry.bytes.len());
+        }
+    }
+
     fn entry(&self, name: &str) -> Option<&Entry> {
         let entries = &self.header.entries;
         entries.binary_search_by(|e| e.name.as_str().cmp(name)).ok().map(|i| &entries[i])
@@ -165,6 +173,15 @@ impl Bytes {
             Bytes::Read(bytes) => bytes,
             #[cfg(feature = "mmap")]
             Bytes::Mapped(map, _) => map,
+        }
+    }
+
+    fn forget(&self, _start: usize, _length: usize) {
+        #[cfg(all(feature = "mmap", unix))]
+        if let Bytes::Mapped(map, _) = self {
+            // SAFETY: the map is read-only and of a file: a page that is given back is read from the file again when it is next touched,
+            // so that slices into the map stay valid and keep their content. A refusal is no loss.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, _start, _length) };
         }
     }
 

@@ -69,7 +69,11 @@ impl Loaded {
     /// # Errors
     /// [`Error::Weights`] where the manifest had no such tensor, or where its file has been cut meanwhile.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        self.view(name)?.to_f32()
+        let tensor = self.view(name)?.to_f32()?;
+        if let Some(place) = self.places.get(name) {
+            self.files[place.file].forget(&place.name);
+        }
+        Ok(tensor)
     }
 
     /// The tensor the model calls so, as its file has it.
@@ -197,7 +201,10 @@ impl<'a> Search<'a> {
                 continue;
             };
             match files[place.file].tensor(&place.name) {
-                Ok(view) => self.problems.extend(fault(&view, wanted)),
+                Ok(view) => {
+                    self.problems.extend(fault(&view, wanted));
+                    files[place.file].forget(&place.name);
+                }
                 Err(e) => self.problems.push(WeightProblem::File { reason: e.to_string() }),
             }
         }

@@ -19,6 +19,18 @@ pub struct Memory<T> {
     pub(super) buffers: Vec<Buffer<T>>,
 }
 
+/// Gives memory that was freed back to the system, where the allocator would keep it for later: after loading, there is much of it.
+pub fn give_back_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: glibc's `malloc_trim` may be called at any time from any thread; it touches free memory only.
+        unsafe { malloc_trim(0) };
+    }
+}
+
 /// Elements behind each buffer of a checked session that nobody may write.
 pub const GUARD: usize = 64;
 const GUARD_INT: i32 = 0x5ca1_ab1e;
