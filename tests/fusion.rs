@@ -159,11 +159,12 @@ fn in_training_nothing_folds() -> Result<()> {
     Ok(())
 }
 
-/// The graph that is built on x [6, 35] and the weights `a` of that shape, `row` [35] and `g` [6].
+/// The graph that is built on x [60, 35], several blocks that end within a row, and the weights `a` of that shape, `row` [35] and
+/// `g` [60].
 fn elementwise(build: impl FnOnce(&mut Builder, [Value; 4]) -> Result<Value>) -> Result<Graph> {
     let mut b = Builder::new();
-    let x = b.input("x", TensorType::f32([6, 35]))?;
-    let weights = [b.parameter("a", [6, 35])?, b.parameter("row", [35])?, b.parameter("g", [6])?];
+    let x = b.input("x", TensorType::f32([60, 35]))?;
+    let weights = [b.parameter("a", [60, 35])?, b.parameter("row", [35])?, b.parameter("g", [60])?];
     let y = build(&mut b, [x, weights[0], weights[1], weights[2]])?;
     b.output("y", y);
     Ok(b.finish())
@@ -175,7 +176,7 @@ fn result(graph: Graph, device: &Device) -> Result<Vec<f64>> {
     let mut session = Session::new(graph, &mut store, Options { checked: true, ..Options::default() })?;
     fill(&mut store)?;
     let mut rng = StdRng::seed_from_u64(5);
-    let x = Tensor::from_f32([6, 35], (0..210).map(|_| rng.random_range(-2.0..2.0)).collect())?;
+    let x = Tensor::from_f32([60, 35], (0..2100).map(|_| rng.random_range(-2.0..2.0)).collect())?;
     run(&mut session, &mut store, &x)
 }
 
@@ -268,13 +269,13 @@ fn a_chain_crosses_neither_segments_nor_a_change_of_its_state() -> Result<()> {
     // The state itself, and under another shape.
     for viewed in [false, true] {
         let changed = elementwise(|b, [x, a, ..]| {
-            let s = b.state("s", TensorType::f32([6, 35]), StateKind::Cache)?;
-            let view = if viewed { reshape(b, s, [35, 6])? } else { s };
+            let s = b.state("s", TensorType::f32([60, 35]), StateKind::Cache)?;
+            let view = if viewed { reshape(b, s, [35, 60])? } else { s };
             let before = tanh(b, view)?;
             let new = mul(b, x, a)?;
             assign(b, s, new)?;
             let before = scale(b, before, 2.0)?;
-            let before = reshape(b, before, [6, 35])?;
+            let before = reshape(b, before, [60, 35])?;
             let after = relu(b, s)?;
             add(b, after, before)
         })?;
