@@ -1,13 +1,16 @@
 //! What folds into what, and that nothing else does.
 
-use escnet::graph::{Builder, Graph, Options, Segment, Session, StateKind, Store, Value, fuse, gradients};
+use escnet::graph::{Builder, Graph, Options, Segment, Session, StateKind, Store, Value, fuse, gradients, lower_precision};
 use escnet::ops::add::add;
+use escnet::ops::assign::assign;
 use escnet::ops::batchnorm::{batchnorm, batchnorm_training};
+use escnet::ops::broadcast_add::broadcast_add;
 use escnet::ops::conv2d::{Conv2d, conv2d};
-use escnet::ops::linear::Activation;
-use escnet::ops::relu::relu;
-use escnet::ops::rules;
-use escnet::{Device, Result, Tensor, TensorType};
+use escnet::ops::elementwise::{Elementwise, Step};
+use escnet::ops::linear::{Activation, linear};
+use escnet::ops::mul::{mul, mul_rows};
+use escnet::ops::{gelu::gelu, relu::relu, reshape::reshape, rules, scale::scale, sigmoid::sigmoid, tanh::tanh};
+use escnet::{DType, Device, Result, Tensor, TensorType};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
@@ -153,5 +156,159 @@ fn in_training_nothing_folds() -> Result<()> {
     let plain = b.finish();
     let fused = fuse(plain.clone(), &rules())?;
     assert_eq!(labels(&fused), labels(&plain));
+    Ok(())
+}
+
+/// The graph that is built on x [60, 35], several blocks that end within a row, and the weights `a` of that shape, `row` [35] and
+/// `g` [60].
+fn elementwise(build: impl FnOnce(&mut Builder, [Value; 4]) -> Result<Value>) -> Result<Graph> {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::f32([60, 35]))?;
+    let weights = [b.parameter("a", [60, 35])?, b.parameter("row", [35])?, b.parameter("g", [60])?];
+    let y = build(&mut b, [x, weights[0], weights[1], weights[2]])?;
+    b.output("y", y);
+    Ok(b.finish())
+}
+
+/// `y` for a fixed x.
+fn result(graph: Graph, device: &Device) -> Result<Vec<f64>> {
+    let mut store = Store::new(device);
+    let mut session = Session::new(graph, &mut store, Options { checked: true, ..Options::default() })?;
+    fill(&mut store)?;
+    let mut rng = StdRng::seed_from_u64(5);
+    let x = Tensor::from_f32([60, 35], (0..2100).map(|_| rng.random_range(-2.0..2.0)).collect())?;
+    run(&mut session, &mut store, &x)
+}
+
+/// Fuses, expects these operators, and the same bits as without fusion and numbers close to those in f64.
+fn folds_into(plain: Graph, expected: &[&str]) -> Result<Graph> {
+    let fused = fuse(plain.clone(), &rules())?;
+    assert_eq!(labels(&fused), expected);
+    let device = Device::cpu(2)?;
+    let got = result(fused.clone(), &device)?;
+    assert_eq!(got, result(plain.clone(), &device)?);
+    assert!(relative(&got, &result(plain, &Device::reference()?)?) < 1e-5);
+    Ok(fused)
+}
+
+#[test]
+fn a_chain_of_element_wise_operators_becomes_one() -> Result<()> {
+    let four = elementwise(|b, [x, a, ..]| {
+        let y = add(b, x, a)?;
+        let y = tanh(b, y)?;
+        let y = scale(b, y, 0.7)?;
+        mul(b, a, y)
+    })?;
+    let fused = folds_into(four, &["elementwise"])?;
+    let op = fused.nodes()[0].op.downcast::<Elementwise>();
+    assert_eq!(op.map(|op| &op.steps[..]), Some(&[Step::Add, Step::Tanh, Step::Scale(0.7), Step::Mul][..]));
+
+    let every = elementwise(|b, [x, a, row, g]| {
+        let y = broadcast_add(b, x, row)?;
+        let y = gelu(b, y)?;
+        let y = mul_rows(b, y, g)?;
+        let y = add(b, a, y)?;
+        let y = relu(b, y)?;
+        let y = sigmoid(b, y)?;
+        mul(b, y, a)
+    })?;
+    folds_into(every, &["elementwise"])?;
+    Ok(())
+}
+
+#[test]
+fn of_two_chains_that_meet_one_goes_on() -> Result<()> {
+    let graph = elementwise(|b, [x, a, ..]| {
+        let left = add(b, x, a)?;
+        let left = tanh(b, left)?;
+        let right = mul(b, x, a)?;
+        let right = sigmoid(b, right)?;
+        let sum = add(b, left, right)?;
+        scale(b, sum, -3.0)
+    })?;
+    folds_into(graph, &["elementwise", "elementwise"])?;
+    Ok(())
+}
+
+#[test]
+fn what_is_read_twice_or_has_a_name_is_not_swallowed() -> Result<()> {
+    let twice = elementwise(|b, [x, ..]| {
+        let t = tanh(b, x)?;
+        let y = relu(b, t)?;
+        add(b, y, t)
+    })?;
+    folds_into(twice, &["tanh", "elementwise"])?;
+    let squared = elementwise(|b, [x, ..]| {
+        let t = tanh(b, x)?;
+        mul(b, t, t)
+    })?;
+    folds_into(squared, &["tanh", "mul"])?;
+    let named = elementwise(|b, [x, ..]| {
+        let t = tanh(b, x)?;
+        b.output("t", t);
+        relu(b, t)
+    })?;
+    folds_into(named, &["tanh", "relu"])?;
+    Ok(())
+}
+
+#[test]
+fn what_depends_on_weights_alone_is_prepared_rather_than_swallowed() -> Result<()> {
+    let graph = elementwise(|b, [x, a, ..]| {
+        let t = tanh(b, a)?;
+        let y = add(b, t, x)?;
+        relu(b, y)
+    })?;
+    let fused = folds_into(graph, &["elementwise"])?;
+    assert!(fused.nodes().iter().any(|n| n.segment == Segment::Prepare && n.op.label() == "tanh"));
+    Ok(())
+}
+
+#[test]
+fn a_chain_crosses_neither_segments_nor_a_change_of_its_state() -> Result<()> {
+    // The state itself, and under another shape.
+    for viewed in [false, true] {
+        let changed = elementwise(|b, [x, a, ..]| {
+            let s = b.state("s", TensorType::f32([60, 35]), StateKind::Cache)?;
+            let view = if viewed { reshape(b, s, [35, 60])? } else { s };
+            let before = tanh(b, view)?;
+            let new = mul(b, x, a)?;
+            assign(b, s, new)?;
+            let before = scale(b, before, 2.0)?;
+            let before = reshape(b, before, [60, 35])?;
+            let after = relu(b, s)?;
+            add(b, after, before)
+        })?;
+        let fused = fuse(changed, &rules())?;
+        assert_eq!(labels(&fused).iter().filter(|l| *l != "reshape").collect::<Vec<_>>(), ["tanh", "mul", "assign", "scale", "elementwise"]);
+    }
+    let segments = elementwise(|b, [x, ..]| {
+        let y = tanh(b, x)?;
+        b.set_segment(Segment::Apply);
+        relu(b, y)
+    })?;
+    assert_eq!(fuse(segments, &rules())?.nodes().len(), 2);
+    Ok(())
+}
+
+#[test]
+fn in_half_precision_a_chain_rounds_once() -> Result<()> {
+    let plain = elementwise(|b, [x, a, ..]| {
+        let product = |b: &mut Builder| linear(b, x, a, None, Activation::None);
+        let (y, z) = (product(b)?, product(b)?);
+        let y = add(b, y, z)?;
+        let y = scale(b, y, 1.0 / 3.0)?;
+        let y = tanh(b, y)?;
+        scale(b, y, 3.0)
+    })?;
+    let truth = result(plain.clone(), &Device::reference()?)?;
+    let low = lower_precision(&plain, &rules(), DType::BF16)?;
+    let fused = fuse(low.clone(), &rules())?;
+    assert_eq!(labels(&fused), ["cast", "linear", "linear", "elementwise", "cast"]);
+    let device = Device::cpu(2)?;
+    let (got, each) = (result(fused, &device)?, result(low, &device)?);
+    assert!(got.iter().all(|x| (*x as f32).to_bits() & 0xffff == 0), "numbers that bf16 can hold");
+    let (error, of_each) = (relative(&got, &truth), relative(&each, &truth));
+    assert!(error < of_each && error < 1.0 / 128.0, "{error:.2e}, rounded at each step {of_each:.2e}");
     Ok(())
 }

@@ -46,9 +46,23 @@ impl Rewriter {
 
     /// The node that makes a value, where its operator is of this type and nobody else reads the value.
     pub fn only_use_of<T: Op>(&self, value: Value) -> Option<(usize, &T)> {
-        let maker = self.maker[value.index()]?;
-        let op = self.op::<T>(maker)?;
-        (self.uses[value.index()] == 1).then_some((maker, op))
+        let maker = self.maker_for_one(value)?;
+        Some((maker, self.op::<T>(maker)?))
+    }
+
+    /// The node that makes a value, where the value is read once; that it is a named result counts as being read.
+    pub fn maker_for_one(&self, value: Value) -> Option<usize> {
+        self.maker[value.index()].filter(|_| self.uses[value.index()] == 1)
+    }
+
+    /// True where a node may just as well run when a later one does: in the same segment, and no state that it reads is changed between
+    /// the two.
+    pub fn may_wait(&self, node: usize, until: usize) -> bool {
+        let nodes = &self.graph.nodes;
+        let root = self.graph.view_roots();
+        let read: Vec<Value> = nodes[node].inputs.iter().map(|v| root[v.index()]).collect();
+        let changed = |n: &Node| n.op.updates().iter().any(|&i| n.inputs.get(i).is_some_and(|v| read.contains(&root[v.index()])));
+        nodes[node].segment == nodes[until].segment && !nodes[node..until].iter().any(changed)
     }
 
     /// True where a value never changes once the weights are loaded.

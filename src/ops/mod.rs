@@ -70,6 +70,7 @@ table! {
     conv2d,
     cross_entropy,
     dropout,
+    elementwise,
     ema,
     embedding,
     gather,
