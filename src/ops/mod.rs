@@ -53,7 +53,6 @@ macro_rules! table {
     };
 }
 
-// LEAD: concat, slice, select, broadcast_add, argmax, top_k are written in main; see LEAD_NOTE.txt. Remove this line.
 table! {
     accumulate,
     adamw,

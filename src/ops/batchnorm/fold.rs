@@ -75,7 +75,7 @@ pub fn fold_into_conv2d(graph: &mut Rewriter, index: usize) -> Result<bool> {
     let Some((conv, &op)) = graph.only_use_of::<Conv2d>(of_norm[0]) else { return Ok(false) };
     let of_conv = graph.node(conv).inputs.clone();
     let constants: Vec<_> = [of_conv[1]].iter().chain(&of_norm[1..]).chain(of_conv.get(2)).copied().collect();
-    if op.residual || op.activation != Activation::None || !constants.iter().all(|&v| graph.is_constant(v)) {
+    if op.residual || op.activation != Activation::None || !graph.may_wait(conv, index) || !constants.iter().all(|&v| graph.is_constant(v)) {
         return Ok(false);
     }
     let folded = graph.insert_before(index, FoldIntoConv2d { eps, bias: op.bias }, &constants)?;

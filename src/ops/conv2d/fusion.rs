@@ -13,7 +13,7 @@ use crate::ops::support::elementwise::Map;
 pub fn absorb(graph: &mut Rewriter, index: usize) -> Result<bool> {
     let inputs = graph.node(index).inputs.clone();
     if graph.op::<Map<Relu>>(index).is_some()
-        && let Some((conv, op)) = plain(graph, inputs[0])
+        && let Some((conv, op)) = plain(graph, inputs[0], index)
     {
         let inputs = graph.node(conv).inputs.clone();
         graph.replace(index, Conv2d { activation: Activation::Relu, ..op }, &inputs)?;
@@ -23,7 +23,7 @@ pub fn absorb(graph: &mut Rewriter, index: usize) -> Result<bool> {
         return Ok(false);
     }
     for (summand, residual) in [(inputs[0], inputs[1]), (inputs[1], inputs[0])] {
-        if let Some((conv, op)) = plain(graph, summand).filter(|(_, op)| !op.residual) {
+        if let Some((conv, op)) = plain(graph, summand, index).filter(|(_, op)| !op.residual) {
             let inputs: Vec<Value> = graph.node(conv).inputs.iter().copied().chain([residual]).collect();
             graph.replace(index, Conv2d { residual: true, ..op }, &inputs)?;
             return Ok(true);
@@ -32,7 +32,8 @@ pub fn absorb(graph: &mut Rewriter, index: usize) -> Result<bool> {
     Ok(false)
 }
 
-/// The convolution without an activation that makes a value for one reader only.
-fn plain(graph: &Rewriter, value: Value) -> Option<(usize, Conv2d)> {
-    graph.only_use_of::<Conv2d>(value).map(|(n, op)| (n, *op)).filter(|(_, op)| op.activation == Activation::None)
+/// The convolution without an activation that makes a value for one reader only, and may as well run where that one stands.
+fn plain(graph: &Rewriter, value: Value, reader: usize) -> Option<(usize, Conv2d)> {
+    let (conv, &op) = graph.only_use_of::<Conv2d>(value)?;
+    (op.activation == Activation::None && graph.may_wait(conv, reader)).then_some((conv, op))
 }
