@@ -3,6 +3,7 @@
 use super::Real;
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Tensor, TensorType};
+use bytemuck::allocation::try_zeroed_vec;
 
 /// One buffer. Floating-point tensors of any storage type are held as `T` (rounded to what their type can hold), integers as i32.
 #[derive(Debug)]
@@ -59,17 +60,14 @@ impl<T: Real> Memory<T> {
     pub fn push(&mut self, float: bool, len: usize, guarded: bool) -> Result<usize> {
         let guard = if guarded { GUARD } else { 0 };
         let oom = |size: usize| Error::OutOfMemory { device: "cpu".to_owned(), bytes: (len as u64).saturating_mul(size as u64) };
+        // Zeroed by the system, so that pages are not touched before they are used.
         let buffer = if float {
-            let mut v = Vec::new();
-            v.try_reserve_exact(len + guard).map_err(|_| oom(size_of::<T>()))?;
-            v.resize(len, T::ZERO);
-            v.resize(len + guard, T::of(GUARD_FLOAT));
+            let mut v = try_zeroed_vec::<T>(len + guard).map_err(|()| oom(size_of::<T>()))?;
+            v[len..].fill(T::of(GUARD_FLOAT));
             Buffer::Float(v)
         } else {
-            let mut v = Vec::new();
-            v.try_reserve_exact(len + guard).map_err(|_| oom(4))?;
-            v.resize(len, 0);
-            v.resize(len + guard, GUARD_INT);
+            let mut v = try_zeroed_vec::<i32>(len + guard).map_err(|()| oom(4))?;
+            v[len..].fill(GUARD_INT);
             Buffer::Int(v)
         };
         self.buffers.push(buffer);

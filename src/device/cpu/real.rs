@@ -11,6 +11,7 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 /// A real number an operator can compute with.
 pub trait Real:
     Copy
+    + bytemuck::Zeroable
     + Debug
     + Display
     + Default
