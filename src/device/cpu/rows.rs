@@ -183,11 +183,12 @@ fn total<T: Real>(mut lanes: [T; LANES]) -> T {
     lanes[0]
 }
 
-/// `out[c] = sum over r of term(r, c)`, added up in blocks of fixed size whose partial sums are added in order: the same bits on any
-/// number of threads. `term` is asked for a whole row at once: `add(row, partial)` adds it to `partial`. Mark it as for [`for_rows`].
+/// `out[c] = sum over r of term(r, c)`, added up in short blocks of fixed size whose partial sums are added in order, in f64: the same
+/// bits on any number of threads, and little lost over many rows. `term` is asked for a whole row at once: `add(row, partial)` adds it to
+/// `partial`. Mark it as for [`for_rows`].
 pub fn sum_rows<T: Real>(out: &mut [T], rows: usize, add: impl Fn(usize, &mut [T]) + Sync) {
     let width = out.len();
-    let block = (GRAIN / width.max(1)).clamp(8, 1024);
+    let block = (GRAIN / width.max(1)).clamp(8, 128);
     let partial = |start: usize| {
         let mut sum = vec![T::ZERO; width];
         vectorized(
@@ -200,13 +201,19 @@ pub fn sum_rows<T: Real>(out: &mut [T], rows: usize, add: impl Fn(usize, &mut [T
         );
         sum
     };
-    out.fill(T::ZERO);
-    let fold = |out: &mut [T], sum: &[T]| out.iter_mut().zip(sum).for_each(|(o, &s)| *o += s);
     if rows <= block {
-        return fold(out, &partial(0));
+        return out.copy_from_slice(&partial(0));
     }
     let sums: Vec<Vec<T>> = (0..rows.div_ceil(block)).into_par_iter().map(|i| partial(i * block)).collect();
-    sums.iter().for_each(|sum| fold(out, sum));
+    let mut total = vec![0.0; width];
+    for sum in &sums {
+        for (total, s) in total.iter_mut().zip(sum) {
+            *total += s.wide();
+        }
+    }
+    for (out, total) in out.iter_mut().zip(total) {
+        *out = T::of(total);
+    }
 }
 
 /// Runs `work` compiled for the widest vector instructions that this machine has. What is inlined into it is compiled with them.

@@ -64,11 +64,11 @@ fn moments<T: Real>(x: &[T], n: usize, c: usize) -> Moments<T> {
     Moments { mean, squares }
 }
 
-/// One pass over memory: two over each block of rows while it is in the cache, then the blocks are merged in order (Chan, Golub and
-/// LeVeque 1979).
+/// One pass over memory: two over each block of rows while it is in the cache, then the blocks are merged in order, in f64
+/// (Chan, Golub and LeVeque 1979).
 fn moments_by_block(x: &[f32], n: usize, c: usize) -> Moments<f32> {
     const BLOCK: usize = 16 * 1024;
-    let rows = (BLOCK / c.max(1)).max(8);
+    let rows = (BLOCK / c.max(1)).clamp(8, 128);
     let of_block = |x: &[f32]| {
         let mut m = Moments { mean: vec![0.0; c], squares: vec![0.0; c] };
         vectorized(
@@ -95,17 +95,18 @@ fn moments_by_block(x: &[f32], n: usize, c: usize) -> Moments<f32> {
         m
     };
     let blocks: Vec<Moments<f32>> = x[..n * c].par_chunks((rows * c).max(1)).map(of_block).collect();
-    let mut all = Moments { mean: vec![0.0; c], squares: vec![0.0; c] };
+    let mut all = Moments { mean: vec![0.0f64; c], squares: vec![0.0f64; c] };
     for (i, block) in blocks.iter().enumerate() {
-        let (before, here) = ((i * rows) as f32, rows.min(n - i * rows) as f32);
+        let (before, here) = ((i * rows) as f64, rows.min(n - i * rows) as f64);
         let part = here / (before + here);
         for c in 0..c {
-            let step = block.mean[c] - all.mean[c];
+            let step = block.mean[c].wide() - all.mean[c];
             all.mean[c] += step * part;
-            all.squares[c] += block.squares[c] + step * step * before * part;
+            all.squares[c] += block.squares[c].wide() + step * step * before * part;
         }
     }
-    all
+    let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect();
+    Moments { mean: narrow(all.mean), squares: narrow(all.squares) }
 }
 
 impl Op for BatchNormTraining {
