@@ -1,5 +1,9 @@
-//! What goes in and what comes out: pictures, their preparation, text and affect words.
+//! What goes in and what comes out: pictures, their preparation, data sets, text and affect words.
 
+#[cfg(feature = "train")]
+pub mod attributes;
+#[cfg(feature = "train")]
+pub mod dataset;
 pub mod image;
 pub mod lexicon;
 pub mod preprocess;
