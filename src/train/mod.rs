@@ -2,4 +2,4 @@
 
 mod step;
 
-pub use step::{DENOMINATOR, IGNORED, LEARNING_RATE, OptimizerOptions, STEP, Stage, Step, build};
+pub use step::{DENOMINATOR, GOOD_STEPS, IGNORED, INITIAL_LOSS_SCALE, LEARNING_RATE, LOSS_SCALE, Optimizer, STEP, Stage, Step, StepOptions, build};
