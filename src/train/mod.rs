@@ -8,4 +8,4 @@ pub mod metrics;
 pub mod record;
 mod step;
 
-pub use step::{DENOMINATOR, IGNORED, LEARNING_RATE, OptimizerOptions, STEP, Stage, Step, build};
+pub use step::{DENOMINATOR, GOOD_STEPS, IGNORED, INITIAL_LOSS_SCALE, LEARNING_RATE, LOSS_SCALE, Optimizer, STEP, Stage, Step, StepOptions, build};
