@@ -17,6 +17,7 @@ mod sheet;
 mod stop;
 mod table;
 mod talk;
+mod train;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -47,6 +48,8 @@ enum Verb {
     Classify(classify::Classify),
     /// Captions pictures
     Caption(caption::Caption),
+    /// Trains a model on a data set
+    Train(train::Train),
     /// Compares golden numbers with what a device computes
     Verify(verify::Verify),
     /// Puts a model folder together from published checkpoints
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Classify(verb) => verb.run(&talk),
         Verb::Caption(verb) => verb.run(&talk),
+        Verb::Train(verb) => verb.run(&talk),
         Verb::Verify(verb) => verb.run(&talk),
         Verb::Convert(verb) => verb.run(&talk),
         Verb::Inspect(verb) => verb.run(),

@@ -23,6 +23,9 @@ pub struct EscnetConfig {
     /// The text encoder's `[CLS]`: what the captioner's start token becomes in the hand-off.
     #[serde(default = "default::cls_token_id")]
     pub cls_token_id: usize,
+    /// Cuts the emotion that a captioner names at a caption's end before the text encoder reads it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withhold_emotion: bool,
     /// The ResNet that sees the picture.
     pub backbone: BackboneConfig,
     /// The BLIP that tells it.

@@ -4,7 +4,7 @@
 //! averages, counters), `state.json` the rest. Both are written into a temporary sibling and flushed; the folder is then renamed, and only
 //! then are older ones removed. What is found after a crash is the last whole one.
 
-use super::step::STEP;
+use super::step::{GOOD_STEPS, LOSS_SCALE, STEP};
 use crate::error::{Error, Result};
 use crate::graph::{StateKind, Store};
 use crate::model::layers::CONTROL;
@@ -175,7 +175,7 @@ fn flush_folder(path: &Path) -> Result<()> {
 fn kept(store: &Store) -> Vec<(String, StateKind)> {
     let owned = |name: &str, kind: StateKind| match kind {
         StateKind::Parameter | StateKind::Statistic | StateKind::Moment => true,
-        StateKind::Control => name == STEP || name == CONTROL || name.starts_with("loss_scale"),
+        StateKind::Control => [STEP, CONTROL, LOSS_SCALE, GOOD_STEPS].contains(&name),
         StateKind::Gradient | StateKind::Cache | StateKind::Derived => false,
     };
     store.entries().filter(|(name, _, kind)| owned(name, *kind)).map(|(name, _, kind)| (name.to_owned(), kind)).collect()

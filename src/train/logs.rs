@@ -92,7 +92,7 @@ impl Logs {
     /// # Errors
     /// [`crate::Error::Io`].
     pub fn broken(&mut self, broken: &[Broken]) -> Result<()> {
-        broken.iter().try_for_each(|b| self.errors.add(b))
+        self.errors.note(broken).map(drop)
     }
 
     /// Puts everything on disk.

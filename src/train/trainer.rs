@@ -10,7 +10,7 @@ use super::judge::{Judge, hits, write};
 use super::logs::Logs;
 use super::sampler::Sampler;
 use super::schedule::{Schedule, steps};
-use super::step::{DENOMINATOR, LEARNING_RATE, Optimizer, STEP, Step, StepOptions, build};
+use super::step::{DENOMINATOR, INITIAL_LOSS_SCALE, LEARNING_RATE, LOSS_SCALE, Optimizer, STEP, Step, StepOptions, build};
 use super::task::{Goal, Task};
 use super::watch::{Now, Watch};
 use crate::data::augment::Augment;
@@ -125,7 +125,8 @@ impl Trainer {
         };
         match &found {
             Some(path) => progress = restore(path, &mut store)?,
-            None => begin_averages(&parameters, &mut store)?,
+            None if store.contains(LOSS_SCALE) => store.write(LOSS_SCALE, &Tensor::from_f32([1], vec![INITIAL_LOSS_SCALE])?)?,
+            None => {}
         }
         let logs = Logs::open(&job.dir, progress.step)?;
         Ok(Trainer {
@@ -255,7 +256,7 @@ impl Trainer {
         self.store.write_f64(&name, &gradient)
     }
 
-    /// Trains other parts from here on, where the phase says so: a new optimizer begins, its moments zero.
+    /// Trains other parts from here on, where the phase says so: a new optimizer begins, its moments zero, and with it the averages.
     fn enter_phase(&mut self, step: u64) -> Result<()> {
         let wanted = trained(&self.job, step, self.per_epoch);
         if wanted == self.trained {
@@ -269,7 +270,6 @@ impl Trainer {
             self.store.write_f64(&name, &vec![0.0; len])?;
         }
         self.store.write(STEP, &Tensor::from_i32([1], vec![0])?)?;
-        begin_averages(&parameters, &mut self.store)?;
         (self.session, self.parameters, self.trained) = (session, parameters, wanted);
         Ok(())
     }
@@ -321,7 +321,8 @@ impl Trainer {
 
     /// Does something with the moving averages in the weights' place, where there are any.
     fn with_average<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
-        if self.job.stage.ema == 0.0 {
+        // Averages begin with the first update.
+        if self.job.stage.ema == 0.0 || self.store.read(STEP)?.as_i32() == Some(&[0][..]) {
             return work(self);
         }
         let mut own = Vec::with_capacity(self.parameters.len());
@@ -414,18 +415,6 @@ fn session(job: &Job, trained: Trained, store: &mut Store) -> Result<(Session, V
     let step = build(&job.config, job.train.stage(stage.batch, trained), &options)?;
     let graph = lower_precision(&step.graph, &rules(), compute(stage))?;
     Ok((Session::new(fuse(graph, &rules())?, store, Options::default())?, step.parameters))
-}
-
-/// Moving averages begin as the weights they follow.
-fn begin_averages(parameters: &[String], store: &mut Store) -> Result<()> {
-    for name in parameters {
-        let average = Step::average(name);
-        if store.contains(&average) {
-            let now = store.read(name)?;
-            store.write(&average, &now)?;
-        }
-    }
-    Ok(())
 }
 
 fn compute(stage: &StageConfig) -> DType {

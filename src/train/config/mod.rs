@@ -12,6 +12,7 @@ use crate::data::captions::Style;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+pub use read::RUN_FILE;
 pub use stage::{Decay, GroupConfig, Keep, OptimizerConfig, OptimizerKind, Sampling, ScheduleConfig, ScheduleKind, StageConfig};
 
 /// A whole `run.toml`.
@@ -104,6 +105,9 @@ pub struct CaptionerRun {
     pub style: Style,
     /// Whether several captioners are trained.
     pub fitting: Fitting,
+    /// For `cross`: epochs of the captioners of one half, which see half as many pictures in each; without it, the stage's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold_epochs: Option<f64>,
     /// The rest.
     pub stage: StageConfig,
 }
@@ -111,7 +115,7 @@ pub struct CaptionerRun {
 impl Default for CaptionerRun {
     fn default() -> Self {
         let stage = StageConfig { epochs: 10.0, rate: 1e-5, ..StageConfig::default() };
-        CaptionerRun { out: "runs/captioner".into(), captions: None, style: Style::default(), fitting: Fitting::default(), stage }
+        CaptionerRun { out: "runs/captioner".into(), captions: None, style: Style::default(), fitting: Fitting::default(), fold_epochs: None, stage }
     }
 }
 
@@ -127,6 +131,8 @@ pub struct ClassifierRun {
     pub stage: StageConfig,
     /// For so many epochs fusion and head are trained alone.
     pub head_epochs: f64,
+    /// Keeps the emotion that the captioner may have learnt to name at a caption's end from the classifier, here and wherever the model goes.
+    pub withhold_emotion: bool,
 }
 
 /// Where the classifier's captions come from.
@@ -141,8 +147,16 @@ pub enum CaptionSource {
 
 impl Default for ClassifierRun {
     fn default() -> Self {
-        let stage = StageConfig { epochs: 25.0, rate: 1e-4, ..StageConfig::default() };
-        ClassifierRun { out: "runs/classifier".into(), captions: CaptionSource::File("runs/captioner/captions.jsonl".into()), stage, head_epochs: 0.0 }
+        let encoder = |prefix: &str| GroupConfig { prefix: prefix.to_owned(), factor: 0.1, frozen: false };
+        let groups = vec![encoder("backbone."), encoder("text_encoder.")];
+        let stage = StageConfig { epochs: 25.0, rate: 1e-4, groups, ..StageConfig::default() };
+        ClassifierRun {
+            out: "runs/classifier".into(),
+            captions: CaptionSource::File("runs/captioner/captions.jsonl".into()),
+            stage,
+            head_epochs: 0.0,
+            withhold_emotion: true,
+        }
     }
 }
 
