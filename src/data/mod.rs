@@ -3,9 +3,19 @@
 #[cfg(feature = "train")]
 pub mod attributes;
 #[cfg(feature = "train")]
+pub mod augment;
+#[cfg(feature = "train")]
+pub mod colour;
+#[cfg(feature = "train")]
 pub mod dataset;
+#[cfg(feature = "train")]
+mod draws;
 pub mod image;
+#[cfg(feature = "train")]
+pub mod jsonl;
 pub mod lexicon;
+#[cfg(feature = "train")]
+pub mod pipeline;
 pub mod preprocess;
 mod resize;
 pub mod tokenizer;
