@@ -1,6 +1,8 @@
 //! Training: the step graphs of both stages.
 
 #[cfg(feature = "train")]
+pub mod curves;
+#[cfg(feature = "train")]
 pub mod events;
 #[cfg(feature = "train")]
 pub mod metrics;
