@@ -175,6 +175,7 @@ fn loss(b: &mut Builder, config: &EscnetConfig, stage: Stage, denominator: Value
         Stage::Classify { batch, words, .. } => {
             let built = classifier(b, config, batch, words, Some(training))?;
             let labels = b.input("labels", TensorType::i32([batch]))?;
+            predicted(b, built.fused.logits)?;
             variable_weight_loss(b, built.fused.logits, labels, weighting(&config.loss), Some(denominator))
         }
     }
@@ -232,7 +233,15 @@ fn caption_loss(b: &mut Builder, config: &EscnetConfig, batch: usize, length: us
     let labels = b.input("lm_labels", TensorType::i32([batch * length]))?;
     let text = &config.captioner.text_config;
     let logits = reshape(b, built.logits, [batch * length, text.vocab_size])?;
+    predicted(b, logits)?;
     cross_entropy(b, logits, labels, Some(denominator), text.label_smoothing, IGNORED)
+}
+
+/// The likeliest answer of each row, for the share of right ones.
+fn predicted(b: &mut Builder, logits: Value) -> Result<()> {
+    let (_, ids) = top_k(b, logits, 1)?;
+    b.output("predicted", ids);
+    Ok(())
 }
 
 fn weighting(loss: &LossConfig) -> weighted::LossConfig {
