@@ -215,7 +215,7 @@ impl Trainer {
             let control = [low as i32, high as i32, step as i32, i as i32];
             self.store.write(CONTROL, &Tensor::from_i32([4], control.to_vec())?)?;
             self.session.run(&mut self.store, Segment::Run)?;
-            loss += self.session.read("loss", &self.store)?.to_f32().first().map_or(f64::NAN, |&x| f64::from(x));
+            loss += self.session.read("loss", &mut self.store)?.to_f32().first().map_or(f64::NAN, |&x| f64::from(x));
             right += hits(&self.session, &self.job.train, &batch.indices, rows, &mut self.store)?;
         }
         if !loss.is_finite() {
@@ -223,8 +223,8 @@ impl Trainer {
         }
         self.session.run(&mut self.store, Segment::Apply)?;
         let number = |t: Tensor| t.to_f32().first().map_or(f64::NAN, |&x| f64::from(x));
-        let grad_norm = number(self.session.read("grad_norm", &self.store)?);
-        let finite = self.session.read("finite", &self.store)?.as_i32() == Some(&[1][..]);
+        let grad_norm = number(self.session.read("grad_norm", &mut self.store)?);
+        let finite = self.session.read("finite", &mut self.store)?.as_i32() == Some(&[1][..]);
         let p = &mut self.progress;
         p.step += 1;
         p.skipped += u64::from(!finite);
