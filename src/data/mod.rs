@@ -4,6 +4,8 @@
 pub mod attributes;
 #[cfg(feature = "train")]
 pub mod dataset;
+#[cfg(feature = "train")]
+pub mod demo;
 pub mod image;
 pub mod lexicon;
 pub mod preprocess;
