@@ -10,6 +10,8 @@ pub mod colour;
 pub mod dataset;
 #[cfg(feature = "train")]
 mod draws;
+#[cfg(feature = "train")]
+pub mod demo;
 pub mod image;
 #[cfg(feature = "train")]
 pub mod jsonl;
