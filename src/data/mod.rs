@@ -3,7 +3,10 @@
 #[cfg(feature = "train")]
 pub mod attributes;
 #[cfg(feature = "train")]
+pub mod captions;
+#[cfg(feature = "train")]
 pub mod dataset;
+pub mod emotions;
 pub mod image;
 pub mod lexicon;
 pub mod preprocess;
