@@ -1,7 +1,9 @@
-//! What training and evaluation report with: metrics, event files, the record of a run and its curves.
+//! Training: whole runs, what they are told, and what they report with.
 
 mod common;
 mod curves;
 mod events;
 mod metrics;
 mod record;
+mod runs;
+mod tiny;
