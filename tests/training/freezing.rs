@@ -46,7 +46,7 @@ fn a_batch_norm_that_is_frozen_in_part_follows_its_weight() {
 
 #[test]
 fn gradients_of_the_rest_are_what_they_were() {
-    let frozen = frozen_by(&["text_encoder.embeddings.", "text_encoder.encoder.layer.0.", "fusion.classifier."]);
+    let frozen = frozen_by(&["text_encoder.embeddings.", "text_encoder.encoder.layer.0.", "fusion.head."]);
     let gradients = |frozen: &dyn Fn(&str) -> bool| -> BTreeMap<String, Vec<f64>> {
         let mut run = Run::new(CLASSIFIER, &StepOptions { frozen, ..StepOptions::default() });
         run.write_batch(CLASSIFIER);
@@ -56,7 +56,9 @@ fn gradients_of_the_rest_are_what_they_were() {
     };
     let (some, all) = (gradients(&frozen), gradients(&|_| false));
     assert_eq!(some.len() + all.keys().filter(|n| frozen(n)).count(), all.len());
-    assert!(some.len() < all.len());
+    for prefix in ["text_encoder.embeddings.", "text_encoder.encoder.layer.0.", "fusion.head."] {
+        assert!(all.keys().any(|n| n.starts_with(prefix)), "{prefix}");
+    }
     for (name, gradient) in &some {
         assert!(*gradient == all[name], "{name}");
     }
@@ -89,7 +91,7 @@ fn a_part_that_is_frozen_whole_runs_as_in_inference() {
 #[test]
 fn nothing_to_train_is_an_error() {
     for stage in [CLASSIFIER, CAPTIONER] {
-        let error = build(&config(), stage, &StepOptions { frozen: &|_| true, ..StepOptions::default() }).unwrap_err().to_string();
+        let error = build(&config(), stage, &StepOptions { frozen: &|_| true, ..StepOptions::default() }).map(drop).unwrap_err().to_string();
         assert!(error.contains("frozen"), "{error}");
     }
 }

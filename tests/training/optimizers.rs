@@ -118,7 +118,7 @@ fn settings_without_a_meaning_are_refused() {
         ("interval", StepOptions { loss_scale: true, growth_interval: 0, ..fine() }),
     ];
     for (what, options) in wrong {
-        let error = build(&crate::run::config(), CLASSIFIER, &options).unwrap_err().to_string();
+        let error = build(&crate::run::config(), CLASSIFIER, &options).map(drop).unwrap_err().to_string();
         assert!(error.contains(what), "{what}: {error}");
     }
 }
