@@ -122,7 +122,12 @@ impl Op for AdamWStep {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        optimizer::check(&Check("adamw"), inputs, &self.roles, EACH)?;
+        let check = Check("adamw");
+        let AdamW { betas, eps, weight_decay, clip_norm } = self.settings;
+        check.that(betas.iter().all(|beta| (0.0..1.0).contains(beta)), "betas", "two shares in [0, 1)", format!("{betas:?}"))?;
+        check.that(eps >= 0.0 && eps.is_finite(), "eps", "a number of at least 0", eps)?;
+        optimizer::check_settings(&check, weight_decay, clip_norm)?;
+        optimizer::check(&check, inputs, &self.roles, EACH)?;
         Ok(Vec::new())
     }
 

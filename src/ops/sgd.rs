@@ -108,7 +108,12 @@ impl Op for SgdStep {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        optimizer::check(&Check("sgd"), inputs, &self.roles, EACH)?;
+        let check = Check("sgd");
+        let Sgd { momentum, nesterov, weight_decay, clip_norm } = self.settings;
+        check.that((0.0..1.0).contains(&momentum), "momentum", "a share in [0, 1)", momentum)?;
+        check.that(momentum > 0.0 || !nesterov, "momentum", "above 0 for nesterov", momentum)?;
+        optimizer::check_settings(&check, weight_decay, clip_norm)?;
+        optimizer::check(&check, inputs, &self.roles, EACH)?;
         Ok(Vec::new())
     }
 

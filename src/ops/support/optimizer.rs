@@ -53,6 +53,16 @@ pub fn check(check: &Check, inputs: &[TensorType], roles: &[Role], each: usize) 
     check.shape("norm", &control[2], &[])
 }
 
+/// Checks the settings that both optimizers have.
+///
+/// # Errors
+/// [`crate::Error::Op`].
+pub fn check_settings(check: &Check, weight_decay: f64, clip_norm: Option<f64>) -> Result<()> {
+    check.that(weight_decay >= 0.0 && weight_decay.is_finite(), "weight_decay", "a number of at least 0", weight_decay)?;
+    let clip_norm = clip_norm.unwrap_or(f64::MAX);
+    check.that(clip_norm > 0.0, "clip_norm", "a number above 0", clip_norm)
+}
+
 /// Reads the control that starts at input `first`; none where the step is to be skipped. Gradients are clipped as by PyTorch's
 /// `clip_grad_norm_`: times `min(1, clip_norm / (norm + 1e-6))`.
 ///

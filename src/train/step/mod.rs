@@ -21,8 +21,8 @@
 //! # Data parallel
 //! Between *accumulate* and *apply* all gradients lie in the states that [`Step::gradient`] names, free of the loss scale. That is where
 //! processes add theirs up: sums, not means, where each has written the count over all processes as the [`DENOMINATOR`]. Each gives
-//! dropout another seed in `CONTROL`; batch norm's statistics stay each one's own until somebody averages `<statistic>.staged` likewise.
-//! One that overflowed makes the sum infinite for all, so that every process takes, or skips, the same step.
+//! dropout another seed in `CONTROL`. Batch norm's statistics are each one's own: the staged ones, states `<statistic>.staged`, are averaged
+//! in the same place. What overflowed in one process makes the sum infinite in all, so that all take, or skip, the same step.
 
 mod options;
 
