@@ -9,6 +9,7 @@ mod captions;
 mod classify;
 mod completions;
 mod convert;
+mod data;
 mod figures;
 mod inputs;
 mod inspect;
@@ -56,6 +57,8 @@ enum Verb {
     Verify(verify::Verify),
     /// Puts a model folder together from published checkpoints
     Convert(convert::Convert),
+    /// Makes data sets and looks after them
+    Data(data::Data),
     /// Counts a model's parameters, operations and memory
     Inspect(inspect::Inspect),
     /// Prints a completion script for a shell
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Verb::Train(verb) => verb.run(&talk),
         Verb::Verify(verb) => verb.run(&talk),
         Verb::Convert(verb) => verb.run(&talk),
+        Verb::Data(verb) => verb.run(&talk),
         Verb::Inspect(verb) => verb.run(),
         Verb::Completions(verb) => verb.run(),
     };

@@ -215,7 +215,7 @@ impl Trainer {
             let control = [low as i32, high as i32, step as i32, i as i32];
             self.store.write(CONTROL, &Tensor::from_i32([4], control.to_vec())?)?;
             self.session.run(&mut self.store, Segment::Run)?;
-            loss += self.session.read("loss", &self.store)?.to_f32().first().map_or(f64::NAN, |&x| f64::from(x));
+            loss += self.session.read("loss", &mut self.store)?.to_f32().first().map_or(f64::NAN, |&x| f64::from(x));
             right += hits(&self.session, &self.job.train, &batch.indices, rows, &mut self.store)?;
         }
         if !loss.is_finite() {
@@ -223,8 +223,8 @@ impl Trainer {
         }
         self.session.run(&mut self.store, Segment::Apply)?;
         let number = |t: Tensor| t.to_f32().first().map_or(f64::NAN, |&x| f64::from(x));
-        let grad_norm = number(self.session.read("grad_norm", &self.store)?);
-        let finite = self.session.read("finite", &self.store)?.as_i32() == Some(&[1][..]);
+        let grad_norm = number(self.session.read("grad_norm", &mut self.store)?);
+        let finite = self.session.read("finite", &mut self.store)?.as_i32() == Some(&[1][..]);
         let p = &mut self.progress;
         p.step += 1;
         p.skipped += u64::from(!finite);
@@ -264,12 +264,8 @@ impl Trainer {
         }
         let (session, parameters) = session(&self.job, wanted, &mut self.store)?;
         let averages: HashSet<String> = parameters.iter().map(|p| Step::average(p)).collect();
-        let moments: Vec<(String, usize)> = self
-            .store
-            .entries()
-            .filter(|(n, _, k)| *k == StateKind::Moment && !averages.contains(*n))
-            .map(|(n, t, _)| (n.to_owned(), t.len()))
-            .collect();
+        let moments: Vec<(String, usize)> =
+            self.store.entries().filter(|(n, _, k)| *k == StateKind::Moment && !averages.contains(*n)).map(|(n, t, _)| (n.to_owned(), t.len())).collect();
         for (name, len) in moments {
             self.store.write_f64(&name, &vec![0.0; len])?;
         }
@@ -388,7 +384,11 @@ impl std::fmt::Debug for Trainer {
 fn trained(job: &Job, step: u64, per_epoch: u64) -> Trained {
     let head_only = step < steps(job.head_epochs, per_epoch);
     let frozen = |part: &str| job.stage.groups.iter().find(|g| part.starts_with(&g.prefix)).is_some_and(|g| g.frozen);
-    Trained { backbone: !head_only && !frozen("backbone."), text_encoder: !head_only && !frozen("text_encoder."), fusion: !frozen("fusion.") }
+    Trained {
+        backbone: !head_only && !frozen("backbone."),
+        text_encoder: !head_only && !frozen("text_encoder."),
+        fusion: !frozen("fusion."),
+    }
 }
 
 /// The session of a step, and the parameters it trains.

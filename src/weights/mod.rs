@@ -18,7 +18,7 @@ pub mod names;
 pub mod save;
 mod stored;
 
-pub use convert::{Parts, convert};
+pub use convert::{Parts, convert, repack};
 pub use durable::write_atomically;
 pub use file::{TensorView, WeightFile};
 pub use layout::weight_source;

@@ -1,16 +1,15 @@
 //! Alterations of pictures: each as in Pillow and torchvision, each as often and as strong as it is asked for.
 
+use crate::folder::golden;
 use escnet::data::augment::{Address, Augment};
 use escnet::data::colour::Colour;
 use escnet::data::preprocess::Preprocess;
 use escnet::{Error, Image};
 use safetensors::SafeTensors;
-use std::path::Path;
 
 /// The golden file, and its picture.
 fn with_golden(work: impl FnOnce(&SafeTensors, &Image)) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/augment/augment.safetensors");
-    let bytes = std::fs::read(path).unwrap();
+    let bytes = std::fs::read(golden("augment/augment.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let picture = file.tensor("picture").unwrap();
     let image = Image::from_rgb(picture.shape()[1], picture.shape()[0], picture.data().to_vec()).unwrap();
