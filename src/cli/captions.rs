@@ -26,22 +26,22 @@ pub struct Whole {
     #[arg(long, value_name = "DIR", requires = "output", conflicts_with_all = ["paths", "format", "strict", "temperature", "top_k", "top_p", "seed"])]
     dataset: Option<PathBuf>,
     /// The file of captions, one JSON row a picture
-    #[arg(short, long, value_name = "FILE", requires = "dataset")]
+    #[arg(short, long, value_name = "FILE", requires = "dataset", conflicts_with = "paths")]
     output: Option<PathBuf>,
     /// Which part of the data set
-    #[arg(long, value_enum, default_value_t, requires = "dataset")]
+    #[arg(long, value_enum, default_value_t, requires = "dataset", conflicts_with = "paths")]
     split: Part,
     /// Takes the captioners of a training run, for each picture one that did not learn from it; instead of --model
-    #[arg(long, value_name = "DIR", requires = "dataset")]
+    #[arg(long, value_name = "DIR", requires = "dataset", conflicts_with = "paths")]
     run: Option<PathBuf>,
     /// A file that says which picture belongs to which split [default: that of the run]
-    #[arg(long, value_name = "FILE", requires = "dataset")]
+    #[arg(long, value_name = "FILE", requires = "dataset", conflicts_with = "paths")]
     split_file: Option<PathBuf>,
     /// What a split that nobody has published is drawn from [default: the seed of the run, else 0]
-    #[arg(long, value_name = "N", requires = "dataset")]
+    #[arg(long, value_name = "N", requires = "dataset", conflicts_with = "paths")]
     split_seed: Option<u64>,
     /// Starts the file of captions anew
-    #[arg(long, requires = "dataset")]
+    #[arg(long, requires = "dataset", conflicts_with = "paths")]
     overwrite: bool,
 }
 
