@@ -22,9 +22,7 @@ fn main() {
     let flipped = Augment { flip: 0.5, shift: 4, ..Augment::default() };
     let everything = Augment { crop: Some([0.5, 1.0]), brightness: 0.2, contrast: 0.2, saturation: 0.2, hue: 0.05, ..flipped.clone() };
     println!("{:<28} {:>7} {:>8} {:>12}", "pictures", "workers", "decoded", "pictures/s");
-    for (name, pictures, size, augment) in
-        [("96-px PNG, flip and shift", drawn, 96, flipped), ("512-px JPEG, everything", photo, 224, everything)]
-    {
+    for (name, pictures, size, augment) in [("96-px PNG, flip and shift", drawn, 96, flipped), ("512-px JPEG, everything", photo, 224, everything)] {
         for workers in [0, 1, 2] {
             for (decoded, cache_bytes) in [("each", 0), ("once", 256 << 20)] {
                 let options = PipelineOptions { workers, prefetch: 4, seed: 7, cache_bytes };

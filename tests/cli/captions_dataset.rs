@@ -161,7 +161,13 @@ fn each_picture_is_captioned_by_a_fold_that_did_not_learn_from_it() {
     assert!(got.iter().all(|row| !row.seen));
     // The words are those of that fold, too.
     for row in &got {
-        let place = if row.model == full { "run/model" } else if row.model == fold0 { "run/fold0/model" } else { "run/fold1/model" };
+        let place = if row.model == full {
+            "run/model"
+        } else if row.model == fold0 {
+            "run/fold0/model"
+        } else {
+            "run/fold1/model"
+        };
         let alone = self::run(&["caption", &folder.join(&format!("set/{}", row.image)), "--model", &folder.join(place)]).ends(0).jsonl();
         assert!((alone[0]["score"].as_f64().unwrap() - f64::from(row.score)).abs() < 1e-4, "{row:?}");
     }

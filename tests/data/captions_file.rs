@@ -8,20 +8,20 @@ use escnet::data::dataset::Split;
 fn row(id: &str) -> Row {
     Row {
         id: id.to_owned(),
-        image: format!("{id}.png"),
+        image: id.to_owned(),
         split: Some(Split::Train),
-        caption: "ein Hund, \"froh\"\n— hier".to_owned(),
-        score: -0.123_456_79,
+        caption: "\"ah\"\n—".to_owned(),
+        score: -0.123,
         ids: vec![95, 7, 3],
-        model: "0123456789abcdef".to_owned(),
+        model: "f0".to_owned(),
         search: "beam 3".to_owned(),
-        seen: id == "b",
+        seen: id == "a",
     }
 }
 
 #[test]
 fn torn_at_any_byte_it_is_gone_on_with() {
-    let (folder, rows) = (Folder::new(), ["a", "b", "ç"].map(row));
+    let (folder, rows) = (Folder::new(), ["a", "ç"].map(row));
     let path = folder.join("captions.jsonl");
     captions_file::append(&path).unwrap().0.append(&rows).unwrap();
     let whole = std::fs::read(&path).unwrap();
