@@ -1,5 +1,6 @@
 //! `escnet caption`: what a picture shows, in words.
 
+use super::captions::Whole;
 use super::model::{Model, Wording};
 use super::pictures::Pictures;
 use super::sheet::{Record, Sheet};
@@ -15,10 +16,17 @@ use std::path::Path;
 ///
 /// Each result holds the caption, its score (mean log-probability of a token) and its token ids, start and end included. Words are searched for, or, with any of
 /// --temperature, --top-k, --top-p and --seed, drawn.
+///
+/// With --dataset the pictures of a whole data set are captioned into a file, for the second stage of a training. Ctrl-C once finishes the batch at hand; the same
+/// command goes on from there.
 #[derive(Debug, Args)]
+#[command(mut_arg("paths", |paths| paths.required(false).required_unless_present("dataset")))]
+#[command(mut_arg("model", |model| model.required(false).required_unless_present("run")))]
 pub struct Caption {
     #[command(flatten)]
     pictures: Pictures,
+    #[command(flatten)]
+    whole: Whole,
     #[command(flatten)]
     model: Model,
     #[command(flatten)]
@@ -70,6 +78,9 @@ impl Caption {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
         interrupt::listen();
+        if self.whole.is_meant() {
+            return self.whole.run(&self.model, &self.wording, talk);
+        }
         let inputs = self.pictures.gather(self.model.threads(), talk)?;
         let mut engine = self.model.load(&self.wording, self.drawing.sampling(), talk)?;
         let longest = inputs.iter().map(|input| console::measure_text_width(&input.path.to_string_lossy())).max().unwrap_or(0);

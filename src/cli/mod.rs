@@ -4,6 +4,8 @@
 //! error. The exit code says how it ended, see [`Stop::code`].
 
 mod caption;
+mod captioners;
+mod captions;
 mod classify;
 mod completions;
 mod convert;

@@ -10,13 +10,16 @@ use escnet::weights::{VOCABULARY_FILE, WEIGHTS_FILE};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// The environment variable that names the model where the command line does not.
+const MODEL_VARIABLE: &str = "ESCNET_MODEL";
+
 /// Which model, and where it runs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct Model {
     /// The model's folder: config.json, model.safetensors, vocab.txt
-    #[arg(short, long, value_name = "DIR", env = "ESCNET_MODEL", hide_env_values = true)]
-    model: PathBuf,
+    #[arg(short, long, value_name = "DIR", env = MODEL_VARIABLE, hide_env_values = true, required = true)]
+    model: Option<PathBuf>,
     /// Where it runs: auto, cpu, or reference (slow, in f64)
     #[arg(long, default_value = "auto")]
     device: String,
@@ -77,8 +80,16 @@ impl Model {
     /// # Errors
     /// [`Stop::Input`] where there is no model folder; those of [`Engine::load`].
     pub fn load(&self, wording: &Wording, sampling: Option<Sampling>, talk: &Talk) -> Result<Engine, Stop> {
+        self.load_from(self.folder()?, wording, sampling, talk)
+    }
+
+    /// The same of another model folder.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_from(&self, folder: &Path, wording: &Wording, sampling: Option<Sampling>, talk: &Talk) -> Result<Engine, Stop> {
         let begun = Instant::now();
-        expect_files(&self.model, &[CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE])?;
+        expect_files(folder, &[CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE])?;
         let options = EngineOptions {
             device: self.device.clone(),
             dtype: self.dtype.into(),
@@ -87,11 +98,34 @@ impl Model {
             generation: wording.generation(sampling)?,
             prompt: wording.prompt.clone(),
         };
-        let engine = Engine::load(&self.model, options)?;
+        let engine = Engine::load(folder, options)?;
         engine.notes().iter().for_each(|note| talk.detail(note));
         let (device, dtype) = (engine.device(), DType::from(self.dtype));
-        talk.detail(format_args!("{}: loaded in {:.2} s; runs on {device} in {dtype}", self.model.display(), begun.elapsed().as_secs_f64()));
+        talk.detail(format_args!("{}: loaded in {:.2} s; runs on {device} in {dtype}", folder.display(), begun.elapsed().as_secs_f64()));
         Ok(engine)
+    }
+
+    /// The model's folder.
+    ///
+    /// # Errors
+    /// [`Stop::Usage`] where none was named.
+    pub fn folder(&self) -> Result<&Path, Stop> {
+        self.model.as_deref().ok_or_else(|| Stop::Usage("no model was named: --model DIR".to_owned()))
+    }
+
+    /// The command line itself names a model, not the environment.
+    pub fn is_named(&self) -> bool {
+        self.model.is_some() && self.model.as_deref() != std::env::var_os(MODEL_VARIABLE).as_deref().map(Path::new)
+    }
+
+    /// How words are searched for, in words: what else than the weights a caption depends on.
+    ///
+    /// # Errors
+    /// [`Stop::Usage`] where the options do not fit each other.
+    pub fn search(&self, wording: &Wording) -> Result<String, Stop> {
+        let Generation { beams, max_length, min_length, .. } = wording.generation(None)?;
+        let prompt = if wording.prompt.is_empty() { String::new() } else { format!(", after {:?}", wording.prompt) };
+        Ok(format!("beam {beams}, {min_length} to {max_length} tokens, {}{prompt}", DType::from(self.dtype)))
     }
 
     /// Pictures that run at once.

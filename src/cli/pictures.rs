@@ -172,7 +172,7 @@ fn fill(inputs: Vec<Input>, batch: usize, to: &SyncSender<Batch>) {
 }
 
 /// Lets `work` spread over so many threads; where they cannot be had, over as many as there are.
-fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+pub fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool.install(work),
         Err(_) => work(),

@@ -5,6 +5,8 @@ pub mod attributes;
 pub mod augment;
 pub mod captions;
 #[cfg(feature = "train")]
+pub mod captions_file;
+#[cfg(feature = "train")]
 pub mod colour;
 #[cfg(feature = "train")]
 pub mod dataset;

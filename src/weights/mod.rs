@@ -7,6 +7,8 @@
 pub mod convert;
 pub mod durable;
 pub mod file;
+#[cfg(feature = "train")]
+pub mod fingerprint;
 mod header;
 pub mod init;
 pub mod layout;

@@ -3,6 +3,7 @@
 
 mod augment;
 mod captions;
+mod captions_file;
 mod folder;
 mod layouts;
 mod pipeline;

@@ -6,6 +6,8 @@ mod convert;
 mod damage;
 mod durable;
 mod file;
+#[cfg(feature = "train")]
+mod fingerprint;
 mod load;
 mod manifest;
 mod save;
