@@ -7,6 +7,7 @@ mod caption;
 mod classify;
 mod completions;
 mod convert;
+mod data;
 mod figures;
 mod inputs;
 mod inspect;
@@ -53,6 +54,8 @@ enum Verb {
     Convert(convert::Convert),
     /// Counts a model's parameters, operations and memory
     Inspect(inspect::Inspect),
+    /// Looks at data sets and prepares them
+    Data(data::Data),
     /// Prints a completion script for a shell
     Completions(completions::Completions),
 }
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(verb) => verb.run(&talk),
         Verb::Convert(verb) => verb.run(&talk),
         Verb::Inspect(verb) => verb.run(),
+        Verb::Data(verb) => verb.run(&talk),
         Verb::Completions(verb) => verb.run(),
     };
     match done {
