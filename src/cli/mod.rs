@@ -52,10 +52,10 @@ enum Verb {
     Verify(verify::Verify),
     /// Puts a model folder together from published checkpoints
     Convert(convert::Convert),
+    /// Makes data sets and looks after them
+    Data(data::Data),
     /// Counts a model's parameters, operations and memory
     Inspect(inspect::Inspect),
-    /// Looks at data sets and prepares them
-    Data(data::Data),
     /// Prints a completion script for a shell
     Completions(completions::Completions),
 }
@@ -87,8 +87,8 @@ pub fn main() -> ExitCode {
         Verb::Caption(verb) => verb.run(&talk),
         Verb::Verify(verb) => verb.run(&talk),
         Verb::Convert(verb) => verb.run(&talk),
-        Verb::Inspect(verb) => verb.run(),
         Verb::Data(verb) => verb.run(&talk),
+        Verb::Inspect(verb) => verb.run(),
         Verb::Completions(verb) => verb.run(),
     };
     match done {

@@ -7,6 +7,8 @@ pub mod captions;
 #[cfg(feature = "train")]
 pub mod dataset;
 pub mod emotions;
+#[cfg(feature = "train")]
+pub mod demo;
 pub mod image;
 pub mod lexicon;
 pub mod preprocess;

@@ -1,7 +1,8 @@
-//! `escnet data`: data sets, looked at and prepared.
+//! `escnet data`: data sets, made and looked after.
 
 mod captions;
 mod check;
+mod demo;
 pub mod set;
 mod split;
 
@@ -9,7 +10,7 @@ use super::Done;
 use super::talk::Talk;
 use clap::{Args, Subcommand};
 
-/// Looks at data sets and prepares them.
+/// Makes data sets and looks after them.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct Data {
@@ -19,6 +20,8 @@ pub struct Data {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Draws a data set with true attributes
+    Demo(demo::Demo),
     /// Counts a data set and finds what is wrong with it
     Check(check::Check),
     /// Writes affective captions, made from attributes
@@ -31,6 +34,7 @@ impl Data {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
         match self.verb {
+            Verb::Demo(verb) => verb.run(talk),
             Verb::Check(verb) => verb.run(talk),
             Verb::Captions(verb) => verb.run(talk),
             Verb::Split(verb) => verb.run(talk),
