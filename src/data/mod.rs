@@ -1,16 +1,24 @@
 //! What goes in and what comes out: pictures, their preparation, data sets, text and affect words.
 
-#[cfg(feature = "train")]
 pub mod attributes;
 #[cfg(feature = "train")]
+pub mod augment;
 pub mod captions;
 #[cfg(feature = "train")]
+pub mod colour;
+#[cfg(feature = "train")]
 pub mod dataset;
-pub mod emotions;
 #[cfg(feature = "train")]
 pub mod demo;
+#[cfg(feature = "train")]
+mod draws;
+pub mod emotions;
 pub mod image;
+#[cfg(feature = "train")]
+pub mod jsonl;
 pub mod lexicon;
+#[cfg(feature = "train")]
+pub mod pipeline;
 pub mod preprocess;
 mod resize;
 pub mod tokenizer;

@@ -160,17 +160,48 @@ impl Preprocess {
         Tensor::from_f32([pictures.len(), self.size, self.size, 3], all)
     }
 
-    fn numbers(&self, picture: &Image) -> impl Iterator<Item = f32> + use<> {
-        let Crop { offset, resized, .. } = self.crop(picture);
-        let filter = match self.mode {
+    /// The bytes of the network's square, `[size, size, 3]`, before they are normalised: what [`Preprocess::crop`] says of the picture.
+    pub fn square(&self, picture: &Image) -> Vec<u8> {
+        let Crop { offset, resized, picture: [width, height], .. } = self.crop(picture);
+        let [columns, rows] = offset.map(|from| from as u64..from as u64 + self.size as u64);
+        resize(picture, self.filter(), [0.0, 0.0, width, height], resized.map(|side| side as u64), columns, rows)
+    }
+
+    /// The bytes of a square that shows one part of the picture, its proportions given up: left, top, right, bottom, in pixels. What
+    /// Pillow's `resize((size, size), filter, box=part)` gives.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the part is empty or reaches out of the picture.
+    pub fn square_of(&self, picture: &Image, part: [f64; 4]) -> Result<Vec<u8>> {
+        let [left, top, right, bottom] = part;
+        let (width, height) = (picture.width() as f64, picture.height() as f64);
+        let inside = 0.0 <= left && left < right && right <= width && 0.0 <= top && top < bottom && bottom <= height;
+        if !inside {
+            return Err(Error::Argument {
+                name: "part",
+                expected: format!("left < right and top < bottom inside {width} x {height} pixels"),
+                got: format!("{part:?}"),
+            });
+        }
+        let side = self.size as u64;
+        Ok(resize(picture, self.filter(), part, [side, side], 0..side, 0..side))
+    }
+
+    /// Bytes, red green blue, as the network reads them: `(v / 255 - mean) / std`.
+    pub fn normalise<B: IntoIterator<Item = u8>>(&self, bytes: B) -> impl Iterator<Item = f32> + use<B> {
+        let (mean, std) = (self.mean, self.std);
+        bytes.into_iter().enumerate().map(move |(i, v)| (f32::from(v) / 255.0 - mean[i % 3]) / std[i % 3])
+    }
+
+    fn filter(&self) -> Filter {
+        match self.mode {
             Mode::Classify => Filter::Bilinear,
             Mode::Caption => Filter::Bicubic,
-        };
-        let window = offset.map(|from| from as u64..from as u64 + self.size as u64);
-        let [columns, rows] = window;
-        let (mean, std) = (self.mean, self.std);
-        let bytes = resize(picture, filter, resized.map(|side| side as u64), columns, rows);
-        bytes.into_iter().enumerate().map(move |(i, v)| (f32::from(v) / 255.0 - mean[i % 3]) / std[i % 3])
+        }
+    }
+
+    fn numbers(&self, picture: &Image) -> impl Iterator<Item = f32> + use<> {
+        self.normalise(self.square(picture))
     }
 }
 

@@ -3,6 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// A file of the golden folder.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
 /// A folder of its own for each test, gone when it is dropped.
 pub struct Folder(PathBuf);
 
@@ -36,6 +41,11 @@ impl Folder {
             image::Rgb([(hash >> 8) as u8, (hash >> 16) as u8, (hash >> 24) as u8])
         };
         self.drawn(name, &image::RgbImage::from_fn(12, 12, pixel))
+    }
+
+    /// A picture whose pixels are `at(x, y)`, and where it is.
+    pub fn plotted(&self, name: &str, [w, h]: [u32; 2], at: impl Fn(u32, u32) -> [u8; 3]) -> PathBuf {
+        self.drawn(name, &image::RgbImage::from_fn(w, h, |x, y| image::Rgb(at(x, y)))).join(name)
     }
 
     pub fn drawn(&self, name: &str, picture: &image::RgbImage) -> &Self {

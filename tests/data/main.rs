@@ -1,5 +1,9 @@
-//! Data sets in every layout, affective captions, and what a check of a data set finds.
+//! Data sets in every layout, their captions, what a check finds, and the way from their pictures to batches.
+#![cfg(feature = "train")]
 
+mod augment;
 mod captions;
+mod check;
 mod folder;
 mod layouts;
+mod pipeline;

@@ -12,16 +12,19 @@
 
 mod phrase;
 mod recall;
+#[cfg(feature = "train")]
 mod vocabulary;
 mod wording;
 mod words;
 
 use super::attributes::Attributes;
+#[cfg(feature = "train")]
 use super::dataset::Sample;
 use crate::ops::support::philox::{philox, stable_key};
 pub use phrase::without_phrase;
 pub use recall::{Group, recall};
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "train")]
 pub use vocabulary::vocabulary;
 pub use wording::{Band, band};
 use words::{action, clean, listed, place, with_article};
@@ -52,7 +55,7 @@ pub enum Kind {
 
 impl Default for Style {
     fn default() -> Self {
-        Style { kind: Kind::Affective, emotion_phrase: true, wordings: usize::MAX }
+        Style { kind: Kind::Affective, emotion_phrase: true, wordings: 100 }
     }
 }
 
@@ -71,6 +74,7 @@ pub fn caption(attributes: &Attributes, emotion: &str, id: &str, seed: u64, styl
 }
 
 /// The caption of a sample of the class `emotion`, after the one that its data set gives.
+#[cfg(feature = "train")]
 pub fn caption_of(sample: &Sample, emotion: &str, seed: u64, style: &Style) -> Affective {
     compose(sample.caption.as_deref().unwrap_or_default(), &sample.attributes, emotion, &sample.id, seed, style)
 }

@@ -282,7 +282,8 @@ fn is_flat(picture: &Image) -> bool {
 
 /// The difference hash.
 fn hash(picture: &Image) -> u64 {
-    let small = resize(picture, Filter::Bilinear, [9, 8], 0..9, 0..8);
+    let whole = [0.0, 0.0, picture.width() as f64, picture.height() as f64];
+    let small = resize(picture, Filter::Bilinear, whole, [9, 8], 0..9, 0..8);
     // ITU-R BT.601's luma, times 1000.
     let luma: Vec<u32> = small.chunks_exact(3).map(|p| 299 * u32::from(p[0]) + 587 * u32::from(p[1]) + 114 * u32::from(p[2])).collect();
     luma.chunks_exact(9).flat_map(|row| row.windows(2)).fold(0, |hash, pair| hash << 1 | u64::from(pair[0] < pair[1]))
