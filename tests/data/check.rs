@@ -10,7 +10,10 @@ fn report(folder: &Folder, rows: &[&str]) -> Report {
     folder.write("list.csv", format!("id,image,label,split\n{}\n", rows.join("\n")));
     let listing = Listing::read(folder.join("list.csv"), &OpenOptions::default()).unwrap();
     let seen = AtomicUsize::new(0);
-    let report = check(&listing, &|| drop(seen.fetch_add(1, Ordering::Relaxed)));
+    let count = || {
+        seen.fetch_add(1, Ordering::Relaxed);
+    };
+    let report = check(&listing, &count);
     assert_eq!(seen.into_inner(), listing.entries.len());
     report
 }
