@@ -39,6 +39,12 @@ pub enum Error {
     /// An argument of a public function is out of range.
     #[error("argument `{name}`: expected {expected}, got {got}")]
     Argument { name: &'static str, expected: String, got: String },
+    /// Something to be judged by, or its label, would come into what is learnt.
+    #[error("{}: expected {expected}, got {got}: {} of them, first `{}`", .path.display(), .ids.len(), .ids.first().map_or("", String::as_str))]
+    Leak { path: PathBuf, expected: String, got: String, ids: Vec<String> },
+    /// Training took too many steps in a row whose loss or gradient was not finite.
+    #[error("training: step {step}: {skipped} steps in a row with a loss or gradient that is not finite; the last checkpoint holds the weights from before")]
+    Diverged { step: u64, skipped: u64 },
     /// The device is missing, lost or does not support what was asked.
     #[error("device {device}: {reason}")]
     Device { device: String, reason: String },
@@ -121,6 +127,11 @@ impl Error {
     /// A complaint about one field of a configuration file.
     pub fn config(path: impl AsRef<Path>, field: impl Into<String>, expected: impl ToString, got: impl ToString) -> Self {
         Error::Config { path: path.as_ref().to_owned(), field: field.into(), expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// A complaint about pictures, by their ids, that would be learnt from though they must not.
+    pub fn leak(path: impl AsRef<Path>, expected: impl ToString, got: impl ToString, ids: Vec<String>) -> Self {
+        Error::Leak { path: path.as_ref().to_owned(), expected: expected.to_string(), got: got.to_string(), ids }
     }
 
     /// Wraps an I/O error with the path it happened on.

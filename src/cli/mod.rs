@@ -18,6 +18,7 @@ mod sheet;
 mod stop;
 mod table;
 mod talk;
+mod train;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -48,6 +49,8 @@ enum Verb {
     Classify(classify::Classify),
     /// Captions pictures
     Caption(caption::Caption),
+    /// Trains a model on a data set
+    Train(train::Train),
     /// Compares golden numbers with what a device computes
     Verify(verify::Verify),
     /// Puts a model folder together from published checkpoints
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Classify(verb) => verb.run(&talk),
         Verb::Caption(verb) => verb.run(&talk),
+        Verb::Train(verb) => verb.run(&talk),
         Verb::Verify(verb) => verb.run(&talk),
         Verb::Convert(verb) => verb.run(&talk),
         Verb::Data(verb) => verb.run(&talk),

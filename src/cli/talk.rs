@@ -41,6 +41,30 @@ impl Talk {
         Talk { bar, ..*self }
     }
 
+    /// The same, with a bar for a run of training that stands at `step` of `steps`, and room for what it measures.
+    pub fn training(&self, what: &str, step: u64, steps: u64) -> Self {
+        let wanted = !self.quiet && std::io::stderr().is_terminal();
+        let bar = ProgressBar::with_draw_target(Some(steps), if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        let template = "{prefix} {bar:20.color208/237} {pos}/{len}  {elapsed_precise}, {eta} left\n{wide_msg}";
+        if let Ok(look) = ProgressStyle::with_template(template) {
+            bar.set_style(look.progress_chars("━╸─"));
+        }
+        bar.set_prefix(what.to_owned());
+        bar.set_position(step);
+        bar.reset_eta();
+        Talk { bar, ..*self }
+    }
+
+    /// What the bar says beside its count.
+    pub fn message(&self, text: String) {
+        self.bar.set_message(text);
+    }
+
+    /// A bar is to be seen.
+    pub fn is_drawn(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
     /// So many more are done.
     pub fn advance(&self, by: usize) {
         self.bar.inc(by as u64);

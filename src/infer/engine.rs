@@ -1,6 +1,7 @@
 //! The engine: a loaded model that classifies and captions pictures.
 
 use super::generate::{Captioner, Generation};
+use super::handoff::{hand_off, spoken};
 use super::search::Hypothesis;
 use crate::data::image::Image;
 use crate::data::lexicon::Lexicon;
@@ -213,18 +214,8 @@ impl Engine {
         let captioner = self.captioners.get_mut(&n).ok_or_else(|| Error::graph("captioner", "a session", "none"))?;
         let hypotheses = captioner.caption(&image, self.captioned, &mut self.store)?;
         self.captioned += n;
-        let told = |h: Hypothesis| Caption { text: self.tokenizer.decode(&self.words_of(&h.ids), true), ids: h.ids, score: h.score };
+        let told = |h: Hypothesis| Caption { text: self.tokenizer.decode(&spoken(&self.config, &self.tokenizer, &h.ids), true), ids: h.ids, score: h.score };
         Ok(hypotheses.into_iter().map(told).collect())
-    }
-
-    /// The captioner's ids as the text encoder takes them: the start token becomes \[CLS\], what stands after the first \[SEP\] is cut, and
-    /// ids that the text encoder's vocabulary lacks become \[UNK\].
-    fn words_of(&self, ids: &[i32]) -> Vec<i32> {
-        let text = &self.config.captioner.text_config;
-        let end = ids.iter().position(|&id| id == text.sep_token_id as i32).map_or(ids.len(), |at| at + 1);
-        let known = |id: i32| if (0..self.config.text_encoder.vocab_size as i32).contains(&id) { id } else { self.tokenizer.unknown() };
-        let body = ids[..end].iter().skip(1).map(|&id| known(id));
-        std::iter::once(self.config.cls_token_id as i32).chain(body).collect()
     }
 
     fn classify_chunk(&mut self, pictures: &[Image], captions: Vec<Caption>) -> Result<Vec<Classification>> {
@@ -233,7 +224,7 @@ impl Engine {
             let session = self.classifier_session(n, length)?;
             self.classifiers.insert(n, session);
         }
-        let words: Vec<Vec<i32>> = captions.iter().map(|c| self.words_of(&c.ids)).collect();
+        let words: Vec<Vec<i32>> = captions.iter().map(|c| hand_off(&self.config, &self.tokenizer, &c.ids)).collect();
         let pad = self.config.text_encoder.pad_token_id as i32;
         let padded = |row: &Vec<i32>, fill: i32| -> Vec<i32> { row.iter().copied().chain(std::iter::repeat(fill)).take(length).collect() };
         let ids: Vec<i32> = words.iter().flat_map(|w| padded(w, pad)).collect();

@@ -4,9 +4,11 @@ mod engine;
 #[cfg(feature = "explain")]
 pub mod explain;
 mod generate;
+mod handoff;
 pub mod inspect;
 pub mod search;
 
 pub use engine::{Caption, Classification, Engine, EngineOptions, Prediction, WordGate};
 pub use generate::{Captioner, Generation};
+pub use handoff::hand_off;
 pub use search::Sampling;

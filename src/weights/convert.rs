@@ -9,7 +9,7 @@ use super::names::{Meaning, Part, meaning};
 use super::save::save_with;
 use super::{VOCABULARY_FILE, WEIGHTS_FILE};
 use crate::error::{Error, Result};
-use crate::model::config::{BackboneConfig, CONFIG_FILE, CaptionerConfig, EscnetConfig, FusionConfig, LossConfig, ModelType, TextEncoderConfig};
+use crate::model::config::{BackboneConfig, CONFIG_FILE, CaptionerConfig, EscnetConfig, FusionConfig, LossConfig, ModelType, Reading, TextEncoderConfig};
 use crate::tensor::{DType, TensorType};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,6 +71,30 @@ pub fn convert(parts: &Parts, out: impl AsRef<Path>, dtype: DType) -> Result<Vec
     Ok(notes)
 }
 
+/// Writes a model folder again, its floating-point numbers as `dtype`; what it needs beside weights comes along.
+///
+/// # Errors
+/// [`Error::Argument`] where `dtype` is not a floating-point type; whatever [`EscnetConfig::open`] and [`load()`] return; [`Error::Weights`] where a number is too
+/// large for the type.
+pub fn repack(model: &Path, out: &Path, dtype: DType) -> Result<()> {
+    if !dtype.is_float() {
+        return Err(Error::Argument { name: "dtype", expected: "f32, f16 or bf16".into(), got: dtype.to_string() });
+    }
+    let config = EscnetConfig::open(model)?;
+    let wanted = manifest(&config)?;
+    let loaded = load(&wanted, &[Source::whole(model)])?;
+    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let types: Vec<_> = wanted.iter().map(|w| (w.name.clone(), TensorType::new(dtype, w.shape))).collect();
+    save_with(out.join(WEIGHTS_FILE), &types, &BTreeMap::new(), |name| loaded.view(name)?.read())?;
+    for name in [VOCABULARY_FILE, "preprocessor.json", "lexicon.tsv"] {
+        let from = model.join(name);
+        if from.exists() {
+            write(&out.join(name), &std::fs::read(&from).map_err(|e| Error::io(&from, e))?)?;
+        }
+    }
+    write(&out.join(CONFIG_FILE), config.to_json()?.as_bytes())
+}
+
 /// The configuration of a model put together from published checkpoints. Captioner and text encoder are described by the `config.json` beside
 /// their weights, the backbone by its weights' names. The rest is that of the ESCNet the fusion comes from, where its `config.json` is beside
 /// it; else the full-size model's: 8 emotions, pictures of 224, captioner trained with label smoothing 0.1, `[CLS]` where the
@@ -92,6 +116,7 @@ pub fn derive(parts: &Parts, vocabulary: Option<&[u8]>) -> Result<EscnetConfig> 
             classes: EMOTIONS.map(String::from).to_vec(),
             image_size: 224,
             cls_token_id,
+            reading: Reading::Whole,
             backbone,
             captioner,
             text_encoder,

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | all | norms: weight, bias, running mean, running variance | 1, 0, 0, 1 |
 //! | backbone | filters | normal, variance 2 / (out * height * width) |
-//! | captioner, text encoder | weights, embeddings | normal, deviation 0.02 |
+//! | vision tower | weights, filters | uniform within 1 / sqrt(in): at 0.02 a narrow tower hardly says anything |
+//! | captioner, text encoder | other weights, embeddings | normal, deviation 0.02 |
 //! | captioner, text encoder | biases | 0 |
 //! | fusion | `visual_pos` | normal, deviation 0.02 |
 //! | fusion | a linear layer's weight and bias | uniform within 1 / sqrt(in) |
@@ -62,6 +63,7 @@ impl<'a> Init<'a> {
             (Part::Fusion, "bias") => Law::Uniform(inputs(&format!("{layer}.weight"))),
             (Part::Fusion, _) => Law::Uniform(inputs(&wanted.name)),
             (_, "bias") => Law::All(0.0),
+            (_, "weight") if wanted.name.contains(".vision_model.") => Law::Uniform(inputs(&wanted.name)),
             _ => Law::Normal(0.02),
         }
     }

@@ -7,6 +7,7 @@
 pub mod convert;
 pub mod durable;
 pub mod file;
+pub mod fingerprint;
 mod header;
 pub mod init;
 pub mod layout;
@@ -16,7 +17,7 @@ pub mod names;
 pub mod save;
 mod stored;
 
-pub use convert::{Parts, convert};
+pub use convert::{Parts, convert, repack};
 pub use durable::write_atomically;
 pub use file::{TensorView, WeightFile};
 pub use layout::weight_source;
