@@ -4,6 +4,7 @@
 mod augment;
 mod captions;
 mod captions_file;
+mod check;
 mod folder;
 mod layouts;
 mod pipeline;

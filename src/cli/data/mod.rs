@@ -1,6 +1,10 @@
 //! `escnet data`: data sets, made and looked after.
 
+mod captions;
+mod check;
 mod demo;
+pub mod set;
+mod split;
 
 use super::Done;
 use super::talk::Talk;
@@ -18,6 +22,12 @@ pub struct Data {
 enum Verb {
     /// Draws a data set with true attributes
     Demo(demo::Demo),
+    /// Counts a data set and finds what is wrong with it
+    Check(check::Check),
+    /// Writes affective captions, made from attributes
+    Captions(captions::Captions),
+    /// Writes which sample belongs to which split
+    Split(split::Split),
 }
 
 impl Data {
@@ -25,6 +35,9 @@ impl Data {
     pub fn run(self, talk: &Talk) -> Done {
         match self.verb {
             Verb::Demo(verb) => verb.run(talk),
+            Verb::Check(verb) => verb.run(talk),
+            Verb::Captions(verb) => verb.run(talk),
+            Verb::Split(verb) => verb.run(talk),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod abstracts;
 mod artphoto;
+pub mod check;
 mod csv;
 mod emoset;
 mod emotion6;
@@ -124,5 +125,10 @@ impl Dataset {
     /// The samples of one split.
     pub fn split(&self, split: Split) -> &[Sample] {
         &self.splits[split as usize]
+    }
+
+    /// A path as it stands below the root, with `/` between its parts.
+    pub fn relative(&self, path: &Path) -> String {
+        listing::below(&self.root, path)
     }
 }

@@ -4,7 +4,7 @@
 //! first `round(0.15 n)` are for testing, the next `round(0.05 n)` for validation. So the split is stratified, the same on every machine, and does
 //! not care in which order a file system lists its files.
 
-use super::{Entry, Split};
+use super::{Dataset, Entry, Split};
 use crate::error::{Error, RecordProblem, Result};
 use crate::ops::support::philox::{philox, stable_key};
 use serde::{Deserialize, Serialize};
@@ -31,18 +31,10 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Where the entries of a listing belong.
-    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
-        let mut all = Assignment::default();
-        for Entry { sample, split } in entries {
-            match split {
-                Some(Split::Train) => all.train.push(sample.id.clone()),
-                Some(Split::Val) => all.val.push(sample.id.clone()),
-                Some(Split::Test) => all.test.push(sample.id.clone()),
-                None => {}
-            }
-        }
-        all
+    /// Where the samples of a data set belong.
+    pub fn of(dataset: &Dataset) -> Self {
+        let [train, val, test] = dataset.splits.each_ref().map(|samples| samples.iter().map(|sample| sample.id.clone()).collect());
+        Assignment { train, val, test }
     }
 
     /// The text of a split file: JSON, three lists of ids, one id a line.
