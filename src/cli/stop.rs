@@ -44,7 +44,12 @@ impl Stop {
             Stop::Interrupted => 130,
             Stop::Library(error) => match error {
                 Error::Argument { .. } => 2,
-                Error::Weights { .. } | Error::Config { .. } | Error::Image { .. } | Error::Vocabulary { .. } | Error::Io { .. } | Error::Leak { .. } => 3,
+                Error::Weights { .. }
+                | Error::Config { .. }
+                | Error::Image { .. }
+                | Error::Vocabulary { .. }
+                | Error::Io { .. }
+                | Error::Leak { .. } => 3,
                 Error::Device { .. } | Error::OutOfMemory { .. } => 4,
                 _ => 1,
             },

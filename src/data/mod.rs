@@ -9,9 +9,9 @@ pub mod colour;
 #[cfg(feature = "train")]
 pub mod dataset;
 #[cfg(feature = "train")]
-mod draws;
-#[cfg(feature = "train")]
 pub mod demo;
+#[cfg(feature = "train")]
+mod draws;
 pub mod image;
 #[cfg(feature = "train")]
 pub mod jsonl;
