@@ -2,20 +2,20 @@
 
 use crate::data::captions::without_phrase;
 use crate::data::tokenizer::Tokenizer;
-use crate::model::config::EscnetConfig;
+use crate::model::config::{EscnetConfig, Reading};
 
-/// The captioner's ids as the text encoder takes them: those of [`spoken`], without the phrase that names the emotion where the model
-/// withholds it.
+/// The captioner's ids as the text encoder takes them: as much of those of [`spoken`] as the model reads.
 pub fn hand_off(config: &EscnetConfig, tokenizer: &Tokenizer, ids: &[i32]) -> Vec<i32> {
     let spoken = spoken(config, tokenizer, ids);
-    if config.withhold_emotion {
-        let text = tokenizer.decode(&spoken, true);
-        let rest = without_phrase(&text);
-        if rest.len() < text.len() {
-            return tokenizer.encode(rest, None);
+    match config.reading {
+        Reading::Whole => spoken,
+        Reading::WithoutEmotion => {
+            let text = tokenizer.decode(&spoken, true);
+            let rest = without_phrase(&text);
+            if rest.len() < text.len() { tokenizer.encode(rest, None) } else { spoken }
         }
+        Reading::Nothing => tokenizer.encode("", None),
     }
-    spoken
 }
 
 /// The captioner's ids in the text encoder's terms: the start token becomes \[CLS\], what stands after the first \[SEP\] is cut, and ids that

@@ -23,9 +23,9 @@ pub struct EscnetConfig {
     /// The text encoder's `[CLS]`: what the captioner's start token becomes in the hand-off.
     #[serde(default = "default::cls_token_id")]
     pub cls_token_id: usize,
-    /// Cuts the emotion that a captioner names at a caption's end before the text encoder reads it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub withhold_emotion: bool,
+    /// How much of a caption the text encoder reads.
+    #[serde(default, skip_serializing_if = "Reading::is_whole")]
+    pub reading: Reading,
     /// The ResNet that sees the picture.
     pub backbone: BackboneConfig,
     /// The BLIP that tells it.
@@ -43,6 +43,25 @@ impl EscnetConfig {
     /// Tokens along one side of the backbone's feature map.
     pub fn grid(&self) -> usize {
         self.image_size / 32
+    }
+}
+
+/// How much of a caption the text encoder reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// All of it.
+    #[default]
+    Whole,
+    /// All but the phrase in which a captioner that was taught so names the emotion at the end.
+    WithoutEmotion,
+    /// Nothing: what the picture alone is worth.
+    Nothing,
+}
+
+impl Reading {
+    fn is_whole(&self) -> bool {
+        *self == Reading::Whole
     }
 }
 

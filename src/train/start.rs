@@ -73,7 +73,7 @@ fn draw(run: &RunConfig, config: &Value, classes: &[String], captions: &[String]
 pub fn go_on_from(run: &RunConfig, captioner: &Path, classes: &[String], model: &Path) -> Result<EscnetConfig> {
     let mut value: Value = serde_json::from_str(&EscnetConfig::open(captioner)?.to_json()?).unwrap_or_default();
     value["classes"] = json!(classes);
-    value["withhold_emotion"] = json!(run.classifier.withhold_emotion);
+    value["reading"] = json!(run.classifier.reading());
     for section in ["backbone", "fusion", "loss"] {
         if let Some(own) = run.model.config.as_ref().and_then(|c| c.get(section)) {
             value[section] = own.clone();

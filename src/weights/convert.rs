@@ -9,7 +9,7 @@ use super::names::{Meaning, Part, meaning};
 use super::save::save_with;
 use super::{VOCABULARY_FILE, WEIGHTS_FILE};
 use crate::error::{Error, Result};
-use crate::model::config::{BackboneConfig, CONFIG_FILE, CaptionerConfig, EscnetConfig, FusionConfig, LossConfig, ModelType, TextEncoderConfig};
+use crate::model::config::{BackboneConfig, CONFIG_FILE, CaptionerConfig, EscnetConfig, FusionConfig, LossConfig, ModelType, Reading, TextEncoderConfig};
 use crate::tensor::{DType, TensorType};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ pub fn derive(parts: &Parts, vocabulary: Option<&[u8]>) -> Result<EscnetConfig> 
             classes: EMOTIONS.map(String::from).to_vec(),
             image_size: 224,
             cls_token_id,
-            withhold_emotion: false,
+            reading: Reading::Whole,
             backbone,
             captioner,
             text_encoder,

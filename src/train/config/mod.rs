@@ -9,6 +9,7 @@ mod stage;
 
 use crate::data::augment::Augment;
 use crate::data::captions::Style;
+use crate::model::config::Reading;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -143,6 +144,17 @@ pub enum CaptionSource {
     File(PathBuf),
     /// Every caption is empty: what the picture alone is worth.
     None,
+}
+
+impl ClassifierRun {
+    /// How much of a caption the classifier reads.
+    pub fn reading(&self) -> Reading {
+        match (&self.captions, self.withhold_emotion) {
+            (CaptionSource::None, _) => Reading::Nothing,
+            (CaptionSource::File(_), true) => Reading::WithoutEmotion,
+            (CaptionSource::File(_), false) => Reading::Whole,
+        }
+    }
 }
 
 impl Default for ClassifierRun {
