@@ -160,6 +160,11 @@ impl Engine {
         &self.config
     }
 
+    /// The model's affect words, where it has a lexicon.
+    pub fn lexicon(&self) -> Option<&Lexicon> {
+        self.lexicon.as_ref()
+    }
+
     /// What the weight files held that was left aside.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -188,6 +193,22 @@ impl Engine {
         for chunk in pictures.chunks(self.options.batch) {
             let captions = self.caption_chunk(chunk)?;
             all.extend(self.classify_chunk(chunk, captions)?);
+        }
+        Ok(all)
+    }
+
+    /// Classifies pictures that this model's captioner has captioned before.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is not one caption a picture; as [`Engine::classify`].
+    pub fn classify_captioned(&mut self, pictures: &[Image], captions: &[Caption]) -> Result<Vec<Classification>> {
+        if pictures.len() != captions.len() {
+            let (expected, got) = (format!("one for each of {} pictures", pictures.len()), captions.len().to_string());
+            return Err(Error::Argument { name: "captions", expected, got });
+        }
+        let mut all = Vec::with_capacity(pictures.len());
+        for (chunk, captions) in pictures.chunks(self.options.batch).zip(captions.chunks(self.options.batch)) {
+            all.extend(self.classify_chunk(chunk, captions.to_vec())?);
         }
         Ok(all)
     }
