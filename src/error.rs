@@ -24,6 +24,9 @@ pub enum Error {
     /// A configuration value is missing or out of range.
     #[error("{}: `{field}`: expected {expected}, got {got}", .path.display())]
     Config { path: PathBuf, field: String, expected: String, got: String },
+    /// Records of a data set cannot be used. Lists every one of them; its text shows the first.
+    #[error("{}: {} problem(s) with the data set:{}", .path.display(), .problems.len(), first_of(.problems))]
+    Dataset { path: PathBuf, problems: Vec<RecordProblem> },
     /// A picture cannot be read.
     #[error("{}: {reason}", .path.display())]
     Image { path: PathBuf, reason: String },
@@ -83,6 +86,28 @@ pub enum WeightProblem {
     /// The file's header or extent is broken.
     #[error("file: {reason}")]
     File { reason: String },
+}
+
+/// One record of a data set that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[error("{}: {record}: expected {expected}, got {got}", .file.display())]
+pub struct RecordProblem {
+    /// The file that holds it.
+    pub file: PathBuf,
+    /// Which it is: a row, or an id.
+    pub record: String,
+    /// What should stand there.
+    pub expected: String,
+    /// What does.
+    pub got: String,
+}
+
+/// The first few problems, a line each: of a hundred thousand broken rows nobody reads more.
+fn first_of(problems: &[RecordProblem]) -> String {
+    const SHOWN: usize = 20;
+    let more = problems.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    problems.iter().take(SHOWN).map(|p| format!("\n  {p}")).collect::<String>() + &more
 }
 
 impl Error {

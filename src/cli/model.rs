@@ -94,6 +94,11 @@ impl Model {
         Ok(engine)
     }
 
+    /// The model's folder.
+    pub fn folder(&self) -> &Path {
+        &self.model
+    }
+
     /// Pictures that run at once.
     pub fn batch(&self) -> usize {
         self.batch.into()

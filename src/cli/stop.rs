@@ -44,12 +44,8 @@ impl Stop {
             Stop::Interrupted => 130,
             Stop::Library(error) => match error {
                 Error::Argument { .. } => 2,
-                Error::Weights { .. }
-                | Error::Config { .. }
-                | Error::Image { .. }
-                | Error::Vocabulary { .. }
-                | Error::Io { .. }
-                | Error::Leak { .. } => 3,
+                Error::Weights { .. } | Error::Config { .. } | Error::Dataset { .. } | Error::Leak { .. } => 3,
+                Error::Image { .. } | Error::Vocabulary { .. } | Error::Io { .. } => 3,
                 Error::Device { .. } | Error::OutOfMemory { .. } => 4,
                 _ => 1,
             },

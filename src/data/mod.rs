@@ -1,9 +1,9 @@
 //! What goes in and what comes out: pictures, their preparation, data sets, text and affect words.
 
-#[cfg(feature = "train")]
 pub mod attributes;
 #[cfg(feature = "train")]
 pub mod augment;
+pub mod captions;
 #[cfg(feature = "train")]
 pub mod colour;
 #[cfg(feature = "train")]
@@ -12,6 +12,7 @@ pub mod dataset;
 pub mod demo;
 #[cfg(feature = "train")]
 mod draws;
+pub mod emotions;
 pub mod image;
 #[cfg(feature = "train")]
 pub mod jsonl;

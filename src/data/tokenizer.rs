@@ -14,7 +14,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory as Category, GeneralCategoryGroup as Group, UnicodeGeneralCategory};
 
 /// A word of more characters than this is not cut into pieces but unknown.
-const LONGEST_WORD: usize = 100;
+pub(super) const LONGEST_WORD: usize = 100;
 
 /// Tokens that are taken whole where they stand in a text.
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
@@ -251,6 +251,13 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
         rest = after;
         (!part.is_empty()).then_some(part)
     })
+}
+
+/// Hands out the words of a text that a vocabulary must spell, normalized; special tokens and words too long to be known are left out.
+#[cfg(feature = "train")]
+pub(super) fn words_to_spell(text: &str, each: impl FnMut(&str)) {
+    let text: Vec<String> = parts(text).filter(|part| !SPECIAL.contains(part)).map(Tokenizer::normalize).collect();
+    text.iter().flat_map(|part| words(part)).filter(|word| word.chars().nth(LONGEST_WORD).is_none()).for_each(each);
 }
 
 /// A normalized text cut at white space, each punctuation mark a word of its own.

@@ -8,7 +8,7 @@ use super::start::start;
 use super::task::{Goal, Task};
 use super::trainer::{Ended, Job};
 use super::watch::Watch;
-use crate::data::captions::caption;
+use crate::data::captions::caption_of;
 use crate::data::captions_file;
 use crate::data::dataset::{Dataset, Sample, Split};
 use crate::data::tokenizer::Tokenizer;
@@ -109,7 +109,7 @@ fn told(run: &RunConfig, data: &Dataset) -> Result<HashMap<String, String>> {
     for split in [Split::Train, Split::Val] {
         let of_file = run.captioner.captions.is_some() && split == Split::Train;
         for s in data.split(split).iter().filter(|_| !of_file) {
-            let text = caption(&s.attributes, &data.classes[s.label], &s.id, run.seed, &run.captioner.style, s.caption.as_deref()).text;
+            let text = caption_of(s, &data.classes[s.label], run.seed, &run.captioner.style).text;
             told.insert(s.id.clone(), text);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::captioner::expect_captioner;
 use super::config::{CaptionSource, Fitting, RunConfig};
-use super::folder::{MODEL, Training};
+use super::folder::{MODEL, Training, write_text};
 use super::halves::{halves, limited};
 use super::run::{Plan, dataset, device, go, identity};
 use super::start::{go_on_from, start};
@@ -15,7 +15,7 @@ use crate::data::lexicon::Lexicon;
 use crate::data::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use crate::infer::hand_off;
-use crate::model::config::{EscnetConfig, Highlight};
+use crate::model::config::{CONFIG_FILE, EscnetConfig, Highlight};
 use crate::weights::{VOCABULARY_FILE, WEIGHTS_FILE};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -74,7 +74,12 @@ fn begin(run: &RunConfig, data: &Dataset, needs_captioner: bool, model: &Path) -
     let captioner = match expect_captioner(&run.captioner.out) {
         Ok(folder) => folder,
         Err(e) if needs_captioner => return Err(e),
-        Err(_) => return start(run, &data.classes, &[], model),
+        Err(_) => {
+            let mut config = start(run, &data.classes, &[], model)?;
+            config.reading = run.classifier.reading();
+            write_text(&model.join(CONFIG_FILE), &config.to_json()?)?;
+            return Ok(config);
+        }
     };
     go_on_from(run, &captioner, &data.classes, model)
 }

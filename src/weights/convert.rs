@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The emotions of a model converted without a configuration: Mikels' eight, in EmoSet's order.
-pub const EMOTIONS: [&str; 8] = ["amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness"];
+pub use crate::data::emotions::EIGHT as EMOTIONS;
 
 /// What a model is put together from. A path to weights is a safetensors file or a folder with a `model.safetensors`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

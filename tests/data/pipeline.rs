@@ -17,7 +17,7 @@ const PICTURES: u32 = 17;
 fn pictures(folder: &Folder) -> Arc<[PathBuf]> {
     let draw = |i: u32| {
         let colour = |x: u32, y: u32| [(x * 7 + i * 31) as u8, (y * 11 + i * 13) as u8, (x * y + i) as u8];
-        folder.picture(&format!("{i}.png"), [20 + i, 40 - i], colour)
+        folder.plotted(&format!("{i}.png"), [20 + i, 40 - i], colour)
     };
     (0..PICTURES).map(draw).collect()
 }
@@ -97,7 +97,7 @@ fn decoded_pictures_are_kept_as_far_as_there_is_room() {
     let folder = Folder::new();
     let pictures = pictures(&folder);
     for (cache_bytes, survives) in [(0, false), (1 << 20, true)] {
-        folder.picture("0.png", [20, 40], |x, y| [x as u8, y as u8, 0]);
+        folder.plotted("0.png", [20, 40], |x, y| [x as u8, y as u8, 0]);
         let pipeline = pipeline(&pictures, everything(), PipelineOptions { cache_bytes, ..PLAIN });
         assert_eq!(epoch(&pipeline, 0, 0).iter().map(|b| b.broken.len()).sum::<usize>(), 0);
         std::fs::remove_file(&pictures[0]).unwrap();

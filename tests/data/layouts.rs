@@ -1,0 +1,1 @@
+//! Each layout as it lies on disk.
