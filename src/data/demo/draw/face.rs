@@ -71,12 +71,11 @@ fn disgust() -> Sticker {
 
 /// Wide eyes with hardly a pupil, a mouth that trembles, sweat.
 fn fear() -> Sticker {
-    let pale = Sticker::default().dot(
-        Shape::blob((-12.2, -4.2), &[((-9.0, -12.6), (0.0, -13.0)), ((9.0, -12.6), (12.2, -4.2)), ((0.0, -8.0), (-12.2, -4.2))]),
-        rgb(0x8fb3e8).veil(0.8),
-    );
+    let pale = Sticker::default().dot(Shape::blob((-12.2, -4.2), &[((-9.0, -12.6), (0.0, -13.0)), ((9.0, -12.6), (12.2, -4.2)), ((0.0, -8.0), (-12.2, -4.2))]), rgb(0x8fb3e8).veil(0.8));
     let mouth = [(-8.0, 8.4), (-5.3, 5.4), (-2.6, 8.4), (0.0, 5.4), (2.6, 8.4), (5.3, 5.4), (8.0, 8.4)];
-    pale.and(both(|s| eye(s * 4.9, -2.4, 3.9, 1.1))).and(both(|s| line(1.8, &[(s * 9.6, -6.6), (s * 4.0, -9.4)]))).and(line(2.2, &mouth))
+    pale.and(both(|s| eye(s * 4.9, -2.4, 3.9, 1.1)))
+        .and(both(|s| line(1.8, &[(s * 9.6, -6.6), (s * 4.0, -9.4)])))
+        .and(line(2.2, &mouth))
 }
 
 /// Eyes that laugh, a wide open mouth.

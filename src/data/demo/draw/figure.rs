@@ -46,10 +46,7 @@ impl Clothes {
     }
 
     fn head(&self, x: f32, y: f32) -> Sticker {
-        let hair = Shape::blob(
-            (x - HEAD, y + 0.5),
-            &[((x - HEAD, y - HEAD), (x, y - HEAD)), ((x + HEAD, y - HEAD), (x + HEAD, y - 1.5)), ((x, y - 3.0), (x - HEAD, y + 0.5))],
-        );
+        let hair = Shape::blob((x - HEAD, y + 0.5), &[((x - HEAD, y - HEAD), (x, y - HEAD)), ((x + HEAD, y - HEAD), (x + HEAD, y - 1.5)), ((x, y - 3.0), (x - HEAD, y + 0.5))]);
         Sticker::default().solid(Shape::disc(x, y, HEAD), self.skin).dot(hair, self.hair).dot(Shape::disc(x + 2.6, y + 0.6, 0.9), INK)
     }
 }

@@ -16,33 +16,15 @@ pub(super) fn night_sky(canvas: &mut Canvas, dice: &mut Dice) {
     for _ in 0..7 {
         let (x, y, r) = (dice.between(4.0, 92.0), dice.between(4.0, 62.0), dice.between(2.0, 3.2));
         let thin = r * 0.22;
-        let star =
-            [(x, y - r), (x + thin, y - thin), (x + r, y), (x + thin, y + thin), (x, y + r), (x - thin, y + thin), (x - r, y), (x - thin, y - thin)];
+        let star = [(x, y - r), (x + thin, y - thin), (x + r, y), (x + thin, y + thin), (x, y + r), (x - thin, y + thin), (x - r, y), (x - thin, y - thin)];
         canvas.fill(&Shape::polygon(&star), rgb(0xffffff));
     }
     let (x, y) = (dice.between(14.0, 82.0), dice.between(43.0, 48.0));
-    let moon = Shape::blob(
-        (x + 3.0, y - 9.0),
-        &[((x - 9.0, y - 8.0), (x - 8.0, y + 1.0)), ((x - 6.0, y + 10.0), (x + 5.0, y + 8.0)), ((x - 5.0, y + 3.0), (x + 3.0, y - 9.0))],
-    );
+    let moon = Shape::blob((x + 3.0, y - 9.0), &[((x - 9.0, y - 8.0), (x - 8.0, y + 1.0)), ((x - 6.0, y + 10.0), (x + 5.0, y + 8.0)), ((x - 5.0, y + 3.0), (x + 3.0, y - 9.0))]);
     canvas.fill(&moon, rgb(0xffefb0));
     let low = dice.between(66.0, 70.0);
-    canvas.fill(
-        &Shape::blob(
-            (-2.0, low),
-            &[
-                ((20.0, low - 10.0), (46.0, low + 3.0)),
-                ((70.0, low + 10.0), (98.0, low - 4.0)),
-                ((98.0, 98.0), (98.0, 98.0)),
-                ((48.0, 98.0), (-2.0, 98.0)),
-            ],
-        ),
-        rgb(0x3b3a66),
-    );
-    canvas.fill(
-        &Shape::blob((-2.0, low + 12.0), &[((40.0, low + 4.0), (98.0, low + 14.0)), ((98.0, 98.0), (98.0, 98.0)), ((48.0, 98.0), (-2.0, 98.0))]),
-        rgb(0x2c2b52),
-    );
+    canvas.fill(&Shape::blob((-2.0, low), &[((20.0, low - 10.0), (46.0, low + 3.0)), ((70.0, low + 10.0), (98.0, low - 4.0)), ((98.0, 98.0), (98.0, 98.0)), ((48.0, 98.0), (-2.0, 98.0))]), rgb(0x3b3a66));
+    canvas.fill(&Shape::blob((-2.0, low + 12.0), &[((40.0, low + 4.0), (98.0, low + 14.0)), ((98.0, 98.0), (98.0, 98.0)), ((48.0, 98.0), (-2.0, 98.0))]), rgb(0x2c2b52));
 }
 
 /// Clouds upon clouds, rain, lightning, a rough sea.
