@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use console::style;
 use escnet::data::captions::Style;
 use escnet::data::captions_file;
-use escnet::data::dataset::{Dataset, Layout, OpenOptions, Split};
+use escnet::data::dataset::{Dataset, Layout, OpenOptions, Sample, Split};
 use escnet::infer::Caption;
 use escnet::infer::explain::{confusion, write_png};
 use escnet::train::config::{RUN_FILE, RunConfig};
@@ -104,7 +104,7 @@ impl Eval {
         let mut engine = self.model.load(&self.wording, None, talk)?;
         let options = Options {
             classes: &data.classes,
-            captions: self.captions.as_deref().map(|file| self.given(file)).transpose()?,
+            captions: self.captions.as_deref().map(|file| self.given(file, samples)).transpose()?,
             references: self.references(talk)?,
             skip_broken: self.skip_broken,
             batch: self.model.batch(),
@@ -144,14 +144,18 @@ impl Eval {
         if report.broken > 0 { Err(Stop::Partial { broken: report.broken as usize, all: samples.len() }) } else { Ok(()) }
     }
 
-    /// What a file says of the pictures, if all of it is by this model's captioner.
-    fn given(&self, file: &Path) -> Result<HashMap<String, Caption>, Stop> {
+    /// What a file says of these pictures, if all of that is by this model's captioner. What it says of others may be anyone's.
+    fn given(&self, file: &Path, samples: &[Sample]) -> Result<HashMap<String, Caption>, Stop> {
         let own = fingerprint(self.model.folder(), "captioner.")?;
+        let captions = captions_file::read(file)?;
         let mut given = HashMap::new();
-        for row in captions_file::read(file)?.rows() {
+        for row in samples.iter().filter_map(|sample| captions.get(&sample.id)) {
             if row.model != own {
                 let (by, id) = (&row.model, &row.id);
-                return Err(Stop::Input(format!("{}: `{id}`: expected a caption by this model's captioner, {own}, got one by {by}", file.display())));
+                return Err(Stop::Input(format!(
+                    "{}: `{id}`: expected a caption by this model's captioner, {own}, got one by `{by}`",
+                    file.display()
+                )));
             }
             given.insert(row.id.clone(), Caption { text: row.caption.clone(), ids: row.ids.clone(), score: row.score });
         }
@@ -205,7 +209,7 @@ fn table(whole: &Whole) -> String {
     text += &format!("{}\n\n", style(sure).dim());
 
     let of_class = |class: &ClassScores| {
-        let recall = format!("{} {:<10}", percent(class.recall), bar(class.recall.unwrap_or(0.0) as f32, 10));
+        let recall = format!("{:>6} {:<10}", percent(class.recall), bar(class.recall.unwrap_or(0.0) as f32, 10));
         vec![class.class.clone(), recall, percent(class.precision), number(class.f1), class.support.to_string()]
     };
     let rows: Vec<Vec<String>> = report.classes.iter().map(of_class).collect();
@@ -236,7 +240,7 @@ fn captions_table(scores: &CaptionScores) -> String {
 }
 
 fn percent(share: Option<f64>) -> String {
-    share.map_or("–".to_owned(), |share| format!("{:>5.1}%", share * 100.0))
+    share.map_or("–".to_owned(), |share| format!("{:.1}%", share * 100.0))
 }
 
 fn number(value: Option<f64>) -> String {

@@ -2,6 +2,7 @@
 
 use crate::program::{Folder, golden, model, picture, run, text, with_model};
 use escnet::Image;
+use escnet::weights::fingerprint::fingerprint;
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -142,6 +143,37 @@ fn captions_of_the_set_itself_are_references() {
     let words = |text: &str| text.split_whitespace().count();
     assert!(report["captions"]["bleu4"].as_f64().unwrap() > 0.5 || words(&a).max(words(&b)) < 6, "{report} {a} / {b}");
     assert_eq!(report["captions"]["pictures"], 2);
+}
+
+/// Captions of before give the same report, if they are this model's captioner's.
+#[test]
+fn captions_from_a_file() {
+    let folder = set();
+    let own = fingerprint(&golden("trained"), "captioner.").unwrap();
+    let rows = |model: &str| -> Vec<Value> {
+        let row = |(name, from): &(&str, &str)| {
+            let said = &with_model(&["caption", &picture(from)]).ends(0).jsonl()[0];
+            serde_json::json!({ "id": name, "caption": said["caption"], "score": said["score"], "ids": said["ids"], "model": model })
+        };
+        PICTURES.iter().map(row).collect()
+    };
+    let write = |rows: &[Value]| folder.write("captions.jsonl", rows.iter().map(|row| format!("{row}\n")).collect::<String>().as_bytes());
+    let (root, file) = (folder.join(""), folder.join("captions.jsonl"));
+    let run_of = || with_model(&["eval", &root, "--captions", &file]);
+    let mut good = rows(&own);
+    // Of a picture of another split, by another captioner.
+    good.push(serde_json::json!({ "id": "train/awe/x.png", "caption": "", "model": "0123" }));
+    write(&good);
+    let plain: Value = serde_json::from_str(&with_model(&["eval", &root]).ok()).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&run_of().ok()).unwrap(), plain);
+    write(&good[1..]);
+    assert!(run_of().ends(2).err.contains("test/sadness/a.png"));
+    write(&rows("0123"));
+    assert!(run_of().ends(3).err.contains("0123"));
+    // They are read, and not made again.
+    good.iter_mut().for_each(|row| row["ids"] = serde_json::json!([2, 40, 41, 42, 43, 44, 45, 46, 3]));
+    write(&good);
+    assert_ne!(serde_json::from_str::<Value>(&run_of().ok()).unwrap()["nll"], plain["nll"]);
 }
 
 #[test]

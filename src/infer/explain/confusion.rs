@@ -67,7 +67,7 @@ fn draw_cell(canvas: &mut Canvas, fonts: &Fonts, cell: Rect, share: f32, count: 
         return;
     }
     let ink = if share > 0.45 { WHITE } else { INK };
-    let faint = if share > 0.45 { mix(shade(share), WHITE, 0.78) } else { FAINT };
+    let faint = mix(shade(share), ink, 0.72);
     let (size, middle) = ((h / 3.2).clamp(10.0, 17.0), x + w / 2.0);
     let style = if diagonal { Style::bold(size, ink) } else { Style::plain(size, ink) };
     let percent = if share > 0.0 && share < 0.01 { "<1%".to_owned() } else { format!("{:.0}%", share * 100.0) };
