@@ -12,6 +12,8 @@ pub mod dataset;
 pub mod demo;
 #[cfg(feature = "train")]
 mod draws;
+#[cfg(feature = "train")]
+pub mod captions_file;
 pub mod emotions;
 pub mod image;
 #[cfg(feature = "train")]

@@ -43,7 +43,7 @@ fn copy(run: &RunConfig, from: &Path, classes: &[String], model: &Path) -> Resul
 
 /// A loaded tensor, where it has the shape that is wanted.
 fn keep(loaded: &Loaded, name: &str, shape: Shape) -> Option<Result<crate::Tensor>> {
-    let fits = loaded.view(name).is_ok_and(|v| v.shape == shape);
+    let fits = loaded.view(name).is_ok_and(|v| *v.shape == *shape);
     fits.then(|| loaded.tensor(name))
 }
 

@@ -7,6 +7,7 @@
 pub mod convert;
 pub mod durable;
 pub mod file;
+pub mod fingerprint;
 mod header;
 pub mod init;
 pub mod layout;

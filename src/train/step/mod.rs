@@ -34,6 +34,7 @@ use crate::model::Training;
 use crate::model::captioner::captioner;
 use crate::model::config::{EscnetConfig, LossConfig, LossKind};
 use crate::model::escnet::{Trained, classifier};
+use crate::ops::top_k::top_k;
 use crate::ops::accumulate::accumulate;
 use crate::ops::advance::advance;
 use crate::ops::cross_entropy::cross_entropy;
