@@ -10,6 +10,7 @@ mod classify;
 mod completions;
 mod convert;
 mod data;
+mod eval;
 mod figures;
 mod inputs;
 mod inspect;
@@ -53,6 +54,8 @@ enum Verb {
     Caption(caption::Caption),
     /// Trains a model on a data set
     Train(train::Train),
+    /// Judges a model by a split of a data set
+    Eval(eval::Eval),
     /// Compares golden numbers with what a device computes
     Verify(verify::Verify),
     /// Puts a model folder together from published checkpoints
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Verb::Classify(verb) => verb.run(&talk),
         Verb::Caption(verb) => verb.run(&talk),
         Verb::Train(verb) => verb.run(&talk),
+        Verb::Eval(verb) => verb.run(&talk),
         Verb::Verify(verb) => verb.run(&talk),
         Verb::Convert(verb) => verb.run(&talk),
         Verb::Data(verb) => verb.run(&talk),

@@ -160,6 +160,11 @@ impl Engine {
         &self.config
     }
 
+    /// The model's affect words, where it has a lexicon.
+    pub fn lexicon(&self) -> Option<&Lexicon> {
+        self.lexicon.as_ref()
+    }
+
     /// What the weight files held that was left aside.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -192,6 +197,22 @@ impl Engine {
         Ok(all)
     }
 
+    /// Classifies pictures that this model's captioner has captioned before.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is not one caption a picture; as [`Engine::classify`].
+    pub fn classify_captioned(&mut self, pictures: &[Image], captions: &[Caption]) -> Result<Vec<Classification>> {
+        if pictures.len() != captions.len() {
+            let (expected, got) = (format!("one for each of {} pictures", pictures.len()), captions.len().to_string());
+            return Err(Error::Argument { name: "captions", expected, got });
+        }
+        let mut all = Vec::with_capacity(pictures.len());
+        for (chunk, captions) in pictures.chunks(self.options.batch).zip(captions.chunks(self.options.batch)) {
+            all.extend(self.classify_chunk(chunk, captions.to_vec())?);
+        }
+        Ok(all)
+    }
+
     /// Captions any number of pictures, [`EngineOptions::batch`] at a time.
     ///
     /// # Errors
@@ -214,7 +235,8 @@ impl Engine {
         let captioner = self.captioners.get_mut(&n).ok_or_else(|| Error::graph("captioner", "a session", "none"))?;
         let hypotheses = captioner.caption(&image, self.captioned, &mut self.store)?;
         self.captioned += n;
-        let told = |h: Hypothesis| Caption { text: self.tokenizer.decode(&spoken(&self.config, &self.tokenizer, &h.ids), true), ids: h.ids, score: h.score };
+        let told =
+            |h: Hypothesis| Caption { text: self.tokenizer.decode(&spoken(&self.config, &self.tokenizer, &h.ids), true), ids: h.ids, score: h.score };
         Ok(hypotheses.into_iter().map(told).collect())
     }
 

@@ -14,6 +14,8 @@ pub mod config;
 #[cfg(feature = "train")]
 pub mod curves;
 #[cfg(feature = "train")]
+pub mod evaluate;
+#[cfg(feature = "train")]
 pub mod events;
 #[cfg(feature = "train")]
 pub mod folder;

@@ -2,6 +2,7 @@
 
 mod captions_dataset;
 mod data_sets;
+mod eval;
 mod faults;
 mod figures;
 mod formats;

@@ -1,8 +1,14 @@
 //! `metrics.jsonl`: rows, resuming, torn lines.
 
 use crate::common::Folder;
-use escnet::train::record::{Kind, MetricsLog, Row, read};
+use escnet::Result;
+use escnet::data::jsonl;
+use escnet::train::record::{Kind, MetricsLog, Row};
 use std::path::Path;
+
+fn read(path: &Path) -> Result<Vec<Row>> {
+    jsonl::read(path)
+}
 
 fn row(step: u64) -> Row {
     Row { step, loss: Some(1.5), rate: vec![0.001], ..Row::default() }
@@ -31,13 +37,13 @@ fn rows_come_back() {
 fn what_is_not_known_is_passed_over_and_what_is_wrong_is_told() {
     let folder = Folder::new();
     let path = folder.join("metrics.jsonl");
-    std::fs::write(&path, "{\"kind\":\"probe\",\"step\":3,\"heat\":[1]}\n\n{\"kind\":\"val\",\"step\":4}\n{\"kind\":\"val\",\"st").unwrap();
+    std::fs::write(&path, "{\"kind\":\"probe\",\"step\":3,\"heat\":[1]}\n{\"kind\":\"val\",\"step\":4}\n{\"kind\":\"val\",\"st").unwrap();
     let rows = read(&path).unwrap();
     assert_eq!(rows.iter().map(|row| (row.kind, row.step)).collect::<Vec<_>>(), [(Kind::Other, 3), (Kind::Val, 4)]);
     std::fs::write(&path, "{\"kind\":\"val\",\"step\":4}\n{\"kind\":\"val\"}\n").unwrap();
     let error = read(&path).unwrap_err().to_string();
     assert!(error.contains("metrics.jsonl") && error.contains("line 2") && error.contains("step"), "{error}");
-    assert!(MetricsLog::open(&path).unwrap().truncate_after(9).unwrap_err().to_string().contains("line 2"));
+    assert!(MetricsLog::open(&path).unwrap_err().to_string().contains("line 2"));
 }
 
 #[test]

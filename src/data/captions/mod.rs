@@ -26,7 +26,7 @@ pub use recall::{Group, recall};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "train")]
 pub use vocabulary::vocabulary;
-pub use wording::{Band, band};
+pub use wording::{Band, band, expression};
 use words::{action, clean, listed, place, with_article};
 
 /// What a caption speaks of, and how variously.

@@ -21,6 +21,18 @@ pub enum Group {
 impl Group {
     /// All of them.
     pub const ALL: [Group; 6] = [Group::Brightness, Group::Colorfulness, Group::Scene, Group::Object, Group::Expression, Group::Action];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Group::Brightness => "brightness",
+            Group::Colorfulness => "colorfulness",
+            Group::Scene => "scene",
+            Group::Object => "object",
+            Group::Expression => "expression",
+            Group::Action => "action",
+        }
+    }
 }
 
 /// Which of a picture's attributes a caption says, each object for itself, in the order of [`Group::ALL`]. Attribute recall is the

@@ -1,12 +1,14 @@
 //! A figure of one result: the picture under a heat map of where the highlighted words look, the probabilities beside it, and the
-//! caption beneath with each word shaded by its gate.
+//! caption beneath with each word shaded by its gate. And one of many results: what was taken for what.
 
 mod canvas;
 mod caption;
 mod chart;
+mod confusion;
 mod heat;
 mod photo;
 
+pub use confusion::confusion;
 pub use heat::Heat;
 
 use super::Classification;

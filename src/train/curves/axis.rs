@@ -66,7 +66,7 @@ impl Axis {
     /// Where a value stands: 0 at the axis's begin, 1 at its end.
     pub fn at(&self, value: f64) -> f64 {
         match self.reading {
-            Reading::Log => (value / self.from).ln() / (self.to / self.from).ln(),
+            Reading::Log => (value.ln() - self.from.ln()) / (self.to.ln() - self.from.ln()),
             _ => (value - self.from) / (self.to - self.from),
         }
     }

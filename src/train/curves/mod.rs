@@ -3,7 +3,8 @@
 mod axis;
 mod panel;
 
-use super::record::{Kind, Row, read};
+use super::record::{Kind, Row};
+use crate::data::jsonl;
 use crate::error::{Error, Result};
 use crate::weights::write_atomically;
 use axis::Reading;
@@ -31,9 +32,9 @@ const GROUPS: [&str; 4] = [BLUE, ORANGE, "#2f8a5b", "#8c4fa0"];
 /// Draws the curves of a run's `metrics.jsonl` and writes them; the file is whole or not there.
 ///
 /// # Errors
-/// Those of [`read`]; [`Error::Io`] where the file cannot be written.
+/// Those of [`jsonl::read`]; [`Error::Io`] where the file cannot be written.
 pub fn write(metrics: &Path, svg: &Path, title: &str) -> Result<()> {
-    let drawn = draw(&read(metrics)?, title);
+    let drawn = draw(&jsonl::read::<Row>(metrics)?, title);
     write_atomically(svg, |out| out.write_all(drawn.as_bytes()).map_err(|e| Error::io(svg, e)))
 }
 

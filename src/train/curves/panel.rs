@@ -82,9 +82,9 @@ impl Panel {
         svg += &line((plot.x, bottom), (plot.x + plot.w, bottom), LINE);
         let unit = x.factor().map_or("step".to_owned(), |factor| format!("step, {factor}"));
         svg += &text((plot.x + plot.w / 2.0, bottom + 37.0), "middle", INK, &unit);
-        let Place { x: left, y: top, w, h } = plot;
-        let _ =
-            writeln!(svg, "<clipPath id=\"plot{number}\"><rect x=\"{left}\" y=\"{}\" width=\"{w}\" height=\"{}\"/></clipPath>", top - 4.0, h + 8.0);
+        // Room for the marks of the outermost points.
+        let (left, top, w, h) = (plot.x - 4.0, plot.y - 4.0, plot.w + 8.0, plot.h + 8.0);
+        let _ = writeln!(svg, "<clipPath id=\"plot{number}\"><rect x=\"{left}\" y=\"{top}\" width=\"{w}\" height=\"{h}\"/></clipPath>");
         let _ = writeln!(svg, "<g clip-path=\"url(#plot{number})\" fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\">");
         for curve in &self.curves {
             let spots: Vec<(f64, f64)> = thinned(&curve.points).iter().map(|&(step, value)| (right(step), up(value))).collect();
