@@ -56,6 +56,6 @@ impl Draws {
 
     /// Uniform in 0..n; 0 where n is.
     pub(super) fn below(&mut self, n: usize) -> usize {
-        (u64::from(self.word()) * n as u64 >> 32) as usize
+        ((u64::from(self.word()) * n as u64) >> 32) as usize
     }
 }

@@ -147,7 +147,7 @@ impl Work {
         }
         let position = state.claimed;
         state.claimed += 1;
-        if position % batch == 0 {
+        if position.is_multiple_of(batch) {
             let missing = batch.min(end - position);
             state.begun.push_back(Begun { rows: (0..missing).map(|_| None).collect(), missing, whole: None });
         }
