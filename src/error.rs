@@ -36,6 +36,9 @@ pub enum Error {
     /// An argument of a public function is out of range.
     #[error("argument `{name}`: expected {expected}, got {got}")]
     Argument { name: &'static str, expected: String, got: String },
+    /// Training took too many steps in a row whose loss or gradient was not finite.
+    #[error("training: step {step}: {skipped} steps in a row with a loss or gradient that is not finite; the last checkpoint holds the weights from before")]
+    Diverged { step: u64, skipped: u64 },
     /// The device is missing, lost or does not support what was asked.
     #[error("device {device}: {reason}")]
     Device { device: String, reason: String },

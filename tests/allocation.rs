@@ -56,7 +56,7 @@ fn step() -> Result<Graph> {
     for (parameter, (name, gradient)) in [w, bias].into_iter().zip(["w", "bias"].into_iter().zip(found.into_iter().flatten())) {
         let ty = b.ty(parameter);
         let sum = b.state(&format!("sum.{name}"), ty, StateKind::Gradient)?;
-        accumulate(&mut b, sum, gradient, control)?;
+        accumulate(&mut b, sum, gradient, control, None)?;
         let (m, v) = (b.state(&format!("m.{name}"), ty, StateKind::Moment)?, b.state(&format!("v.{name}"), ty, StateKind::Moment)?);
         tuned.push(Tuned { parameter, m, v, gradient: sum, group: 0, decay: true });
     }

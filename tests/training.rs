@@ -5,7 +5,7 @@ use escnet::model::EscnetConfig;
 use escnet::model::escnet::Trained;
 use escnet::model::layers::CONTROL;
 use escnet::ops::rules;
-use escnet::train::{DENOMINATOR, IGNORED, LEARNING_RATE, OptimizerOptions, STEP, Stage, Step, build};
+use escnet::train::{DENOMINATOR, IGNORED, LEARNING_RATE, STEP, Stage, Step, StepOptions, build};
 use escnet::weights::layout::from_file;
 use escnet::weights::{Source, WeightFile, load, manifest, weight_source};
 use escnet::{Device, Tensor};
@@ -27,7 +27,7 @@ impl Run {
         let config = EscnetConfig::open(folder()).unwrap();
         let weights = load(&manifest(&config).unwrap(), &[Source::whole(folder())]).unwrap();
         let mut store = Store::with_source(&Device::cpu(threads).unwrap(), weight_source(weights));
-        let step = build(&config, stage, &OptimizerOptions::default(), 1, &|_| 0).unwrap();
+        let step = build(&config, stage, &StepOptions::default()).unwrap();
         let session = Session::new(fuse(step.graph.clone(), &rules()).unwrap(), &mut store, Options::default()).unwrap();
         store.write(LEARNING_RATE, &Tensor::from_f32([1], vec![1e-3]).unwrap()).unwrap();
         Run { step, store, session, golden: WeightFile::open(folder().join("golden.safetensors")).unwrap() }

@@ -202,6 +202,11 @@ impl Tokenizer {
         spaced.nfd().filter(|c| c.general_category() != Category::NonspacingMark).flat_map(char::to_lowercase).collect()
     }
 
+    /// The words of a text before they are cut into pieces: normalized, each punctuation mark a word of its own.
+    pub fn basic_words(text: &str) -> Vec<String> {
+        words(&Self::normalize(text)).map(str::to_owned).collect()
+    }
+
     /// The ids of a text, special tokens in it taken whole.
     fn pieces<'a>(&'a self, text: &'a str) -> impl Iterator<Item = i32> + 'a {
         parts(text).flat_map(|part| {

@@ -75,16 +75,18 @@ fn convolution(b: &mut Builder, name: &str, x: Value, out: usize, kernel: usize,
     })
 }
 
-/// Batch norm and its activation. In training they are one operator; in inference both fold into the convolution.
+/// Batch norm and its activation. In training they are one operator; in inference both fold into the convolution. One whose weight is
+/// frozen runs as in inference, and its running statistics stay as they are.
 fn norm(b: &mut Builder, name: &str, x: Value, activation: Activation, training: &mut Option<&mut Training>) -> Result<Value> {
     let channels = b.shape(x)[3];
     b.scoped(name, |b| {
         let weight = b.parameter("weight", [channels])?;
         let bias = b.parameter("bias", [channels])?;
+        let path = format!("{}.weight", b.scope());
         let mut statistic = |name: &str, kind| b.state(name, TensorType::f32([channels]), kind);
         let mean = statistic("running_mean", StateKind::Statistic)?;
         let var = statistic("running_var", StateKind::Statistic)?;
-        let Some(training) = training else {
+        let Some(training) = training.as_deref_mut().filter(|t| t.trains(&path)) else {
             let y = batchnorm(b, x, weight, bias, mean, var, EPS)?;
             return if activation == Activation::Relu { relu(b, y) } else { Ok(y) };
         };

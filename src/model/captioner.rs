@@ -21,6 +21,7 @@ pub struct Captioned {
 }
 
 /// Builds vision tower and decoder over whole captions on the inputs `caption_image` [B, S, S, 3], `lm_ids` and `lm_mask` [B, L].
+/// In training each of the two of which nothing is trained runs as in inference.
 ///
 /// # Errors
 /// Those of [`Builder::apply`].
@@ -29,8 +30,8 @@ pub fn captioner(b: &mut Builder, config: &CaptionerConfig, batch: usize, length
     let ids = b.input("lm_ids", TensorType::i32([batch, length]))?;
     let mask = b.input("lm_mask", TensorType::i32([batch, length]))?;
     b.scoped("captioner", |b| {
-        let vision = vision(b, &config.vision_config, image, training)?;
-        let logits = decoder(b, &config.text_config, ids, mask, vision, training)?;
+        let vision = vision(b, &config.vision_config, image, training.filter(|t| t.trains("captioner.vision_model.")))?;
+        let logits = decoder(b, &config.text_config, ids, mask, vision, training.filter(|t| t.trains("captioner.text_decoder.")))?;
         Ok(Captioned { vision, logits })
     })
 }

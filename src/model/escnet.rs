@@ -20,7 +20,7 @@ pub struct Classified {
     pub fused: Fused,
 }
 
-/// Which parts are trained; the others are built as in inference.
+/// Which parts of the classifier are trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Trained {
     /// The ResNet, its statistics included.
@@ -34,20 +34,20 @@ pub struct Trained {
 impl Trained {
     /// All three.
     pub const ALL: Trained = Trained { backbone: true, text_encoder: true, fusion: true };
+
+    /// True for the parameters of these parts.
+    pub fn contains(&self, parameter: &str) -> bool {
+        let parts = [(self.backbone, "backbone."), (self.text_encoder, "text_encoder."), (self.fusion, "fusion.")];
+        parts.into_iter().any(|(trained, prefix)| trained && parameter.starts_with(prefix))
+    }
 }
 
 /// Builds the classifier on the inputs `image` [B, S, S, 3], `caption_ids` and `caption_mask` [B, L] and, for the lexicon highlight,
-/// `word_affect` [B, L].
+/// `word_affect` [B, L]. In training each part of which nothing is trained runs as in inference.
 ///
 /// # Errors
 /// Those of [`Builder::apply`].
-pub fn classifier(
-    b: &mut Builder,
-    config: &EscnetConfig,
-    batch: usize,
-    words: usize,
-    training: Option<(&mut Training, Trained)>,
-) -> Result<Classified> {
+pub fn classifier(b: &mut Builder, config: &EscnetConfig, batch: usize, words: usize, mut training: Option<&mut Training>) -> Result<Classified> {
     let image = b.input("image", TensorType::f32([batch, config.image_size, config.image_size, 3]))?;
     let ids = b.input("caption_ids", TensorType::i32([batch, words]))?;
     let mask = b.input("caption_mask", TensorType::i32([batch, words]))?;
@@ -55,12 +55,10 @@ pub fn classifier(
         Highlight::Lexicon => Some(b.input("word_affect", TensorType::f32([batch, words]))?),
         Highlight::Learned | Highlight::None => None,
     };
-    let (mut training, trained) =
-        training.map_or((None, Trained { backbone: false, text_encoder: false, fusion: false }), |(t, parts)| (Some(t), parts));
-    let features = backbone(b, &config.backbone, image, training.as_deref_mut().filter(|_| trained.backbone))?;
+    let features = backbone(b, &config.backbone, image, training.as_deref_mut().filter(|t| t.trains("backbone.")))?;
     let training = training.as_deref();
-    let text = text_encoder(b, &config.text_encoder, ids, mask, training.filter(|_| trained.text_encoder))?;
+    let text = text_encoder(b, &config.text_encoder, ids, mask, training.filter(|t| t.trains("text_encoder.")))?;
     let streams = Streams { features: features.layers[3], text, mask, affect };
-    let fused = fusion(b, config, streams, training.filter(|_| trained.fusion))?;
+    let fused = fusion(b, config, streams, training.filter(|t| t.trains("fusion.")))?;
     Ok(Classified { features, text, fused })
 }

@@ -11,7 +11,7 @@ use crate::ops::linear::{self, Activation};
 use crate::ops::slice::slice;
 use crate::tensor::TensorType;
 
-/// What a forward pass needs to know to be trained. A frozen part is built without.
+/// What a forward pass needs to know to be trained. A part of which nothing is trained is built without.
 #[derive(Debug)]
 pub struct Training {
     /// i32 \[4\]: seed (low, high), step, micro-step.
@@ -20,19 +20,31 @@ pub struct Training {
     pub micro_step: Value,
     /// Batch statistics that wait for the optimizer step: (running, staged).
     statistics: Vec<(Value, Value)>,
+    /// The parameters that are trained; none stands for all.
+    trained: Option<Vec<String>>,
 }
 
 /// The name of the control state: i32 \[4\], seed (low, high), step, micro-step.
 pub const CONTROL: &str = "control";
 
 impl Training {
-    /// Adds the control state to the graph.
+    /// Adds the control state to the graph. Everything is trained.
     ///
     /// # Errors
     /// [`crate::Error::Graph`] where its name stands for something else.
     pub fn new(b: &mut Builder) -> Result<Self> {
         let control = b.global_state(CONTROL, TensorType::i32([4]), StateKind::Control)?;
-        Ok(Training { control, micro_step: slice(b, control, 0, 3, 1)?, statistics: Vec::new() })
+        Ok(Training { control, micro_step: slice(b, control, 0, 3, 1)?, statistics: Vec::new(), trained: None })
+    }
+
+    /// The same where only the parameters of these names are trained.
+    pub fn only(self, parameters: Vec<String>) -> Self {
+        Training { trained: Some(parameters), ..self }
+    }
+
+    /// True where some parameter is trained whose name starts with `prefix`.
+    pub fn trains(&self, prefix: &str) -> bool {
+        self.trained.as_ref().is_none_or(|names| names.iter().any(|n| n.starts_with(prefix)))
     }
 
     /// Remembers a staged statistic for [`Training::commit`].

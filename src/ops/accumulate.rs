@@ -1,4 +1,5 @@
-//! Adds a gradient to its state over micro-steps: `state <- grad` in the first, `state <- state + grad` in the others.
+//! Adds a gradient to its state over micro-steps: `state <- grad` in the first, `state <- state + grad` in the others. Where the loss
+//! was scaled, the gradient is divided by the scale on its way.
 //!
 //! Which micro-step it is stands on the device, as the last number of `[seed_lo, seed_hi, step, micro_step]`; no pass is needed to clear
 //! the state.
@@ -14,16 +15,19 @@ use crate::tensor::TensorType;
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("accumulate", cases) };
 
-/// Inputs: state, the gradient of the same shape, control i32\[4\]. Updates the state.
+/// Inputs: state, the gradient of the same shape, control i32\[4\] and, where there is one, the loss scale f32\[1\]. Updates the state.
 #[derive(Debug, Clone, Copy)]
 pub struct Accumulate;
 
 /// Adds `grad` to `state`, or puts it there where `control` i32\[4\], `[seed_lo, seed_hi, step, micro_step]`, is at micro-step 0.
 ///
+/// * `scale` f32\[1\]: what the loss was multiplied by. A power of two, so that dividing by it is exact; what overflowed stays infinite.
+///
 /// # Errors
 /// [`crate::Error::Op`] where shapes differ, [`crate::Error::Graph`] where `state` is none.
-pub fn accumulate(b: &mut Builder, state: Value, grad: Value, control: Value) -> Result<()> {
-    b.apply(Accumulate, &[state, grad, control]).map(drop)
+pub fn accumulate(b: &mut Builder, state: Value, grad: Value, control: Value, scale: Option<Value>) -> Result<()> {
+    let inputs: Vec<Value> = [state, grad, control].into_iter().chain(scale).collect();
+    b.apply(Accumulate, &inputs).map(drop)
 }
 
 const BLOCK: usize = 4096;
@@ -31,6 +35,7 @@ const BLOCK: usize = 4096;
 impl Accumulate {
     fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
         let (grad, first) = (args.floats(1)?, args.ints(2)?[3] == 0);
+        let unscale = if args.count() > 3 { T::ONE / args.floats(3)?[0] } else { T::ONE };
         for_rows(
             args.state(0)?,
             BLOCK,
@@ -38,10 +43,9 @@ impl Accumulate {
             |block, sum| {
                 let grad = &grad[block * BLOCK..][..sum.len()];
                 if first {
-                    return sum.copy_from_slice(grad);
-                }
-                for (s, &g) in sum.iter_mut().zip(grad) {
-                    *s += g;
+                    sum.iter_mut().zip(grad).for_each(|(s, &g)| *s = g * unscale);
+                } else {
+                    sum.iter_mut().zip(grad).for_each(|(s, &g)| *s += g * unscale);
                 }
             },
         );
@@ -56,17 +60,21 @@ impl Op for Accumulate {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let check = Check("accumulate");
-        check.count(inputs, 3)?;
+        check.count(inputs, inputs.len().clamp(3, 4))?;
         check.float("state", &inputs[0])?;
         check.float("grad", &inputs[1])?;
         check.shape("grad", &inputs[1], &inputs[0].shape)?;
         check.int("control", &inputs[2])?;
         check.shape("control", &inputs[2], &[4])?;
+        if let Some(scale) = inputs.get(3) {
+            check.float("scale", scale)?;
+            check.shape("scale", scale, &[1])?;
+        }
         Ok(Vec::new())
     }
 
     fn cost(&self, inputs: &[TensorType], _: &[TensorType]) -> Cost {
-        Cost::streaming(inputs[0].len() as u64, inputs, &inputs[..1])
+        Cost::streaming(2 * inputs[0].len() as u64, inputs, &inputs[..1])
     }
 
     fn updates(&self) -> Vec<usize> {
@@ -84,21 +92,24 @@ impl Op for Accumulate {
 
 fn cases() -> Vec<Case> {
     let case = |name: &str, n: usize, micro_step: i32| {
-        Case::new(name, |b, v| accumulate(b, v[0], v[1], v[2]).map(|()| Vec::new()))
+        Case::new(name, |b, v| accumulate(b, v[0], v[1], v[2], None).map(|()| Vec::new()))
             .state("state", TensorType::f32([n]), Fill::Normal(0.0, 1.0))
             .fixed("grad", [n], Fill::Normal(0.0, 1.0))
             .ints("control", [4], Fill::Exact(vec![1, 2, 3, micro_step]))
     };
-    let known = |name: &str, micro_step: i32, want: f64| {
-        Case::new(name, |b, v| accumulate(b, v[0], v[1], v[2]).map(|()| Vec::new()))
+    let known = |name: &str, micro_step: i32, scale: f64, want: f64| {
+        Case::new(name, |b, v| accumulate(b, v[0], v[1], v[2], Some(v[3])).map(|()| Vec::new()))
             .state("state", TensorType::f32([1]), Fill::Values(vec![3.0]))
             .fixed("grad", [1], Fill::Values(vec![-0.5]))
             .ints("control", [4], Fill::Exact(vec![9, 9, 9, micro_step]))
+            .fixed("scale", [1], Fill::Values(vec![scale]))
             .expects("state", vec![want])
     };
     vec![
-        known("known first", 0, -0.5),
-        known("known second", 1, 2.5),
+        known("known first", 0, 1.0, -0.5),
+        known("known second", 1, 1.0, 2.5),
+        known("known first scaled", 0, 65536.0, -0.5 / 65536.0),
+        known("known second scaled", 1, 4.0, 2.875),
         case("first", 1, 0),
         case("first of 9001", 9001, 0),
         case("second", 17, 1),

@@ -80,6 +80,7 @@ table! {
     layernorm,
     linear,
     log_softmax,
+    loss_scale,
     masked_mean,
     matmul,
     maxpool2d,

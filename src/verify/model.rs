@@ -12,7 +12,7 @@ use crate::model::layers::CONTROL;
 use crate::ops::rules;
 use crate::ops::softmax::softmax;
 use crate::tensor::{DType, Tensor};
-use crate::train::{self, DENOMINATOR, LEARNING_RATE, OptimizerOptions, Stage, Step};
+use crate::train::{self, DENOMINATOR, LEARNING_RATE, Optimizer, Stage, Step, StepOptions};
 use crate::weights::layout::{from_file, to_file};
 use crate::weights::{Source, WeightFile, load, manifest, weight_source};
 use std::path::Path;
@@ -152,16 +152,16 @@ impl<'a> Folder<'a> {
     }
 
     /// `optim` of the metadata: the settings and the learning rate.
-    fn optimizer(&self) -> Result<(OptimizerOptions, f32)> {
+    fn optimizer(&self) -> Result<(StepOptions<'static>, f32)> {
         let text = self.golden.metadata().get("optim").map_or("{}", String::as_str);
         let json: serde_json::Value = serde_json::from_str(text).map_err(|e| Error::graph("optim", "JSON", e))?;
         let number = |key: &str| json[key].as_f64().ok_or_else(|| Error::graph("optim", format!("`{key}`"), text));
         let beta = |i: usize| json["betas"][i].as_f64().ok_or_else(|| Error::graph("optim", "two betas", text));
-        let options = OptimizerOptions {
-            betas: [beta(0)?, beta(1)?],
-            eps: number("eps")?,
+        let options = StepOptions {
+            optimizer: Optimizer::AdamW { betas: [beta(0)?, beta(1)?], eps: number("eps")? },
             weight_decay: number("weight_decay")?,
             clip_norm: json["clip_norm"].as_f64(),
+            ..StepOptions::default()
         };
         Ok((options, number("lr")? as f32))
     }
@@ -172,7 +172,7 @@ impl<'a> Folder<'a> {
         if steps == 0 || !self.has(&loss) {
             return Ok(Vec::new());
         }
-        let (optimizer, rate) = self.optimizer()?;
+        let (options, rate) = self.optimizer()?;
         let form = if stage == "caption" {
             let [batch, length] = self.batch_and_length("in.lm_ids")?;
             Stage::Caption { batch, length: length - 1 }
@@ -180,7 +180,7 @@ impl<'a> Folder<'a> {
             let [batch, words] = self.batch_and_length("in.caption_ids")?;
             Stage::Classify { batch, words, trained: Trained::ALL }
         };
-        let built = train::build(&self.config, form, &optimizer, 1, &|_| 0)?;
+        let built = train::build(&self.config, form, &options)?;
         let mut store = self.store();
         let graph = lower_precision(&built.graph, &rules(), self.dtype)?;
         let mut session = Session::new(fuse(graph, &rules())?, &mut store, Options::default())?;

@@ -33,7 +33,7 @@ fn gradients_of_micro_steps_are_summed_and_applied_once() {
     let control = b.state("control", TensorType::i32([4]), StateKind::Control).unwrap();
     let p = b.parameter("p", [2]).unwrap();
     let grad = scale(&mut b, x, 2.0).unwrap();
-    accumulate(&mut b, sum, grad, control).unwrap();
+    accumulate(&mut b, sum, grad, control, None).unwrap();
     b.set_segment(Segment::Apply);
     let step = scale(&mut b, sum, -1.0).unwrap();
     assign(&mut b, p, step).unwrap();
