@@ -1,0 +1,3 @@
+//! Training beside PyTorch.
+
+mod learning;
