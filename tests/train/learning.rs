@@ -2,7 +2,8 @@
 //! pictures in the same order, from the same weights, at the same learning rates.
 //!
 //! The yardstick of a step is four times the farthest that PyTorch's own curves were apart up to there: float64 and float32, one thread
-//! and two, channels first and last. (Up to there, since curves that part may cross again.)
+//! and two, channels first and last, with and without oneDNN, a batch's pictures in either order. (Up to there, since curves that part may
+//! cross again.)
 
 use escnet::graph::{Options, Segment, Session, Store, fuse, lower_precision};
 use escnet::model::EscnetConfig;

@@ -15,6 +15,7 @@ import contextlib
 import json
 import math
 import os
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -27,15 +28,19 @@ PEAK = {"caption": 2e-3, "classify": 3e-4}
 OPTIM = {"betas": [0.9, 0.98], "eps": 1e-8, "weight_decay": 0.05, "clip_norm": 1.0}
 PICTURE = lambda bytes: bytes.float() / 127.5 - 1  # noqa: E731
 
-# Name: element type, threads, memory layout, bfloat16 autocast.
+# How the same steps can be taken: element type, threads, memory layout, bfloat16 autocast, oneDNN, and the pictures of a batch in reverse
+# order, which changes the order of sums and nothing else.
+Way = namedtuple("Way", "dtype threads layout autocast onednn backwards", defaults=(1, torch.contiguous_format, False, True, False))
 WAYS = {
-    "float64": (torch.float64, 1, torch.contiguous_format, False),
-    "float32": (torch.float32, 1, torch.contiguous_format, False),
-    "float32, 2 threads": (torch.float32, 2, torch.contiguous_format, False),
-    "float32, channels last": (torch.float32, 1, torch.channels_last, False),
-    "float32, channels last, 2 threads": (torch.float32, 2, torch.channels_last, False),
-    "bfloat16": (torch.float32, 1, torch.contiguous_format, True),
-    "bfloat16, channels last": (torch.float32, 1, torch.channels_last, True),
+    "float64": Way(torch.float64),
+    "float32": Way(torch.float32),
+    "float32, 2 threads": Way(torch.float32, threads=2),
+    "float32, channels last": Way(torch.float32, layout=torch.channels_last),
+    "float32, channels last, 2 threads": Way(torch.float32, threads=2, layout=torch.channels_last),
+    "float32, without oneDNN": Way(torch.float32, onednn=False),
+    "float32, batches backwards": Way(torch.float32, backwards=True),
+    "bfloat16": Way(torch.float32, autocast=True),
+    "bfloat16, channels last": Way(torch.float32, layout=torch.channels_last, autocast=True),
 }
 
 COLOURS = {"red": (214, 60, 50), "green": (70, 160, 80), "blue": (60, 100, 200), "yellow": (235, 200, 60)}
@@ -122,22 +127,19 @@ def data(rng):
     return tables | {f"rate.{stage}": torch.tensor(ramp) * peak for stage, peak in PEAK.items()}
 
 
-def batch(tables, step, dtype, layout):
+def batch(tables, stage, step, way):
     rows = tables["order"][step].long()
-    picture = PICTURE(tables["pictures"][rows]).permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=layout)
-    words, lm_ids = tables["words"][rows].long(), tables["lm_ids"][rows].long()
-    return {"image": picture, "caption_image": picture, "labels": tables["label"][rows].long(), "words": (words, lm_ids)}
+    rows = rows.flip(0) if way.backwards else rows
+    picture = PICTURE(tables["pictures"][rows]).permute(0, 3, 1, 2).to(way.dtype).contiguous(memory_format=way.layout)
+    ids = tables["lm_ids" if stage == "caption" else "words"][rows].long()
+    return {"image": picture, "caption_image": picture, "labels": tables["label"][rows].long(), "caption_ids": ids, "lm_ids": ids,
+            "caption_mask": (ids != PAD).long()}
 
 
-def inputs(x, stage):
-    ids = x["words"][stage == "caption"]
-    return x | {"caption_ids": ids, "lm_ids": ids, "caption_mask": (ids != PAD).long()}
-
-
-def curve(folder, tables, stage, dtype, threads, layout, autocast):
+def curve(folder, tables, stage, way):
     """The loss of each step."""
-    torch.set_num_threads(threads)
-    model = load(folder).to(dtype).to(memory_format=layout).train()
+    torch.set_num_threads(way.threads)
+    model = load(folder).to(way.dtype).to(memory_format=way.layout).train()
     tensors = list(model.parts(stage).values())
     decayed, others = [p for p in tensors if p.dim() >= 2], [p for p in tensors if p.dim() < 2]
     optimizer = torch.optim.AdamW(
@@ -148,9 +150,10 @@ def curve(folder, tables, stage, dtype, threads, layout, autocast):
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16) if autocast else contextlib.nullcontext():
-            loss = model.loss(stage, inputs(batch(tables, step, dtype, layout), stage))
-        loss.backward()
+        with contextlib.nullcontext() if way.onednn else torch.backends.mkldnn.flags(enabled=False):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=way.autocast):
+                loss = model.loss(stage, batch(tables, stage, step, way))
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(tensors, OPTIM["clip_norm"])
         optimizer.step()
         losses.append(loss.item())
@@ -173,11 +176,12 @@ def main():
     tables = load_file(path("data.safetensors"))
     curves = {"torch": torch.__version__, "optim": OPTIM}
     for stage in PARTS:
-        curves[stage] = {name: curve(a.out, tables, stage, *way) for name, way in WAYS.items()}
-        for name, losses in curves[stage].items():
+        curves[stage] = {}
+        for name, way in WAYS.items():
+            losses = curves[stage][name] = curve(a.out, tables, stage, way)
             print(f"{stage:9} {name:34} {losses[0]:.9f} {losses[99]:.9f} {losses[-1]:.9f}", flush=True)
-    with open(path("curves.json"), "w") as f:
-        json.dump(curves, f, indent=0)
+            with open(path("curves.json"), "w") as f:
+                json.dump(curves, f, indent=0)
 
 
 if __name__ == "__main__":
