@@ -35,7 +35,7 @@ impl Logs {
         metrics.truncate_after(step)?;
         let mut events = EventWriter::create(dir, now())?;
         if step > 0 {
-            events.resumed(step, now())?;
+            events.resumed(step + 1, now())?;
         }
         Ok(Logs { dir: dir.to_owned(), metrics, events, errors: ErrorsLog::open(dir.join("errors.jsonl"))?, since: (0, [0.0; 3]) })
     }

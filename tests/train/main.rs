@@ -1,8 +1,10 @@
-//! Training: whole runs, what they are told, and what they report with.
+//! Training: whole runs, what they are told, what they report with, and that they learn as PyTorch does.
+#![cfg(feature = "train")]
 
 mod common;
 mod curves;
 mod events;
+mod learning;
 mod metrics;
 mod record;
 mod runs;
