@@ -6,7 +6,7 @@ use escnet::Error;
 use escnet::train::checkpoint::{Checkpoints, read_progress};
 use escnet::train::config::RunConfig;
 use escnet::train::judge::Judged;
-use escnet::train::record::{Kind, read};
+use escnet::train::record::{Kind, Row};
 use escnet::train::trainer::Ended;
 use escnet::train::watch::{Now, Unwatched, Watch};
 use escnet::train::{train_captioner, train_classifier};
@@ -44,6 +44,11 @@ fn in_pieces(mut train: impl FnMut(bool, &mut dyn Watch) -> escnet::Result<Ended
     assert_eq!(train(true, &mut Unwatched).unwrap(), Ended::Finished);
 }
 
+/// The rows of a run's metrics.
+fn read(path: impl AsRef<Path>) -> Vec<Row> {
+    escnet::data::jsonl::read(path).unwrap()
+}
+
 /// The settings of a run in its own folder.
 fn run(folder: &Folder, name: &str, changes: &[&str]) -> RunConfig {
     let out = |stage: &str| format!("{stage}.out={:?}", folder.join(name).join(stage).display().to_string());
@@ -63,7 +68,7 @@ fn a_captioner_resumed_anywhere_ends_with_the_same_bits() {
         let model = |name: &str| weights(&folder.join(name).join(part).join("model"));
         assert!(model("whole") == model("again"), "{part}");
     }
-    let rows = |name: &str| read(folder.join(name).join("captioner/metrics.jsonl")).unwrap();
+    let rows = |name: &str| read(folder.join(name).join("captioner/metrics.jsonl"));
     let val = |name: &str| rows(name).into_iter().filter(|r| r.kind == Kind::Val).map(|r| (r.step, r.loss)).collect::<Vec<_>>();
     assert_eq!(val("whole"), val("again"));
     assert!(folder.join("again/captioner/curves.svg").is_file());
@@ -118,7 +123,7 @@ fn early_stopping_ends_a_run_that_grows_no_better() {
     let folder = Folder::new();
     let config = run(&folder, "x", &["captioner.fitting=\"in-sample\"", "captioner.stage.rate=0.0", "captioner.stage.epochs=50.0", "captioner.stage.patience=2"]);
     train_captioner(&config, false, &mut Unwatched).unwrap();
-    let rows = read(folder.join("x/captioner/metrics.jsonl")).unwrap();
+    let rows = read(folder.join("x/captioner/metrics.jsonl"));
     assert_eq!(rows.iter().filter(|r| r.kind == Kind::Val).count(), 3);
 }
 
@@ -154,7 +159,7 @@ fn bf16_and_f16_steps_train_too_and_weights_stay_f32() {
         let dtype = format!("captioner.stage.dtype={dtype:?}");
         let config = run(&folder, "x", &["captioner.fitting=\"in-sample\"", "captioner.stage.epochs=20.0", &dtype]);
         train_captioner(&config, false, &mut Unwatched).unwrap();
-        let rows = read(folder.join("x/captioner/metrics.jsonl")).unwrap();
+        let rows = read(folder.join("x/captioner/metrics.jsonl"));
         let losses: Vec<f64> = rows.iter().filter(|r| r.kind == Kind::Val).filter_map(|r| r.loss).collect();
         assert!(losses.last().unwrap() < &(0.8 * losses[0]), "{dtype}: {losses:?}");
     }

@@ -151,20 +151,3 @@ fn affect_words(classes: &[String]) -> HashSet<String> {
     let names = classes.iter().flat_map(|class| Tokenizer::basic_words(class));
     faces.filter(|word| *word != "face").map(str::to_owned).chain(names).collect()
 }
-
-impl Confusion {
-    /// The table as CSV: a row for each truth, a column for each prediction and one, `broken`, for pictures without one.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where it cannot be put together.
-    pub fn to_csv(&self) -> Result<Vec<u8>> {
-        let wrong = |e: csv::Error| Error::io("confusion.csv", e.into());
-        let mut table = csv::Writer::from_writer(Vec::new());
-        table.write_record(["truth"].into_iter().chain(self.classes().iter().map(String::as_str)).chain(["broken"])).map_err(wrong)?;
-        for ((class, row), missed) in self.classes().iter().zip(self.counts()).zip(self.missed()) {
-            let counts = row.iter().chain([missed]).map(u64::to_string);
-            table.write_record([class.clone()].into_iter().chain(counts)).map_err(wrong)?;
-        }
-        table.into_inner().map_err(|e| Error::io("confusion.csv", e.into_error()))
-    }
-}
