@@ -31,7 +31,7 @@ impl Watch for StopAfter {
 
 /// Every tensor of a model folder, bit by bit.
 fn weights(model: &Path) -> BTreeMap<String, Vec<u32>> {
-    let file = WeightFile::open(model).unwrap();
+    let file = WeightFile::open(model.join("model.safetensors")).unwrap();
     let bits = |name: &str| file.tensor(name).unwrap().to_f32().unwrap().to_f32().iter().map(|x| x.to_bits()).collect();
     file.names().map(|name| (name.to_owned(), bits(name))).collect()
 }
@@ -63,7 +63,7 @@ fn a_captioner_resumed_anywhere_ends_with_the_same_bits() {
     let whole = run(&folder, "whole", &["captioner.stage.ema=0.9", "captioner.stage.augment.crop=[0.6, 1.0]"]);
     assert_eq!(train_captioner(&whole, false, &mut Unwatched).unwrap(), Ended::Finished);
     let again = run(&folder, "again", &["captioner.stage.ema=0.9", "captioner.stage.augment.crop=[0.6, 1.0]", "threads=1", "data.workers=3"]);
-    in_pieces(|resume, watch| train_captioner(&again, resume, watch), &[1, 3, 2, 1, 4]);
+    in_pieces(|resume, watch| train_captioner(&again, resume, watch), &[1, 3, 20, 9, 4]);
     for part in ["captioner", "captioner/fold0", "captioner/fold1"] {
         let model = |name: &str| weights(&folder.join(name).join(part).join("model"));
         assert!(model("whole") == model("again"), "{part}");
@@ -81,7 +81,7 @@ fn a_classifier_resumed_across_its_phases_ends_with_the_same_bits() {
     let whole = run(&folder, "whole", &changes);
     train_classifier(&whole, false, &mut Unwatched).unwrap();
     let again = run(&folder, "again", &changes);
-    in_pieces(|resume, watch| train_classifier(&again, resume, watch), &[1, 2, 1, 3]);
+    in_pieces(|resume, watch| train_classifier(&again, resume, watch), &[1, 9, 7, 3]);
     let model = |name: &str| weights(&folder.join(name).join("classifier/model"));
     assert!(model("whole") == model("again"));
 }
@@ -105,7 +105,7 @@ fn a_learning_rate_too_large_skips_then_stops_and_keeps_the_last_good_state() {
     let folder = Folder::new();
     let base = ["captioner.fitting=\"in-sample\"", "captioner.stage.clip_norm=0", "captioner.stage.checkpoint_steps=1", "captioner.stage.max_skipped=3"];
     let mut changes = base.to_vec();
-    changes.extend(["captioner.stage.rate=1e3", "captioner.stage.optimizer.kind=\"sgd\"", "captioner.stage.epochs=40.0"]);
+    changes.extend(["captioner.stage.rate=1e3", "captioner.stage.optimizer.kind=\"sgd\"", "captioner.stage.epochs=20.0"]);
     let config = run(&folder, "x", &changes);
     let error = train_captioner(&config, false, &mut Unwatched).unwrap_err();
     assert!(matches!(error, Error::Diverged { skipped: 3, .. }), "{error}");
@@ -157,7 +157,7 @@ fn bf16_and_f16_steps_train_too_and_weights_stay_f32() {
     for dtype in ["bf16", "f16"] {
         let folder = Folder::new();
         let dtype = format!("captioner.stage.dtype={dtype:?}");
-        let config = run(&folder, "x", &["captioner.fitting=\"in-sample\"", "captioner.stage.epochs=20.0", &dtype]);
+        let config = run(&folder, "x", &["captioner.fitting=\"in-sample\"", "captioner.stage.epochs=8.0", &dtype]);
         train_captioner(&config, false, &mut Unwatched).unwrap();
         let rows = read(folder.join("x/captioner/metrics.jsonl"));
         let losses: Vec<f64> = rows.iter().filter(|r| r.kind == Kind::Val).filter_map(|r| r.loss).collect();

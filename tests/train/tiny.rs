@@ -5,16 +5,16 @@ use escnet::data::demo;
 use escnet::train::config::RunConfig;
 use std::path::{Path, PathBuf};
 
-/// 64 pictures of 32 x 32, drawn once a folder.
+/// 160 pictures of 32 x 32, drawn once a folder.
 pub fn data(folder: &Folder) -> PathBuf {
     let path = folder.join("data");
     if !path.exists() {
-        demo::generate(&demo::Spec { count: 64, seed: 3, size: 32, label_noise: 0.0 }, &path, || Ok::<(), escnet::Error>(())).unwrap();
+        demo::generate(&demo::Spec { count: 160, seed: 3, size: 32, label_noise: 0.0 }, &path, || Ok::<(), escnet::Error>(())).unwrap();
     }
     path
 }
 
-/// Four epochs of six steps, altered by `changes`.
+/// Two epochs of sixteen steps for the captioner, eight for its halves, altered by `changes`.
 pub fn settings(data: &Path, changes: &[String]) -> RunConfig {
     let mut all = vec![format!("data.path={:?}", data.display().to_string())];
     all.extend(changes.iter().cloned());
@@ -35,12 +35,12 @@ text_encoder = { hidden_size = 16, intermediate_size = 24, num_hidden_layers = 1
 fusion = { hidden_size = 16, num_attention_heads = 2, mlp_ratio = 2, depth = 1 }
 
 [captioner.stage]
-epochs = 4.0
+epochs = 2.0
 batch = 8
 rate = 3e-3
 
 [classifier.stage]
-epochs = 4.0
+epochs = 2.0
 batch = 4
 rate = 1e-3
 groups = []
