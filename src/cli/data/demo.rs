@@ -1,9 +1,9 @@
 //! `escnet data demo`: a data set that is drawn.
 
 use crate::cli::Done;
+use crate::cli::interrupt;
 use crate::cli::stop::Stop;
 use crate::cli::talk::Talk;
-use crate::cli::interrupt;
 use clap::Args;
 use escnet::data::demo::{Spec, Summary, generate};
 use escnet::infer::explain::write_png;

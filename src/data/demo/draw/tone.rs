@@ -24,7 +24,7 @@ pub fn brightness_of(level: Level) -> f64 {
 
 /// What [`colorfulness`] gives, or nearly, for a picture of these levels: a dark picture has less room for colour.
 pub fn colorfulness_of(brightness: Level, colorfulness: Level) -> f64 {
-    let room = if brightness.band() == Band::Low { 0.75 } else { 1.0 };
+    let room = if brightness.band() == Band::Low { 0.7 } else { 1.0 };
     room * (0.01 + 0.46 * colorfulness.value())
 }
 
@@ -59,9 +59,9 @@ impl Curve {
     fn to(rgb: &[u8], level: Level) -> Self {
         // Dark pictures lack white and light ones lack black, as under- and overexposed ones do.
         let (low, high) = match level.band() {
-            Band::Low => (0.0, 0.74),
+            Band::Low => (0.0, 0.88),
             Band::Middle => (0.0, 1.0),
-            Band::High => (0.2, 1.0),
+            Band::High => (0.1, 1.0),
         };
         let mut pixels = [0.0f32; 256];
         rgb.chunks_exact(3).for_each(|pixel| pixels[nearest(luma(channels(pixel)))] += 1.0);

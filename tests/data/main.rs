@@ -1,0 +1,3 @@
+//! Data sets: drawn, read, checked.
+
+mod demo;
