@@ -262,7 +262,7 @@ fn brightness_and_colourfulness_are_what_is_said() {
     for picture in many() {
         let (light, colour) = (picture.content.brightness, picture.content.colorfulness);
         let shown = tone::brightness(picture.image.rgb());
-        assert!((shown - tone::brightness_of(light)).abs() < 0.05, "{:?}: brightness {shown}", picture.content);
+        assert!((shown - tone::brightness_of(light)).abs() < 0.08, "{:?}: brightness {shown}", picture.content);
         let shown = tone::colorfulness(picture.image.rgb());
         assert!((shown / tone::colorfulness_of(light, colour) - 1.0).abs() < 0.2, "{:?}: colourfulness {shown}", picture.content);
     }
