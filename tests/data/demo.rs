@@ -98,7 +98,7 @@ fn pictures_are_those_on_record() {
     let all: Vec<u8> = (0..64).flat_map(|i| Spec::default().picture(i).unwrap().image.into_rgb()).collect();
     assert_eq!(fnv(&all), RECORD, "the generator draws other pictures: what was trained on its sets is void, and VERSION has to change");
 }
-const RECORD: u64 = 0x14ee_8f96_56f4_ce7f;
+const RECORD: u64 = 0x52ae_0a58_2490_0802;
 
 #[test]
 fn the_layout_is_emosets() {
@@ -262,7 +262,7 @@ fn brightness_and_colourfulness_are_what_is_said() {
     for picture in many() {
         let (light, colour) = (picture.content.brightness, picture.content.colorfulness);
         let shown = tone::brightness(picture.image.rgb());
-        assert!((shown - tone::brightness_of(light)).abs() < 0.08, "{:?}: brightness {shown}", picture.content);
+        assert!((shown - tone::brightness_of(light)).abs() < 0.06, "{:?}: brightness {shown}", picture.content);
         let shown = tone::colorfulness(picture.image.rgb());
         assert!((shown / tone::colorfulness_of(light, colour) - 1.0).abs() < 0.2, "{:?}: colourfulness {shown}", picture.content);
     }
