@@ -1,9 +1,9 @@
 //! `escnet data demo`: a data set that is drawn.
 
 use crate::cli::Done;
+use crate::cli::interrupt;
 use crate::cli::stop::Stop;
 use crate::cli::talk::Talk;
-use crate::cli::interrupt;
 use clap::Args;
 use escnet::data::demo::{Spec, Summary, generate};
 use escnet::infer::explain::write_png;
@@ -43,7 +43,7 @@ impl Demo {
         interrupt::listen();
         interrupt::working();
         let talk = talk.counting("drawing", spec.count);
-        let Summary { splits: [train, val, test], wrong_labels } = generate(&spec, &self.out, || {
+        let Summary { splits: [train, val, test], wrong_labels } = generate(&spec, &self.out, || -> Result<(), Stop> {
             talk.advance(1);
             interrupt::check()
         })?;
@@ -54,6 +54,6 @@ impl Demo {
         }
         let wrong = if wrong_labels == 0 { String::new() } else { format!(", {wrong_labels} labels wrong") };
         talk.note(format_args!("{}: {} pictures, {train} to train on, {val} to choose by, {test} to test{wrong}", self.out.display(), spec.count));
-        Ok::<(), Stop>(())
+        Ok(())
     }
 }

@@ -35,8 +35,8 @@ fn scene(scene: Scene) -> Affinity {
         Scene::Forest => &[(Contentment, 0.45), (Awe, 0.35), (Fear, 0.35)],
         Scene::LivingRoom => &[(Sadness, 0.4), (Amusement, 0.35), (Contentment, 0.3), (Disgust, 0.3)],
         Scene::Meadow => &[(Contentment, 0.6), (Amusement, 0.4)],
-        Scene::Mountain => &[(Awe, 0.8), (Contentment, 0.3)],
-        Scene::NightSky => &[(Awe, 0.7), (Fear, 0.35), (Sadness, 0.15)],
+        Scene::Mountain => &[(Awe, 0.7), (Contentment, 0.3)],
+        Scene::NightSky => &[(Awe, 0.65), (Fear, 0.35), (Sadness, 0.15)],
         Scene::Storm => &[(Anger, 0.5), (Sadness, 0.45), (Fear, 0.4), (Awe, 0.2)],
         Scene::Street => &[(Anger, 0.45), (Disgust, 0.45), (Excitement, 0.35)],
     }

@@ -9,6 +9,8 @@ pub(super) enum Use {
     Content,
     /// What its scene looks like.
     Scene,
+    /// In what light the scene lies.
+    Light,
     /// Where things stand, and what they look like.
     Things,
     /// Whether its label is wrong, and which it is then.
@@ -73,11 +75,16 @@ impl Dice {
         }
     }
 
-    /// The same in random order.
-    pub fn shuffled<T, const N: usize>(&mut self, mut all: [T; N]) -> [T; N] {
-        for i in (1..N).rev() {
+    /// Brings them into random order.
+    pub fn shuffle<T>(&mut self, all: &mut [T]) {
+        for i in (1..all.len()).rev() {
             all.swap(i, self.below(i + 1));
         }
+    }
+
+    /// The same in random order.
+    pub fn shuffled<T, const N: usize>(&mut self, mut all: [T; N]) -> [T; N] {
+        self.shuffle(&mut all);
         all
     }
 }

@@ -26,10 +26,11 @@ impl Folder {
     pub fn begin(target: &Path) -> Result<Self> {
         let refuse = |got: String| Err(Error::Argument { name: "out", expected: "a folder that is empty or not there".into(), got });
         match fs::read_dir(target) {
-            Ok(mut entries) => match entries.next() {
-                Some(_) => return refuse(format!("{}, which holds files", target.display())),
-                None => {}
-            },
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return refuse(format!("{}, which holds files", target.display()));
+                }
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) if e.kind() == io::ErrorKind::NotADirectory => return refuse(format!("{}, a file", target.display())),
             Err(e) => return Err(Error::io(target, e)),

@@ -1,8 +1,8 @@
 //! Which picture goes to which split, and what the lists say of it.
 
+use super::Spec;
 use super::content::Emotion;
 use super::dice::{Dice, Use};
-use super::Spec;
 
 /// A line of `train.json`, `val.json` or `test.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]

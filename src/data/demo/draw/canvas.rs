@@ -189,6 +189,16 @@ impl Canvas {
         Transform::from_row(across * self.scale, 0.0, 0.0, scale * self.scale, x * self.scale, y * self.scale)
     }
 
+    /// Pixels along each side.
+    pub fn size(&self) -> usize {
+        self.pixels.width() as usize
+    }
+
+    /// The pixels: red, green, blue, opacity.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.pixels.data_mut()
+    }
+
     /// The bytes, `[size, size, 3]`.
     pub fn into_rgb(self) -> Vec<u8> {
         // Everything is opaque, so that colours are as they were painted.

@@ -15,10 +15,10 @@ const RADIUS: f32 = 13.4;
 
 /// The face, around its middle.
 pub(super) fn face(expression: Expression, dice: &mut Dice) -> Sticker {
-    let skin = dice.pick(rgb(0xffd23e), &[rgb(0xffdf6b), rgb(0xffc94a), rgb(0xf9cf9c), rgb(0xeab676)]);
+    let skin = dice.pick(rgb(0xffd23e), &[rgb(0xffe27a), rgb(0xffbe55), rgb(0xfbd5a6), rgb(0xf2b48a), rgb(0xf7b3b3), rgb(0xc3dd7f)]);
     let head = Sticker::default().solid(Shape::disc(0.0, 0.0, RADIUS), skin).dot(Shape::oval(-4.5, -8.6, 4.0, 2.0), WHITE.veil(0.4));
     head.and(match expression {
-        Expression::Angry => angry(skin),
+        Expression::Angry => angry(),
         Expression::Disgust => disgust(),
         Expression::Fear => fear(),
         Expression::Happy => happy(),
@@ -46,36 +46,28 @@ fn eye(x: f32, y: f32, white: f32, pupil: f32) -> Sticker {
 }
 
 /// Brows that meet low in the middle, bared teeth.
-fn angry(skin: Colour) -> Sticker {
-    let flush = Sticker::default().dot(Shape::oval(0.0, -8.4, 9.0, 4.4), skin.mix(rgb(0xe0301e), 0.75).veil(0.8));
+fn angry() -> Sticker {
     let teeth = Sticker::default().dot(Shape::pillow(-8.0, 3.6, 16.0, 6.6, 2.0), INK).dot(Shape::pillow(-6.8, 4.7, 13.6, 4.4, 1.2), WHITE);
     let gaps = [-3.4f32, 0.0, 3.4].into_iter().fold(line(1.0, &[(-6.8, 6.9), (6.8, 6.9)]), |all, x| all.and(line(1.0, &[(x, 4.7), (x, 9.1)])));
-    flush
-        .and(both(|s| Sticker::default().dot(Shape::disc(s * 4.8, -1.2, 2.3), INK)))
+    both(|s| Sticker::default().dot(Shape::disc(s * 4.8, -1.2, 2.3), INK))
         .and(both(|s| line(3.0, &[(s * 9.0, -7.2), (s * 1.8, -2.8)])))
         .and(teeth)
         .and(gaps)
 }
 
-/// Eyes pressed shut, the tongue out, green about the cheeks.
+/// Eyes pressed shut, the tongue out.
 fn disgust() -> Sticker {
-    let cheeks = both(|s| Sticker::default().dot(Shape::disc(s * 8.4, 2.6, 3.6), rgb(0x6fbf3c).veil(0.85)));
     let eyes = both(|s| line(2.2, &[(s * 8.4, -6.6), (s * 3.0, -3.8), (s * 8.4, -1.0)]));
     let tongue = Shape::blob((-3.4, 4.2), &[((-4.2, 12.6), (0.0, 12.8)), ((4.2, 12.6), (3.4, 4.2))]);
-    cheeks
-        .and(eyes)
-        .and(bow(2.4, (-7.2, 5.6), (0.0, 1.8), (7.2, 5.6)))
-        .and(Sticker::default().line(tongue.clone(), 2.0, INK).dot(tongue, rgb(0x7ecb3f)))
+    eyes.and(bow(2.4, (-7.2, 5.6), (0.0, 1.8), (7.2, 5.6)))
+        .and(Sticker::default().line(tongue.clone(), 2.0, INK).dot(tongue, TONGUE))
         .and(line(1.2, &[(0.0, 5.2), (0.0, 9.4)]))
 }
 
-/// Wide eyes with hardly a pupil, a mouth that trembles, sweat.
+/// Wide eyes with hardly a pupil, a mouth that trembles.
 fn fear() -> Sticker {
-    let pale = Sticker::default().dot(Shape::blob((-12.2, -4.2), &[((-9.0, -12.6), (0.0, -13.0)), ((9.0, -12.6), (12.2, -4.2)), ((0.0, -8.0), (-12.2, -4.2))]), rgb(0x8fb3e8).veil(0.8));
     let mouth = [(-8.0, 8.4), (-5.3, 5.4), (-2.6, 8.4), (0.0, 5.4), (2.6, 8.4), (5.3, 5.4), (8.0, 8.4)];
-    pale.and(both(|s| eye(s * 4.9, -2.4, 3.9, 1.1)))
-        .and(both(|s| line(1.8, &[(s * 9.6, -6.6), (s * 4.0, -9.4)])))
-        .and(line(2.2, &mouth))
+    both(|s| eye(s * 4.9, -2.4, 3.9, 1.1)).and(both(|s| line(1.8, &[(s * 9.6, -6.6), (s * 4.0, -9.4)]))).and(line(2.2, &mouth))
 }
 
 /// Eyes that laugh, a wide open mouth.

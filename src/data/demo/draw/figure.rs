@@ -46,7 +46,10 @@ impl Clothes {
     }
 
     fn head(&self, x: f32, y: f32) -> Sticker {
-        let hair = Shape::blob((x - HEAD, y + 0.5), &[((x - HEAD, y - HEAD), (x, y - HEAD)), ((x + HEAD, y - HEAD), (x + HEAD, y - 1.5)), ((x, y - 3.0), (x - HEAD, y + 0.5))]);
+        let hair = Shape::blob(
+            (x - HEAD, y + 0.5),
+            &[((x - HEAD, y - HEAD), (x, y - HEAD)), ((x + HEAD, y - HEAD), (x + HEAD, y - 1.5)), ((x, y - 3.0), (x - HEAD, y + 0.5))],
+        );
         Sticker::default().solid(Shape::disc(x, y, HEAD), self.skin).dot(hair, self.hair).dot(Shape::disc(x + 2.6, y + 0.6, 0.9), INK)
     }
 }
@@ -88,12 +91,9 @@ fn jumping(clothes: &Clothes) -> Sticker {
         .and(clothes.head(0.0, -14.0))
 }
 
-/// Leaning forward, one leg thrown back, the wind behind.
+/// Leaning forward, one leg thrown back.
 fn running(clothes: &Clothes) -> Sticker {
-    let wind = |y, from, to| Sticker::default().limb(Shape::line(&[(from, y), (to, y)]), 1.0, rgb(0xffffff));
     Sticker::default()
-        .and(wind(-8.0, -12.0, -7.0))
-        .and(wind(-3.0, -13.0, -10.5))
         .and(clothes.arm([(2.0, -5.0), (-5.0, -3.0), (-8.0, 2.0)]))
         .and(clothes.leg([(-2.0, 4.0), (-6.0, 9.5), (-12.5, 8.5)]))
         .and(clothes.leg([(-2.0, 4.0), (6.0, 6.5), (4.5, 15.5)]))

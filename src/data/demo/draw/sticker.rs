@@ -4,7 +4,7 @@
 use super::canvas::{Canvas, Colour, Place, Shape, rgb};
 
 /// What rims, and lines inside, are drawn with.
-pub(super) const INK: Colour = rgb(0x1d1a26);
+pub(super) const INK: Colour = rgb(0x0f0d16);
 /// How wide the rim is.
 const RIM: f32 = 1.1;
 /// How wide the edge around the rim is.

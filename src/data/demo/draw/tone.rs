@@ -8,8 +8,7 @@ use crate::data::demo::content::{Band, Level};
 
 /// The mean luma of a picture: 0 black, 1 white.
 pub fn brightness(rgb: &[u8]) -> f64 {
-    let sum: f64 = rgb.chunks_exact(3).map(|pixel| f64::from(luma(channels(pixel)))).sum();
-    sum / (rgb.len() / 3).max(1) as f64
+    mean(rgb.chunks_exact(3).map(channels))
 }
 
 /// Hasler and Süsstrunk's colourfulness of a picture: 0 grey, about 0.4 vivid.
@@ -24,20 +23,24 @@ pub fn brightness_of(level: Level) -> f64 {
 
 /// What [`colorfulness`] gives, or nearly, for a picture of these levels: a dark picture has less room for colour.
 pub fn colorfulness_of(brightness: Level, colorfulness: Level) -> f64 {
-    let room = if brightness.band() == Band::Low { 0.75 } else { 1.0 };
+    let room = if brightness.band() == Band::Low { 0.7 } else { 1.0 };
     room * (0.01 + 0.46 * colorfulness.value())
 }
 
 /// Brings a picture to these levels. Lightness moves along a curve that keeps dark below light, so that what could be told apart still
 /// can be.
 pub(super) fn apply(rgb: &mut [u8], light: Level, colour: Level) {
-    let curve = Curve::to(rgb, light);
-    let wanted = colorfulness_of(light, colour) as f32;
-    // The clipping of single channels takes some colour away; a few rounds make up for it.
-    let mut strength = 1.0;
-    for _ in 0..5 {
-        let has = measure(rgb.chunks_exact(3).map(|pixel| curve.toned(pixel, strength))) as f32;
-        strength = (strength * wanted / has.max(1e-3)).min(STRONGEST);
+    let wanted = (brightness_of(light), colorfulness_of(light, colour));
+    let (mut curve, mut strength) = (Curve::to(rgb, light.band(), wanted.0), 1.0);
+    // Channels are clipped, which takes some colour away and moves the mean; a few rounds make up for it.
+    let mut aim = wanted.0;
+    for _ in 0..ROUNDS {
+        for _ in 0..2 {
+            let has = measure(rgb.chunks_exact(3).map(|pixel| curve.toned(pixel, strength)));
+            strength = (strength * (wanted.1 / has.max(1e-3)) as f32).min(STRONGEST);
+        }
+        aim += wanted.0 - mean(rgb.chunks_exact(3).map(|pixel| curve.toned(pixel, strength)));
+        curve = Curve::to(rgb, light.band(), aim);
     }
     for pixel in rgb.chunks_exact_mut(3) {
         let toned = curve.toned(pixel, strength);
@@ -45,6 +48,8 @@ pub(super) fn apply(rgb: &mut [u8], light: Level, colour: Level) {
     }
 }
 
+/// How often lightness and colour are set anew.
+const ROUNDS: usize = 3;
 /// The most that colours are strengthened.
 const STRONGEST: f32 = 4.0;
 
@@ -55,13 +60,13 @@ struct Curve {
 }
 
 impl Curve {
-    /// The one that gives a picture this mean luma.
-    fn to(rgb: &[u8], level: Level) -> Self {
+    /// The one of a band that gives a picture this mean luma, as long as no channel is clipped.
+    fn to(rgb: &[u8], band: Band, wanted: f64) -> Self {
         // Dark pictures lack white and light ones lack black, as under- and overexposed ones do.
-        let (low, high) = match level.band() {
-            Band::Low => (0.0, 0.74),
+        let (low, high) = match band {
+            Band::Low => (0.0, 0.88),
             Band::Middle => (0.0, 1.0),
-            Band::High => (0.2, 1.0),
+            Band::High => (0.1, 1.0),
         };
         let mut pixels = [0.0f32; 256];
         rgb.chunks_exact(3).for_each(|pixel| pixels[nearest(luma(channels(pixel)))] += 1.0);
@@ -76,7 +81,7 @@ impl Curve {
         for _ in 0..16 {
             let middle = 0.5 * (least + most);
             let mean = with(middle).iter().zip(&pixels).map(|(to, n)| to * n).sum::<f32>() / all;
-            if f64::from(mean) > brightness_of(level) { least = middle } else { most = middle }
+            if f64::from(mean) > wanted { least = middle } else { most = middle }
         }
         Curve { luma: with(0.5 * (least + most)) }
     }
@@ -103,6 +108,11 @@ fn channels(pixel: &[u8]) -> [f32; 3] {
 
 fn luma([r, g, b]: [f32; 3]) -> f32 {
     0.299 * r + 0.587 * g + 0.114 * b
+}
+
+fn mean(pixels: impl ExactSizeIterator<Item = [f32; 3]>) -> f64 {
+    let n = pixels.len().max(1);
+    pixels.map(|pixel| f64::from(luma(pixel))).sum::<f64>() / n as f64
 }
 
 fn measure(pixels: impl Iterator<Item = [f32; 3]>) -> f64 {

@@ -10,18 +10,23 @@ pub(super) fn balloon(dice: &mut Dice) -> Sticker {
     Sticker::default()
         .limb(Shape::curve((0.0, 9.0), &[((-3.5, 11.5), (0.0, 13.0)), ((3.0, 14.5), (0.5, 17.0))]), 0.4, INK)
         .solid(Shape::polygon(&[(0.0, 6.5), (-2.6, 10.2), (2.6, 10.2)]), skin.mix(INK, 0.2))
-        .solid(Shape::blob((0.0, -14.5), &[((10.2, -14.5), (10.2, -4.0)), ((10.2, 3.5), (0.0, 8.0)), ((-10.2, 3.5), (-10.2, -4.0)), ((-10.2, -14.5), (0.0, -14.5))]), skin)
+        .solid(
+            Shape::blob(
+                (0.0, -14.5),
+                &[((10.2, -14.5), (10.2, -4.0)), ((10.2, 3.5), (0.0, 8.0)), ((-10.2, 3.5), (-10.2, -4.0)), ((-10.2, -14.5), (0.0, -14.5))],
+            ),
+            skin,
+        )
         .dot(Shape::oval(-4.4, -8.0, 1.9, 3.4), rgb(0xffffff).veil(0.75))
 }
 
 /// Wings spread, seen from above.
 pub(super) fn butterfly(dice: &mut Dice) -> Sticker {
-    let (upper, lower) = dice.pick(
-        (rgb(0xf58a1f), rgb(0xffc13d)),
-        &[(rgb(0x2d7fe3), rgb(0x6fc3ff)), (rgb(0xa04bd8), rgb(0xf08ad0)), (rgb(0xe8475f), rgb(0xffb25e))],
-    );
+    let (upper, lower) =
+        dice.pick((rgb(0xf58a1f), rgb(0xffc13d)), &[(rgb(0x2d7fe3), rgb(0x6fc3ff)), (rgb(0xa04bd8), rgb(0xf08ad0)), (rgb(0xe8475f), rgb(0xffb25e))]);
     let wings = |s: f32| {
-        let fore = Shape::blob((0.0, -1.0), &[((s * 2.5, -13.5), (s * 10.5, -12.5)), ((s * 15.5, -11.0), (s * 12.5, -4.0)), ((s * 9.5, 1.5), (0.0, 1.5))]);
+        let fore =
+            Shape::blob((0.0, -1.0), &[((s * 2.5, -13.5), (s * 10.5, -12.5)), ((s * 15.5, -11.0), (s * 12.5, -4.0)), ((s * 9.5, 1.5), (0.0, 1.5))]);
         let hind = Shape::blob((0.0, 0.0), &[((s * 12.0, -0.5), (s * 10.5, 6.0)), ((s * 8.5, 13.0), (s * 4.0, 10.5)), ((s * 1.0, 8.0), (0.0, 3.0))]);
         Sticker::default()
             .solid(hind.clone(), lower)
@@ -56,7 +61,8 @@ pub(super) fn spider() -> Sticker {
     let leg = |s: f32, root: f32, knee: f32, tip: f32, reach: f32| {
         Sticker::default().limb(Shape::line(&[(s * 2.0, root), (s * reach * 0.68, knee), (s * reach, tip)]), 0.7, coat)
     };
-    let legs = |s: f32| leg(s, -1.0, -9.0, -4.0, 10.5).and(leg(s, 0.0, -3.6, 3.0, 12.4)).and(leg(s, 1.0, 2.4, 10.0, 12.2)).and(leg(s, 2.0, 7.6, 13.6, 8.0));
+    let legs =
+        |s: f32| leg(s, -1.0, -9.0, -4.0, 10.5).and(leg(s, 0.0, -3.6, 3.0, 12.4)).and(leg(s, 1.0, 2.4, 10.0, 12.2)).and(leg(s, 2.0, 7.6, 13.6, 8.0));
     Sticker::default()
         .limb(Shape::line(&[(0.0, -60.0), (0.0, -6.0)]), 0.1, INK)
         .and(legs(-1.0))

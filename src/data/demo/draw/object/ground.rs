@@ -46,7 +46,11 @@ pub(super) fn campfire() -> Sticker {
             ],
         )
     };
-    let log = |s: f32| Sticker::default().limb(Shape::line(&[(s * -9.8, 12.0), (s * 9.8, 8.4)]), 3.0, rgb(0x8a5527)).dot(Shape::disc(s * 9.8, 8.4, 1.1), rgb(0xd9a566));
+    let log = |s: f32| {
+        Sticker::default()
+            .limb(Shape::line(&[(s * -9.8, 12.0), (s * 9.8, 8.4)]), 3.0, rgb(0x8a5527))
+            .dot(Shape::disc(s * 9.8, 8.4, 1.1), rgb(0xd9a566))
+    };
     shadow(12.0)
         .solid(flame(9.0, 24.0), rgb(0xf0441e))
         .dot(flame(6.2, 16.5), rgb(0xff9620))
@@ -57,7 +61,8 @@ pub(super) fn campfire() -> Sticker {
 
 /// Standing, its tail up, an ear hanging.
 pub(super) fn dog(dice: &mut Dice) -> Sticker {
-    let (coat, ear) = dice.pick((rgb(0xc98a4b), rgb(0x7d4d24)), &[(rgb(0xe9d3ae), rgb(0xa86f3a)), (rgb(0x9c6b45), rgb(0x5a3a22)), (rgb(0xd9d4cf), rgb(0x6b625c))]);
+    let (coat, ear) =
+        dice.pick((rgb(0xc98a4b), rgb(0x7d4d24)), &[(rgb(0xe9d3ae), rgb(0xa86f3a)), (rgb(0x9c6b45), rgb(0x5a3a22)), (rgb(0xd9d4cf), rgb(0x6b625c))]);
     let leg = |x: f32, colour| Sticker::default().limb(Shape::line(&[(x, 5.0), (x, 11.6)]), 2.6, colour);
     let far = coat.mix(INK, 0.25);
     shadow(11.0)
@@ -79,7 +84,8 @@ pub(super) fn dog(dice: &mut Dice) -> Sticker {
 
 /// With a ribbon and a bow.
 pub(super) fn gift_box(dice: &mut Dice) -> Sticker {
-    let (paper, ribbon) = dice.pick((rgb(0xd93a4a), rgb(0xffd54a)), &[(rgb(0x2f7fe0), rgb(0xffffff)), (rgb(0x32a86a), rgb(0xff5a6e)), (rgb(0x9a4fd1), rgb(0xffd54a))]);
+    let (paper, ribbon) =
+        dice.pick((rgb(0xd93a4a), rgb(0xffd54a)), &[(rgb(0x2f7fe0), rgb(0xffffff)), (rgb(0x32a86a), rgb(0xff5a6e)), (rgb(0x9a4fd1), rgb(0xffd54a))]);
     let loop_of = |s: f32| Shape::blob((0.0, -6.2), &[((s * 3.4, -14.4), (s * 8.2, -12.6)), ((s * 11.6, -9.2), (0.0, -6.2))]);
     shadow(12.0)
         .solid(loop_of(-1.0), ribbon)
@@ -113,7 +119,7 @@ pub(super) fn trash_can(dice: &mut Dice) -> Sticker {
     let rib = |x: f32| Sticker::default().line(Shape::line(&[(x, -0.6), (x * 0.82, 10.8)]), 1.2, tin.mix(INK, 0.45));
     let stench = |x: f32| {
         let wave = Shape::curve((x, -9.0), &[((x - 2.6, -10.8), (x, -12.4)), ((x + 2.6, -14.0), (x, -15.8))]);
-        Sticker::default().limb(wave, 0.9, rgb(0x8fcf3a))
+        Sticker::default().limb(wave, 1.5, rgb(0xa6e84a))
     };
     shadow(9.0)
         .and(stench(-7.6))
@@ -124,6 +130,6 @@ pub(super) fn trash_can(dice: &mut Dice) -> Sticker {
         .and(rib(0.0))
         .and(rib(4.8))
         .limb(Shape::line(&[(-8.8, -3.2), (8.8, -3.2)]), 1.6, tin.mix(rgb(0xffffff), 0.35))
-        .limb(Shape::line(&[(4.2, -12.6), (12.0, -6.4)]), 2.2, tin.mix(rgb(0xffffff), 0.35))
-        .limb(Shape::line(&[(8.8, -11.8), (10.2, -10.6)]), 1.6, tin)
+        .limb(Shape::line(&[(8.9, -13.0), (10.4, -11.6)]), 1.4, tin)
+        .limb(Shape::line(&[(3.0, -12.8), (11.4, -6.0)]), 3.0, tin.mix(rgb(0xffffff), 0.35))
 }

@@ -15,19 +15,38 @@ pub(super) fn beach(canvas: &mut Canvas, dice: &mut Dice) {
         let y = sea + 3.5 + 4.2 * row as f32;
         for column in 0..4 {
             let x = 26.0 * column as f32 + dice.between(-2.0, 16.0);
-            canvas.stroke(&Shape::curve((x, y), &[((x + 3.0, y - 1.6), (x + 6.0, y)), ((x + 9.0, y + 1.6), (x + 12.0, y))]), 0.9, rgb(0xd8f4fa).veil(0.8));
+            canvas.stroke(
+                &Shape::curve((x, y), &[((x + 3.0, y - 1.6), (x + 6.0, y)), ((x + 9.0, y + 1.6), (x + 12.0, y))]),
+                0.9,
+                rgb(0xd8f4fa).veil(0.8),
+            );
         }
     }
-    let foam = Shape::blob((-2.0, sand - 0.6), &[((24.0, sand + 3.4), (48.0, sand)), ((72.0, sand - 2.6), (98.0, sand + 1.2)), ((72.0, sand - 0.6), (48.0, sand + 2.4)), ((24.0, sand + 5.2), (-2.0, sand + 1.8))]);
+    let foam = Shape::blob(
+        (-2.0, sand - 0.6),
+        &[
+            ((24.0, sand + 3.4), (48.0, sand)),
+            ((72.0, sand - 2.6), (98.0, sand + 1.2)),
+            ((72.0, sand - 0.6), (48.0, sand + 2.4)),
+            ((24.0, sand + 5.2), (-2.0, sand + 1.8)),
+        ],
+    );
     canvas.fill(&foam, rgb(0xffffff));
     let sail = dice.between(52.0, 84.0);
     canvas.fill(&Shape::polygon(&[(sail, sea - 11.0), (sail, sea + 1.0), (sail + 8.0, sea + 1.0)]), rgb(0xffffff));
     canvas.fill(&Shape::polygon(&[(sail - 1.4, sea - 8.0), (sail - 1.4, sea + 1.0), (sail - 6.0, sea + 1.0)]), rgb(0xffe0d0));
-    canvas.fill(&Shape::polygon(&[(sail - 7.0, sea + 1.8), (sail + 9.0, sea + 1.8), (sail + 6.0, sea + 4.8), (sail - 4.6, sea + 4.8)]), rgb(0xb5432f));
+    canvas
+        .fill(&Shape::polygon(&[(sail - 7.0, sea + 1.8), (sail + 9.0, sea + 1.8), (sail + 6.0, sea + 4.8), (sail - 4.6, sea + 4.8)]), rgb(0xb5432f));
     let (x, top) = (dice.between(5.0, 30.0), dice.between(32.0, 36.0));
     canvas.stroke(&Shape::curve((x - 4.0, sand + 4.0), &[((x - 2.0, sand - 14.0), (x + 2.0, top))]), 2.8, rgb(0x8a5a2c));
     for (dx, dy, bend) in [(-13.0, 3.0, -5.0), (-9.0, -6.0, -8.0), (3.0, -9.0, -7.0), (12.0, -4.0, -8.0), (13.0, 5.0, -4.0)] {
-        let leaf = Shape::blob((x + 2.0, top), &[((x + 2.0 + dx * 0.5, top + dy * 0.5 + bend), (x + 2.0 + dx, top + dy + 1.0)), ((x + 2.0 + dx * 0.5, top + dy * 0.5 + bend * 0.2), (x + 2.0, top))]);
+        let leaf = Shape::blob(
+            (x + 2.0, top),
+            &[
+                ((x + 2.0 + dx * 0.5, top + dy * 0.5 + bend), (x + 2.0 + dx, top + dy + 1.0)),
+                ((x + 2.0 + dx * 0.5, top + dy * 0.5 + bend * 0.2), (x + 2.0, top)),
+            ],
+        );
         canvas.fill(&leaf, rgb(0x2c8a3e));
     }
 }
@@ -50,7 +69,18 @@ pub(super) fn mountain(canvas: &mut Canvas, dice: &mut Dice) {
     peak(dice.between(42.0, 54.0), dice.between(11.0, 19.0), 36.0, 8.0);
     let hills = dice.between(63.0, 66.0);
     canvas.fade((72.0, rgb(0x5f9a4a)), (96.0, rgb(0x3c7038)));
-    canvas.fill(&Shape::blob((-2.0, 74.0), &[((10.0, hills - 6.0), (40.0, hills + 2.0)), ((66.0, hills + 7.0), (98.0, hills - 2.0)), ((98.0, 76.0), (98.0, 76.0)), ((48.0, 76.0), (-2.0, 76.0))]), rgb(0x6aa652));
+    canvas.fill(
+        &Shape::blob(
+            (-2.0, 74.0),
+            &[
+                ((10.0, hills - 6.0), (40.0, hills + 2.0)),
+                ((66.0, hills + 7.0), (98.0, hills - 2.0)),
+                ((98.0, 76.0), (98.0, 76.0)),
+                ((48.0, 76.0), (-2.0, 76.0)),
+            ],
+        ),
+        rgb(0x6aa652),
+    );
     for i in 0..6 {
         let (x, y) = (8.0 + 16.0 * i as f32 + dice.between(-5.0, 5.0), dice.between(66.0, 70.0));
         canvas.fill(&Shape::polygon(&[(x, y - 8.0), (x + 3.2, y + 1.0), (x - 3.2, y + 1.0)]), rgb(0x2e5f3a));
@@ -62,7 +92,13 @@ pub(super) fn forest(canvas: &mut Canvas, dice: &mut Dice) {
     canvas.fade((0.0, rgb(0xbfe0c4)), (62.0, rgb(0x7db37e)));
     canvas.fade((62.0, rgb(0x6d8a45)), (96.0, rgb(0x4f6a34)));
     let path = dice.between(40.0, 56.0);
-    canvas.fill(&Shape::blob((path - 3.0, 63.0), &[((path - 2.0, 76.0), (path - 22.0, 97.0)), ((path, 97.0), (path + 16.0, 97.0)), ((path + 4.0, 76.0), (path + 3.0, 63.0))]), rgb(0xc9a46c));
+    canvas.fill(
+        &Shape::blob(
+            (path - 3.0, 63.0),
+            &[((path - 2.0, 76.0), (path - 22.0, 97.0)), ((path, 97.0), (path + 16.0, 97.0)), ((path + 4.0, 76.0), (path + 3.0, 63.0))],
+        ),
+        rgb(0xc9a46c),
+    );
     let mut row = |ground: f32, height: f32, half: f32, step: f32, needles, trunk| {
         let mut x = dice.between(-step * 0.5, step * 0.3);
         while x < 98.0 {
@@ -88,8 +124,14 @@ pub(super) fn meadow(canvas: &mut Canvas, dice: &mut Dice) {
     puff(canvas, dice.between(56.0, 88.0), dice.between(14.0, 38.0), 1.0);
     let hill = dice.between(42.0, 47.0);
     canvas.fade((60.0, rgb(0x7cc04a)), (96.0, rgb(0x4a9a35)));
-    canvas.fill(&Shape::blob((-2.0, hill + 8.0), &[((26.0, hill - 8.0), (60.0, hill + 8.0)), ((80.0, 64.0), (98.0, 64.0)), ((50.0, 64.0), (-2.0, 64.0))]), rgb(0xa3d35f));
-    canvas.fill(&Shape::blob((30.0, 62.0), &[((66.0, hill), (98.0, hill + 4.0)), ((98.0, 64.0), (98.0, 64.0)), ((60.0, 64.0), (30.0, 62.0))]), rgb(0x8cc850));
+    canvas.fill(
+        &Shape::blob((-2.0, hill + 8.0), &[((26.0, hill - 8.0), (60.0, hill + 8.0)), ((80.0, 64.0), (98.0, 64.0)), ((50.0, 64.0), (-2.0, 64.0))]),
+        rgb(0xa3d35f),
+    );
+    canvas.fill(
+        &Shape::blob((30.0, 62.0), &[((66.0, hill), (98.0, hill + 4.0)), ((98.0, 64.0), (98.0, 64.0)), ((60.0, 64.0), (30.0, 62.0))]),
+        rgb(0x8cc850),
+    );
     for i in 0..9 {
         let x = 1.0 + 12.0 * i as f32;
         canvas.stroke(&Shape::line(&[(x, 51.0), (x, 60.5)]), 1.8, rgb(0xf6efe0));

@@ -5,10 +5,10 @@ use crate::data::demo::dice::Dice;
 
 /// Stars, a crescent, the Milky Way, black hills.
 pub(super) fn night_sky(canvas: &mut Canvas, dice: &mut Dice) {
-    canvas.fade((0.0, rgb(0x2b2f7a)), (72.0, rgb(0x7a5fae)));
+    canvas.fade((0.0, rgb(0x4347a0)), (72.0, rgb(0xa386cf)));
     let tilt = dice.between(-6.0, 10.0);
     let way = Shape::blob((-4.0, 58.0 + tilt), &[((40.0, 44.0), (100.0, 8.0)), ((100.0, 20.0), (100.0, 30.0)), ((50.0, 54.0), (-4.0, 76.0 + tilt))]);
-    canvas.fill(&way, rgb(0xb59be0).veil(0.35));
+    canvas.fill(&way, rgb(0xd9c6f5).veil(0.35));
     for _ in 0..46 {
         let (x, y, size) = (dice.between(0.0, 96.0), dice.between(0.0, 70.0), dice.between(0.45, 0.9));
         canvas.fill(&Shape::disc(x, y, size), rgb(0xfff8dc));
@@ -16,15 +16,33 @@ pub(super) fn night_sky(canvas: &mut Canvas, dice: &mut Dice) {
     for _ in 0..7 {
         let (x, y, r) = (dice.between(4.0, 92.0), dice.between(4.0, 62.0), dice.between(2.0, 3.2));
         let thin = r * 0.22;
-        let star = [(x, y - r), (x + thin, y - thin), (x + r, y), (x + thin, y + thin), (x, y + r), (x - thin, y + thin), (x - r, y), (x - thin, y - thin)];
+        let star =
+            [(x, y - r), (x + thin, y - thin), (x + r, y), (x + thin, y + thin), (x, y + r), (x - thin, y + thin), (x - r, y), (x - thin, y - thin)];
         canvas.fill(&Shape::polygon(&star), rgb(0xffffff));
     }
     let (x, y) = (dice.between(14.0, 82.0), dice.between(43.0, 48.0));
-    let moon = Shape::blob((x + 3.0, y - 9.0), &[((x - 9.0, y - 8.0), (x - 8.0, y + 1.0)), ((x - 6.0, y + 10.0), (x + 5.0, y + 8.0)), ((x - 5.0, y + 3.0), (x + 3.0, y - 9.0))]);
+    let moon = Shape::blob(
+        (x + 3.0, y - 9.0),
+        &[((x - 9.0, y - 8.0), (x - 8.0, y + 1.0)), ((x - 6.0, y + 10.0), (x + 5.0, y + 8.0)), ((x - 5.0, y + 3.0), (x + 3.0, y - 9.0))],
+    );
     canvas.fill(&moon, rgb(0xffefb0));
     let low = dice.between(66.0, 70.0);
-    canvas.fill(&Shape::blob((-2.0, low), &[((20.0, low - 10.0), (46.0, low + 3.0)), ((70.0, low + 10.0), (98.0, low - 4.0)), ((98.0, 98.0), (98.0, 98.0)), ((48.0, 98.0), (-2.0, 98.0))]), rgb(0x3b3a66));
-    canvas.fill(&Shape::blob((-2.0, low + 12.0), &[((40.0, low + 4.0), (98.0, low + 14.0)), ((98.0, 98.0), (98.0, 98.0)), ((48.0, 98.0), (-2.0, 98.0))]), rgb(0x2c2b52));
+    canvas.fill(
+        &Shape::blob(
+            (-2.0, low),
+            &[
+                ((20.0, low - 10.0), (46.0, low + 3.0)),
+                ((70.0, low + 10.0), (98.0, low - 4.0)),
+                ((98.0, 98.0), (98.0, 98.0)),
+                ((48.0, 98.0), (-2.0, 98.0)),
+            ],
+        ),
+        rgb(0x575590),
+    );
+    canvas.fill(
+        &Shape::blob((-2.0, low + 12.0), &[((40.0, low + 4.0), (98.0, low + 14.0)), ((98.0, 98.0), (98.0, 98.0)), ((48.0, 98.0), (-2.0, 98.0))]),
+        rgb(0x454375),
+    );
 }
 
 /// Clouds upon clouds, rain, lightning, a rough sea.
