@@ -8,3 +8,4 @@ mod figures;
 mod formats;
 mod other_verbs;
 mod program;
+mod training;

@@ -21,27 +21,4 @@ pub fn settings(data: &Path, changes: &[String]) -> RunConfig {
     RunConfig::parse(SETTINGS, Path::new("run.toml"), &all).unwrap()
 }
 
-const SETTINGS: &str = r#"
-seed = 5
-threads = 2
-data.path = ""
-
-[model.config]
-image_size = 32
-backbone = { layers = [1, 1, 1, 1], width = 4 }
-captioner.vision_config = { image_size = 32, patch_size = 16, hidden_size = 16, intermediate_size = 24, num_hidden_layers = 1, num_attention_heads = 2 }
-captioner.text_config = { hidden_size = 16, intermediate_size = 24, num_hidden_layers = 1, num_attention_heads = 2, max_position_embeddings = 40, hidden_dropout_prob = 0.1 }
-text_encoder = { hidden_size = 16, intermediate_size = 24, num_hidden_layers = 1, num_attention_heads = 2, max_position_embeddings = 40 }
-fusion = { hidden_size = 16, num_attention_heads = 2, mlp_ratio = 2, depth = 1 }
-
-[captioner.stage]
-epochs = 2.0
-batch = 8
-rate = 3e-3
-
-[classifier.stage]
-epochs = 2.0
-batch = 4
-rate = 1e-3
-groups = []
-"#;
+const SETTINGS: &str = include_str!("tiny.toml");
