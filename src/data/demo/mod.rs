@@ -97,16 +97,28 @@ impl Spec {
         if dice.chance(self.label_noise) { Emotion::ALL[(emotion as usize + 1 + dice.below(all - 1)) % all] } else { emotion }
     }
 
+    /// What is on picture `index`.
+    pub fn content(&self, index: usize) -> Content {
+        Content::draw(self.seed, index as u32, self.emotion(index))
+    }
+
+    /// Draws `content` as picture `index` would have it drawn: in its light, at its places.
+    ///
+    /// # Errors
+    /// Those of [`Spec::check`].
+    pub fn draw(&self, content: &Content, index: usize) -> Result<Image> {
+        self.check()?;
+        draw::draw(content, self.size, self.seed, index as u32)
+    }
+
     /// Draws picture `index`.
     ///
     /// # Errors
     /// Those of [`Spec::check`].
     pub fn picture(&self, index: usize) -> Result<Picture> {
-        self.check()?;
-        let emotion = self.emotion(index);
-        let content = Content::draw(self.seed, index as u32, emotion);
-        let image = draw::draw(&content, self.size, self.seed, index as u32)?;
-        Ok(Picture { index, emotion, label: self.label(index), content, image })
+        let content = self.content(index);
+        let image = self.draw(&content, index)?;
+        Ok(Picture { index, emotion: self.emotion(index), label: self.label(index), content, image })
     }
 
     /// The first `columns` x `rows` pictures, or as many as there are, side by side on white. With eight columns each shows one emotion.
