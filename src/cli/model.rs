@@ -12,13 +12,15 @@ use std::time::Instant;
 
 /// The environment variable that names the model where the command line does not.
 const MODEL_VARIABLE: &str = "ESCNET_MODEL";
+/// The model that comes with the source.
+const BOXED: &str = "assets/demo";
 
 /// Which model, and where it runs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct Model {
-    /// The model's folder: config.json, model.safetensors, vocab.txt
-    #[arg(short, long, value_name = "DIR", env = MODEL_VARIABLE, hide_env_values = true, required = true)]
+    /// The model's folder: config.json, model.safetensors, vocab.txt [default: assets/demo, where it is there]
+    #[arg(short, long, value_name = "DIR", env = MODEL_VARIABLE, hide_env_values = true)]
     model: Option<PathBuf>,
     /// Where it runs: auto, cpu, or reference (slow, in f64)
     #[arg(long, default_value = "auto")]
@@ -105,12 +107,13 @@ impl Model {
         Ok(engine)
     }
 
-    /// The model's folder.
+    /// The model's folder: the one that was named, else the model in the box.
     ///
     /// # Errors
-    /// [`Stop::Usage`] where none was named.
+    /// [`Stop::Usage`] where there is neither.
     pub fn folder(&self) -> Result<&Path, Stop> {
-        self.model.as_deref().ok_or_else(|| Stop::Usage("no model was named: --model DIR".to_owned()))
+        let boxed = Some(Path::new(BOXED)).filter(|p| p.join(CONFIG_FILE).is_file());
+        self.model.as_deref().or(boxed).ok_or_else(|| Stop::Usage("no model was named: --model DIR".to_owned()))
     }
 
     /// The command line itself names a model, not the environment.

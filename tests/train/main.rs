@@ -5,6 +5,7 @@ mod common;
 mod curves;
 mod events;
 mod learning;
+mod learns;
 mod metrics;
 mod record;
 mod runs;
