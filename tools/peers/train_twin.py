@@ -83,8 +83,8 @@ def config():
 
 def start(model, gen):
     """Fan-in scaled weights, plain norms. The vision tower too: Hugging Face would start it at 1e-10. Filters are four times as wide, which
-    batch norm undoes and which makes a step small beside them: a network that leaps multiplies every rounding, and the curves of two
-    honest runs part within a few steps."""
+    batch norm undoes and which makes a step small beside them, and residual branches start at a quarter: a network that leaps multiplies
+    every rounding, and the curves of two honest runs part within a few steps (docs/verification.md has the numbers)."""
     for name, p in model.named_parameters():
         if p.dim() >= 2:
             table = "embedding" in name and "patch" not in name or name.endswith("visual_pos")
