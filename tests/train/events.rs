@@ -2,6 +2,7 @@
 
 use crate::common::Folder;
 use escnet::train::events::EventWriter;
+use std::path::{Path, PathBuf};
 
 /// CRC-32C bit by bit, from its polynomial.
 fn crc32c(bytes: &[u8]) -> u32 {
@@ -66,6 +67,24 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
         bytes = rest;
     }
     fields
+}
+
+/// The curves of a folder as TensorBoard has them, each value's tag and step: a run that goes on makes it forget that step and those after.
+pub fn curves(folder: &Path) -> Vec<(String, u64)> {
+    let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<PathBuf> = files.filter(|file| file.to_string_lossy().contains("tfevents")).collect();
+    files.sort();
+    let mut curves = Vec::new();
+    for event in files.iter().flat_map(|file| records(&std::fs::read(file).unwrap())) {
+        match &fields(&event)[..] {
+            [_, (2, step), (7, _)] => curves.retain(|(_, before)| *before < number(step)),
+            [_, (2, step), (5, summary)] => curves.push((String::from_utf8(fields(&fields(summary)[0].1)[0].1.clone()).unwrap(), number(step))),
+            _ => (),
+        }
+    }
+    curves.sort();
+    curves
 }
 
 #[test]

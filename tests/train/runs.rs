@@ -71,13 +71,17 @@ fn a_captioner_resumed_anywhere_ends_with_the_same_bits() {
     let rows = |name: &str| read(folder.join(name).join("captioner/metrics.jsonl"));
     let val = |name: &str| rows(name).into_iter().filter(|r| r.kind == Kind::Val).map(|r| (r.step, r.loss)).collect::<Vec<_>>();
     assert_eq!(val("whole"), val("again"));
+    let curves = |name: &str| crate::events::curves(&folder.join(name).join("captioner"));
+    assert_eq!(curves("whole").iter().filter(|(tag, _)| tag == "val/loss").count(), val("whole").len());
+    assert_eq!(curves("whole"), curves("again"), "no value is lost, and none is there twice");
     assert!(folder.join("again/captioner/curves.svg").is_file());
 }
 
 #[test]
 fn a_classifier_resumed_across_its_phases_ends_with_the_same_bits() {
     let folder = Folder::new();
-    let changes = ["classifier.captions=\"none\"", "classifier.head_epochs=1.0", "classifier.stage.accumulate=2", "classifier.stage.sampling=\"balanced\""];
+    let changes =
+        ["classifier.captions=\"none\"", "classifier.head_epochs=1.0", "classifier.stage.accumulate=2", "classifier.stage.sampling=\"balanced\""];
     let whole = run(&folder, "whole", &changes);
     train_classifier(&whole, false, &mut Unwatched).unwrap();
     let again = run(&folder, "again", &changes);
@@ -89,7 +93,11 @@ fn a_classifier_resumed_across_its_phases_ends_with_the_same_bits() {
 #[test]
 fn the_head_phase_leaves_the_encoders_as_they_were() {
     let folder = Folder::new();
-    let config = run(&folder, "x", &["classifier.captions=\"none\"", "classifier.stage.epochs=1.0", "classifier.head_epochs=1.0", "classifier.stage.keep=\"last\""]);
+    let config = run(
+        &folder,
+        "x",
+        &["classifier.captions=\"none\"", "classifier.stage.epochs=1.0", "classifier.head_epochs=1.0", "classifier.stage.keep=\"last\""],
+    );
     train_classifier(&config, false, &mut StopAfter(0)).unwrap();
     let model = folder.join("x/classifier/model");
     let before = weights(&model);
@@ -103,7 +111,8 @@ fn the_head_phase_leaves_the_encoders_as_they_were() {
 #[test]
 fn a_learning_rate_too_large_skips_then_stops_and_keeps_the_last_good_state() {
     let folder = Folder::new();
-    let base = ["captioner.fitting=\"in-sample\"", "captioner.stage.clip_norm=0", "captioner.stage.checkpoint_steps=1", "captioner.stage.max_skipped=3"];
+    let base =
+        ["captioner.fitting=\"in-sample\"", "captioner.stage.clip_norm=0", "captioner.stage.checkpoint_steps=1", "captioner.stage.max_skipped=3"];
     let mut changes = base.to_vec();
     changes.extend(["captioner.stage.rate=1e3", "captioner.stage.optimizer.kind=\"sgd\"", "captioner.stage.epochs=20.0"]);
     let config = run(&folder, "x", &changes);
@@ -121,7 +130,11 @@ fn a_learning_rate_too_large_skips_then_stops_and_keeps_the_last_good_state() {
 #[test]
 fn early_stopping_ends_a_run_that_grows_no_better() {
     let folder = Folder::new();
-    let config = run(&folder, "x", &["captioner.fitting=\"in-sample\"", "captioner.stage.rate=0.0", "captioner.stage.epochs=50.0", "captioner.stage.patience=2"]);
+    let config = run(
+        &folder,
+        "x",
+        &["captioner.fitting=\"in-sample\"", "captioner.stage.rate=0.0", "captioner.stage.epochs=50.0", "captioner.stage.patience=2"],
+    );
     train_captioner(&config, false, &mut Unwatched).unwrap();
     let rows = read(folder.join("x/captioner/metrics.jsonl"));
     assert_eq!(rows.iter().filter(|r| r.kind == Kind::Val).count(), 3);

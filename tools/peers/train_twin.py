@@ -5,13 +5,16 @@ OUT gets all that another implementation needs to take the same steps, and the l
   model.safetensors  the weights before the first step
   data.safetensors   pictures u8 [64, 64, 64, 3], label [64], words and lm_ids [64, 12] (what the text encoder and the decoder read),
                      mask [64, 12], order [200, 16] (the pictures of each step), rate.caption and rate.classify [200]
-  curves.json        per stage the settings, and the loss of each step in every way of `WAYS`
+  curves.json        the settings, and per stage the loss of each step in every way of `WAYS`
+
+Curves already there are kept where they began from the same three files, under the same settings.
 
 Tables hold what could be computed in more than one way. A picture is what `PICTURE` makes of its bytes, in float32, also where all
 else is float64. No dropout: PyTorch's random numbers are nobody else's.
 """
 import argparse
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -80,8 +83,8 @@ def config():
 
 def start(model, gen):
     """Fan-in scaled weights, plain norms. The vision tower too: Hugging Face would start it at 1e-10. Filters are four times as wide, which
-    batch norm undoes and which makes a step small beside them: a network that leaps multiplies every rounding, and the curves of two
-    honest runs part within a few steps."""
+    batch norm undoes and which makes a step small beside them, and residual branches start at a quarter: a network that leaps multiplies
+    every rounding, and the curves of two honest runs part within a few steps (docs/verification.md has the numbers)."""
     for name, p in model.named_parameters():
         if p.dim() >= 2:
             table = "embedding" in name and "patch" not in name or name.endswith("visual_pos")
@@ -160,6 +163,14 @@ def curve(folder, tables, stage, way):
     return losses
 
 
+def digest(paths):
+    hash = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as f:
+            hash.update(f.read())
+    return hash.hexdigest()
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("out")
@@ -174,14 +185,21 @@ def main():
     save_file({n: t.clone().contiguous() for n, t in model.tensors().items()}, path("model.safetensors"))
     save_file(data(np.random.default_rng(a.seed)), path("data.safetensors"))
     tables = load_file(path("data.safetensors"))
-    curves = {"torch": torch.__version__, "optim": OPTIM}
+    curves = {"torch": torch.__version__, "optim": OPTIM, "from": digest(map(path, ("config.json", "model.safetensors", "data.safetensors")))}
+    before = {}
+    if os.path.exists(path("curves.json")):
+        with open(path("curves.json")) as f:
+            before = json.load(f)
+    kept = all(before.get(key) == value for key, value in curves.items())
     for stage in PARTS:
         curves[stage] = {}
         for name, way in WAYS.items():
-            losses = curves[stage][name] = curve(a.out, tables, stage, way)
+            losses = before.get(stage, {}).get(name) if kept else None
+            curves[stage][name] = losses = losses or curve(a.out, tables, stage, way)
             print(f"{stage:9} {name:34} {losses[0]:.9f} {losses[99]:.9f} {losses[-1]:.9f}", flush=True)
-            with open(path("curves.json"), "w") as f:
+            with open(path("curves.json.new"), "w") as f:
                 json.dump(curves, f, indent=0)
+            os.replace(path("curves.json.new"), path("curves.json"))
 
 
 if __name__ == "__main__":
