@@ -4,7 +4,6 @@
 //! error. The exit code says how it ended, see [`Stop::code`].
 
 mod caption;
-mod captioners;
 mod captions;
 mod classify;
 mod completions;

@@ -6,6 +6,10 @@
 #[cfg(feature = "train")]
 mod captioner;
 #[cfg(feature = "train")]
+pub mod captioners;
+#[cfg(feature = "train")]
+pub mod captioning;
+#[cfg(feature = "train")]
 pub mod checkpoint;
 #[cfg(feature = "train")]
 mod classifier;
