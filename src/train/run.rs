@@ -1,8 +1,8 @@
 //! What both stages of a run have in common.
 
 use super::checkpoint::Checkpoints;
-use super::config::RunConfig;
 use super::config::RUN_FILE;
+use super::config::RunConfig;
 use super::folder::{make, write_text};
 use super::task::Task;
 use super::trainer::{Ended, Job, Trainer};

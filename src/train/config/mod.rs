@@ -11,7 +11,7 @@ use crate::data::augment::Augment;
 use crate::data::captions::Style;
 use crate::model::config::Reading;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use read::RUN_FILE;
 pub(super) use read::read;
@@ -151,6 +151,16 @@ pub enum CaptionSource {
     File(PathBuf),
     /// Every caption is empty: what the picture alone is worth.
     None,
+}
+
+impl CaptionSource {
+    /// The file, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            CaptionSource::File(path) => Some(path),
+            CaptionSource::None => None,
+        }
+    }
 }
 
 impl ClassifierRun {
