@@ -3,8 +3,8 @@
 //! What a verb finds goes to standard output, in a form that programs read unless a person does; what it has to say meanwhile goes to standard
 //! error. The exit code says how it ended, see [`Stop::code`].
 
+mod ablate;
 mod caption;
-mod captioners;
 mod captions;
 mod classify;
 mod completions;
@@ -56,6 +56,8 @@ enum Verb {
     Train(train::Train),
     /// Judges a model by a split of a data set
     Eval(eval::Eval),
+    /// Trains a model with parts left out or changed, and compares
+    Ablate(ablate::Ablate),
     /// Compares golden numbers with what a device computes
     Verify(verify::Verify),
     /// Puts a model folder together from published checkpoints
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
         Verb::Caption(verb) => verb.run(&talk),
         Verb::Train(verb) => verb.run(&talk),
         Verb::Eval(verb) => verb.run(&talk),
+        Verb::Ablate(verb) => verb.run(&talk),
         Verb::Verify(verb) => verb.run(&talk),
         Verb::Convert(verb) => verb.run(&talk),
         Verb::Data(verb) => verb.run(&talk),

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use escnet::DType;
 use escnet::infer::{Engine, EngineOptions, Generation, Sampling};
 use escnet::model::config::CONFIG_FILE;
+use escnet::train::captioning::search;
 use escnet::weights::{VOCABULARY_FILE, WEIGHTS_FILE};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -91,15 +92,8 @@ impl Model {
     /// As [`Model::load`].
     pub fn load_from(&self, folder: &Path, wording: &Wording, sampling: Option<Sampling>, talk: &Talk) -> Result<Engine, Stop> {
         let begun = Instant::now();
-        expect_files(folder, &[CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE])?;
-        let options = EngineOptions {
-            device: self.device.clone(),
-            dtype: self.dtype.into(),
-            threads: self.threads,
-            batch: self.batch(),
-            generation: wording.generation(sampling)?,
-            prompt: wording.prompt.clone(),
-        };
+        expect_model(folder)?;
+        let options = self.options(wording, sampling)?;
         let engine = Engine::load(folder, options)?;
         engine.notes().iter().for_each(|note| talk.detail(note));
         let (device, dtype) = (engine.device(), DType::from(self.dtype));
@@ -126,9 +120,18 @@ impl Model {
     /// # Errors
     /// [`Stop::Usage`] where the options do not fit each other.
     pub fn search(&self, wording: &Wording) -> Result<String, Stop> {
-        let Generation { beams, max_length, min_length, .. } = wording.generation(None)?;
-        let prompt = if wording.prompt.is_empty() { String::new() } else { format!(", after {:?}", wording.prompt) };
-        Ok(format!("beam {beams}, {min_length} to {max_length} tokens, {}{prompt}", DType::from(self.dtype)))
+        Ok(search(&self.options(wording, None)?))
+    }
+
+    fn options(&self, wording: &Wording, sampling: Option<Sampling>) -> Result<EngineOptions, Stop> {
+        Ok(EngineOptions {
+            device: self.device.clone(),
+            dtype: self.dtype.into(),
+            threads: self.threads,
+            batch: self.batch(),
+            generation: wording.generation(sampling)?,
+            prompt: wording.prompt.clone(),
+        })
     }
 
     /// Pictures that run at once.
@@ -140,6 +143,14 @@ impl Model {
     pub fn threads(&self) -> usize {
         if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
     }
+}
+
+/// Says what a model is where a folder is none.
+///
+/// # Errors
+/// [`Stop::Input`] then.
+pub fn expect_model(folder: &Path) -> Result<(), Stop> {
+    expect_files(folder, &[CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE])
 }
 
 /// Says what a model is where a folder lacks one of these files.

@@ -93,12 +93,12 @@ impl Train {
     pub fn run(self, talk: &Talk) -> Done {
         interrupt::listen();
         interrupt::working();
-        let mut shown = Shown { talk: talk.counting("", 0), outer: talk };
+        let mut shown = Shown::new(talk);
         let ended = match &self.stage {
             Stage::Captioner(run) => train_captioner(&run.settings("captioner")?, run.resume, &mut shown)?,
             Stage::Classifier(run) => train_classifier(&run.settings("classifier")?, run.resume, &mut shown)?,
         };
-        shown.talk.finish();
+        shown.finish();
         match ended {
             Ended::Finished => Ok(()),
             Ended::Stopped => {
@@ -110,9 +110,21 @@ impl Train {
 }
 
 /// A run on the terminal.
-struct Shown<'a> {
+pub struct Shown<'a> {
     talk: Talk,
     outer: &'a Talk,
+}
+
+impl<'a> Shown<'a> {
+    /// Nothing is to be seen yet.
+    pub fn new(talk: &'a Talk) -> Self {
+        Shown { talk: talk.counting("", 0), outer: talk }
+    }
+
+    /// Nothing is to be seen any more.
+    pub fn finish(&self) {
+        self.talk.finish();
+    }
 }
 
 impl Watch for Shown<'_> {
@@ -131,6 +143,10 @@ impl Watch for Shown<'_> {
             100.0 * accuracy
         ));
         self.talk.advance(1);
+    }
+
+    fn counted(&mut self, count: usize) {
+        self.talk.advance(count);
     }
 
     fn judged(&mut self, epoch: f64, judged: &Judged, best: bool) {

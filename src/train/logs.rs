@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Steps that one row sums up.
 const EVERY: u64 = 10;
-const METRICS: &str = "metrics.jsonl";
+/// The record of a run.
+pub(super) const METRICS: &str = "metrics.jsonl";
 
 /// The records of a run.
 #[derive(Debug)]

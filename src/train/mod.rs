@@ -4,7 +4,13 @@
 //! makes the model it starts from; the [`trainer`] takes batches from the pipeline, runs steps, judges and saves.
 
 #[cfg(feature = "train")]
+pub mod ablate;
+#[cfg(feature = "train")]
 mod captioner;
+#[cfg(feature = "train")]
+pub mod captioners;
+#[cfg(feature = "train")]
+pub mod captioning;
 #[cfg(feature = "train")]
 pub mod checkpoint;
 #[cfg(feature = "train")]

@@ -1,8 +1,8 @@
 //! What both stages of a run have in common.
 
 use super::checkpoint::Checkpoints;
-use super::config::RunConfig;
 use super::config::RUN_FILE;
+use super::config::RunConfig;
 use super::folder::{make, write_text};
 use super::task::Task;
 use super::trainer::{Ended, Job, Trainer};
@@ -44,8 +44,8 @@ pub(super) fn device(run: &RunConfig) -> Result<Device> {
     Device::parse(&run.device, run.threads)
 }
 
-/// Tells runs apart by all that their results depend on: settings, pictures, labels, tokens. Where the files lie, and how many threads work, is not of it.
-pub(super) fn identity(run: &RunConfig, stage: &str, tasks: &[&Task]) -> String {
+/// The settings that a stage's results depend on, the others as they are by default: where files lie and how many threads work is not of it.
+pub(super) fn telling(run: &RunConfig, stage: &str) -> RunConfig {
     let mut settings = run.clone();
     (settings.threads, settings.data.workers, settings.data.prefetch) = (0, 0, 0);
     settings.data.path = Default::default();
@@ -54,6 +54,12 @@ pub(super) fn identity(run: &RunConfig, stage: &str, tasks: &[&Task]) -> String 
         "captioner" => settings.classifier = Default::default(),
         _ => settings.captioner = Default::default(),
     }
+    settings
+}
+
+/// Tells runs apart by all that their results depend on: settings, pictures, labels, tokens.
+pub(super) fn identity(run: &RunConfig, stage: &str, tasks: &[&Task]) -> String {
+    let settings = telling(run, stage);
     let names = |t: &Task| t.pictures.iter().map(|p| p.file_name().map(|n| n.to_os_string())).collect::<Vec<_>>();
     let tasks: Vec<_> = tasks.iter().map(|t| (names(t), &t.labels, &t.captions, t.length)).collect();
     format!("{:016x}", stable_key(&format!("{settings:?} {tasks:?}")))

@@ -1,6 +1,6 @@
 //! The model a run begins with, as a model folder.
 
-use super::config::RunConfig;
+use super::config::{ModelConfig, RunConfig};
 use super::folder::{hand_on, make, write_text};
 use crate::data::captions::vocabulary;
 use crate::data::tokenizer::Tokenizer;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const START: &str = "[DEC]";
 
 /// Makes `model` the folder of the model that training starts from: a copy of `from`, or one whose values are drawn. Where `from` has other classes than
-/// the data, its head is drawn anew. `captions` make the vocabulary where none is given.
+/// the data, its head is drawn anew, as is what has no place in it where this run says sections otherwise. `captions` make the vocabulary where none is given.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Config`], [`Error::Vocabulary`], [`Error::Weights`].
@@ -31,10 +31,10 @@ pub fn start(run: &RunConfig, classes: &[String], captions: &[String], model: &P
 }
 
 fn copy(run: &RunConfig, from: &Path, classes: &[String], model: &Path) -> Result<EscnetConfig> {
-    let mut config = EscnetConfig::open(from)?;
-    let loaded = load(&manifest(&config)?, &[Source::whole(from)])?;
-    let other_classes = config.classes != classes;
-    config.classes = classes.to_vec();
+    let given = EscnetConfig::open(from)?;
+    let loaded = load(&manifest(&given)?, &[Source::whole(from)])?;
+    let other_classes = given.classes != classes;
+    let config = said_otherwise(run, &given, |value| value["classes"] = json!(classes))?;
     hand_on(from, model, &config)?;
     lexicon(run, model)?;
     write(run, &config, model, &|name, shape| keep(&loaded, name, shape).filter(|_| !(other_classes && name.starts_with("fusion.head."))))?;
@@ -71,21 +71,29 @@ fn draw(run: &RunConfig, config: &Value, classes: &[String], captions: &[String]
 /// # Errors
 /// As for [`start`].
 pub fn go_on_from(run: &RunConfig, captioner: &Path, classes: &[String], model: &Path) -> Result<EscnetConfig> {
-    let mut value: Value = serde_json::from_str(&EscnetConfig::open(captioner)?.to_json()?).unwrap_or_default();
-    value["classes"] = json!(classes);
-    value["reading"] = json!(run.classifier.reading());
-    for section in ["backbone", "fusion", "loss"] {
-        if let Some(own) = run.model.config.as_ref().and_then(|c| c.get(section)) {
-            value[section] = own.clone();
-        }
-    }
-    let config = EscnetConfig::parse(&value.to_string(), Path::new("model.config"))?;
-    let loaded = load(&manifest(&EscnetConfig::open(captioner)?)?, &[Source::whole(captioner)])?;
+    let told = EscnetConfig::open(captioner)?;
+    let config = said_otherwise(run, &told, |value| {
+        value["classes"] = json!(classes);
+        value["reading"] = json!(run.classifier.reading());
+    })?;
+    let loaded = load(&manifest(&told)?, &[Source::whole(captioner)])?;
     let given = run.model.from.is_some();
     hand_on(captioner, model, &config)?;
     lexicon(run, model)?;
     write(run, &config, model, &|name, shape| keep(&loaded, name, shape).filter(|_| given || name.starts_with("captioner.")))?;
     Ok(config)
+}
+
+/// A model's configuration with the sections that this run says otherwise, and with what `change` does.
+fn said_otherwise(run: &RunConfig, given: &EscnetConfig, change: impl FnOnce(&mut Value)) -> Result<EscnetConfig> {
+    let mut value: Value = serde_json::from_str(&given.to_json()?).unwrap_or_default();
+    change(&mut value);
+    for section in ModelConfig::SECTIONS {
+        if let Some(own) = run.model.config.as_ref().and_then(|c| c.get(section)) {
+            value[section] = own.clone();
+        }
+    }
+    EscnetConfig::parse(&value.to_string(), Path::new("model.config"))
 }
 
 fn lexicon(run: &RunConfig, model: &Path) -> Result<()> {

@@ -8,6 +8,8 @@ pub trait Watch {
     fn begin(&mut self, what: &str, step: u64, steps: u64);
     /// A step is done.
     fn step(&mut self, now: &Now);
+    /// So many more are done of what has no steps: pictures that are captioned or judged.
+    fn counted(&mut self, _count: usize) {}
     /// The validation split was gone through.
     fn judged(&mut self, epoch: f64, judged: &Judged, best: bool);
     /// Something worth a line.

@@ -1,5 +1,6 @@
 //! The command line as a user meets it: what is printed where, in which form, and how it ends.
 
+mod ablate;
 mod captions_dataset;
 mod data_sets;
 mod eval;

@@ -1,9 +1,10 @@
 //! Affective captions: what they say, in how many ways, and what is heard in them again.
 
 use escnet::data::attributes::Attributes;
-use escnet::data::captions::{Group, Kind, Style, caption, caption_of, recall, vocabulary, without_phrase};
+use escnet::data::captions::{Group, Kind, Style, affect_words, caption, caption_of, lexicon, recall, vocabulary, without_phrase};
 use escnet::data::dataset::Sample;
 use escnet::data::emotions::EIGHT;
+use escnet::data::lexicon::Lexicon;
 use escnet::data::tokenizer::Tokenizer;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -257,4 +258,20 @@ proptest! {
             prop_assert!(tokenizer.words(&ids).iter().all(|word| word.range.len() == 1));
         }
     }
+}
+
+#[test]
+fn the_lexicon_has_the_words_that_tell_how_it_feels() {
+    let classes = EIGHT.map(str::to_owned);
+    let text = lexicon(&classes);
+    let words = Lexicon::from_tsv(text.as_bytes(), "lexicon.tsv").unwrap();
+    for (word, strength) in [("amusement", 1.0), ("smiling", 1.0), ("disgusted", 1.0), ("dark", 0.5), ("radiant", 0.5), ("dimly", 0.5), ("drab", 0.5)] {
+        assert_eq!(words.strength(word), Some(strength), "{word}");
+    }
+    for word in ["face", "lit", "colored", "softly", "evenly", "subtly", "balloon", "with"] {
+        assert_eq!(words.strength(word), None, "{word}");
+    }
+    assert!(text.lines().is_sorted(), "{text}");
+    let named = affect_words(&classes);
+    assert!(named.contains("awe") && named.contains("terrified") && !named.contains("face") && !named.contains("dark"), "{named:?}");
 }

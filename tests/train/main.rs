@@ -1,6 +1,7 @@
 //! Training: whole runs, what they are told, what they report with, and that they learn as PyTorch does.
 #![cfg(feature = "train")]
 
+mod ablate;
 mod common;
 mod curves;
 mod events;

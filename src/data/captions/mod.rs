@@ -10,6 +10,7 @@
 //!
 //! A caption with the emotion phrase holds the label: such captions are for the training split only.
 
+mod affect;
 mod phrase;
 mod recall;
 #[cfg(feature = "train")]
@@ -21,6 +22,7 @@ use super::attributes::Attributes;
 #[cfg(feature = "train")]
 use super::dataset::Sample;
 use crate::ops::support::philox::{philox, stable_key};
+pub use affect::{affect_words, lexicon};
 pub use phrase::without_phrase;
 pub use recall::{Group, recall};
 use serde::{Deserialize, Serialize};

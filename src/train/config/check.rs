@@ -1,6 +1,6 @@
 //! What a `run.toml` must keep to before anything begins.
 
-use super::{RunConfig, StageConfig};
+use super::{ModelConfig, RunConfig, StageConfig};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 use std::path::Path;
@@ -15,9 +15,15 @@ impl RunConfig {
         if self.data.limit == Some(0) {
             return wrong("data.limit", "at least 1 picture", "0".into());
         }
-        if self.model.from.is_some() == self.model.config.is_some() {
-            let got = if self.model.from.is_some() { "both" } else { "neither" };
-            return wrong("model", "either `from`, a model folder, or `config`, a configuration", got.into());
+        match (&self.model.from, &self.model.config) {
+            (None, None) => return wrong("model", "either `from`, a model folder, or `config`, a configuration", "neither".into()),
+            (Some(_), Some(config)) => {
+                let keys = config.as_object().into_iter().flat_map(|config| config.keys());
+                if let Some(other) = keys.into_iter().find(|key| !ModelConfig::SECTIONS.contains(&key.as_str())) {
+                    return wrong("model.config", &format!("beside `from` only {}", ModelConfig::SECTIONS.join(", ")), other.clone());
+                }
+            }
+            _ => {}
         }
         let head = self.classifier.head_epochs;
         if !(0.0..=self.classifier.stage.epochs).contains(&head) {

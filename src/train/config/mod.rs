@@ -11,9 +11,10 @@ use crate::data::augment::Augment;
 use crate::data::captions::Style;
 use crate::model::config::Reading;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use read::RUN_FILE;
+pub(super) use read::read;
 pub use stage::{Decay, GroupConfig, Keep, OptimizerConfig, OptimizerKind, Sampling, ScheduleConfig, ScheduleKind, StageConfig};
 
 /// A whole `run.toml`.
@@ -75,9 +76,15 @@ pub struct ModelConfig {
     /// Affect words and their strengths, copied into the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lexicon: Option<PathBuf>,
-    /// The keys of a `config.json`. What a vocabulary or a data set fixes (sizes, ids, classes) may be left out.
+    /// The keys of a `config.json`. What a vocabulary or a data set fixes (sizes, ids, classes) may be left out. Beside `from` only those
+    /// of [`ModelConfig::SECTIONS`], each in place of that model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<serde_json::Value>,
+}
+
+impl ModelConfig {
+    /// The sections of a configuration that a run may say otherwise than the model it begins with: what no longer fits is drawn anew.
+    pub const SECTIONS: [&str; 3] = ["backbone", "fusion", "loss"];
 }
 
 /// What images the captions the classifier reads in training come from.
@@ -144,6 +151,16 @@ pub enum CaptionSource {
     File(PathBuf),
     /// Every caption is empty: what the picture alone is worth.
     None,
+}
+
+impl CaptionSource {
+    /// The file, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            CaptionSource::File(path) => Some(path),
+            CaptionSource::None => None,
+        }
+    }
 }
 
 impl ClassifierRun {

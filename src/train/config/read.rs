@@ -2,6 +2,7 @@
 
 use super::RunConfig;
 use crate::error::{Error, Result};
+use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -25,14 +26,7 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Config`], as there.
     pub fn parse(text: &str, path: &Path, changes: &[String]) -> Result<Self> {
-        let mut table: Table = text.parse().map_err(|e: toml::de::Error| Error::config(path, "(file)", "TOML", e.message()))?;
-        for change in changes {
-            lay_over(&mut table, change, path)?;
-        }
-        let config: Self = serde_path_to_error::deserialize(Value::Table(table)).map_err(|e| {
-            let field = e.path().to_string();
-            Error::config(path, field, "a key and a value as documented", e.into_inner().message())
-        })?;
+        let config: Self = read(text, path, changes)?;
         config.check(path)?;
         Ok(config)
     }
@@ -44,6 +38,21 @@ impl RunConfig {
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::Argument { name: "config", expected: "values TOML can hold".into(), got: e.to_string() })
     }
+}
+
+/// What the text of a TOML file, with changes laid over it, says.
+///
+/// # Errors
+/// [`Error::Config`] for the first key that is unknown or of another type.
+pub(in crate::train) fn read<T: DeserializeOwned>(text: &str, path: &Path, changes: &[String]) -> Result<T> {
+    let mut table: Table = text.parse().map_err(|e: toml::de::Error| Error::config(path, "(file)", "TOML", e.message()))?;
+    for change in changes {
+        lay_over(&mut table, change, path)?;
+    }
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|e| {
+        let field = e.path().to_string();
+        Error::config(path, field, "a key and a value as documented", e.into_inner().message())
+    })
 }
 
 /// Sets one dotted key.

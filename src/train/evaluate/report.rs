@@ -1,19 +1,16 @@
 //! What is counted while a model is judged, and what comes of it.
 
 use crate::data::attributes::Attributes;
-use crate::data::captions::{Group, expression, recall};
+use crate::data::captions::{Group, affect_words, recall};
 use crate::data::lexicon::Lexicon;
-use crate::data::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use crate::infer::Classification;
 use crate::train::metrics::{ClassScores, Confusion, Pair, Share, affect_recall, bleu, cider};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// How many steps of confidence the calibration error tells apart.
 const BINS: usize = 15;
-/// EmoSet's expressions, whose wordings are affect words.
-const EXPRESSIONS: [&str; 6] = ["happy", "sad", "angry", "fear", "disgust", "surprise"];
 
 /// How good a model is on a split. What there is nothing to measure by is none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,7 +47,7 @@ pub struct CaptionScores {
     pub bleu4: f64,
     /// See [`cider()`].
     pub cider: Option<f64>,
-    /// See [`affect_recall()`]: by the model's lexicon, else by the names of its classes and the wordings of faces.
+    /// See [`affect_recall()`]: by the model's lexicon, else by [`affect_words`].
     pub affect_word_recall: Option<f64>,
     /// Attributes that the captions say, by group and, as `all`, of all groups together.
     pub attribute_recall: BTreeMap<String, Option<f64>>,
@@ -143,11 +140,4 @@ impl Tally {
             attribute_recall: groups.chain([("all".to_owned(), all.value())]).collect(),
         }
     }
-}
-
-/// The words of the classes' names, and those of a face's wordings that tell it from other faces.
-fn affect_words(classes: &[String]) -> HashSet<String> {
-    let faces = EXPRESSIONS.iter().filter_map(|name| expression(name)).flatten().flat_map(|wording| wording.split(' '));
-    let names = classes.iter().flat_map(|class| Tokenizer::basic_words(class));
-    faces.filter(|word| *word != "face").map(str::to_owned).chain(names).collect()
 }

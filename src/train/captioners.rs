@@ -1,13 +1,9 @@
 //! Which captioner may speak of which picture: one that did not learn from it, where there is a choice.
 
-use super::model::expect_files;
-use super::stop::Stop;
-use escnet::Error;
-use escnet::data::dataset::Split;
-use escnet::model::config::CONFIG_FILE;
-use escnet::train::folder::{MODEL, TRAINING_FILE, Training};
-use escnet::weights::fingerprint::fingerprint;
-use escnet::weights::{VOCABULARY_FILE, WEIGHTS_FILE};
+use super::folder::{MODEL, TRAINING_FILE, Training};
+use crate::data::dataset::Split;
+use crate::error::{Error, Result};
+use crate::weights::fingerprint::fingerprint;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -35,8 +31,8 @@ impl Captioners {
     /// One model folder, for everything.
     ///
     /// # Errors
-    /// [`Stop::Input`] where it is none; those of its files' readers.
-    pub fn of_model(folder: &Path) -> Result<Self, Stop> {
+    /// Those of its files' readers; [`Error::Config`] where its `training.json` tells of other weights.
+    pub fn of_model(folder: &Path) -> Result<Self> {
         Ok(Captioners { all: vec![Captioner::open(folder.to_owned())?] })
     }
 
@@ -44,7 +40,7 @@ impl Captioners {
     ///
     /// # Errors
     /// As [`Captioners::of_model`]; [`Error::Config`] where a fold does not say what it was trained on.
-    pub fn of_run(run: &Path) -> Result<Self, Stop> {
+    pub fn of_run(run: &Path) -> Result<Self> {
         let mut all = vec![Captioner::open(run.join(MODEL))?];
         for number in 0.. {
             let folder = run.join(format!("fold{number}")).join(MODEL);
@@ -52,9 +48,7 @@ impl Captioners {
                 break;
             }
             if !folder.join(TRAINING_FILE).is_file() {
-                return Err(
-                    Error::config(folder.join(TRAINING_FILE), "(file)", "what the fold was trained on", "none; its training has not ended").into()
-                );
+                return Err(Error::config(folder.join(TRAINING_FILE), "(file)", "what the fold was trained on", "none; its training has not ended"));
             }
             all.push(Captioner::open(folder)?);
         }
@@ -72,7 +66,7 @@ impl Captioners {
     ///
     /// # Errors
     /// None for a number that [`Captioners::choose`] gave.
-    pub fn get(&self, number: usize) -> Result<&Captioner, Error> {
+    pub fn get(&self, number: usize) -> Result<&Captioner> {
         self.all.get(number).ok_or_else(|| Error::graph("captioners", format!("fewer than {}", self.all.len()), number))
     }
 
@@ -83,14 +77,13 @@ impl Captioners {
 }
 
 impl Captioner {
-    fn open(folder: PathBuf) -> Result<Self, Stop> {
-        expect_files(&folder, &[CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE])?;
+    fn open(folder: PathBuf) -> Result<Self> {
         let fingerprint = fingerprint(&folder, PREFIX)?;
         let mut seen = HashSet::new();
         if let Some(training) = Training::open(&folder)? {
             if training.fingerprint != fingerprint {
                 let path = folder.join(TRAINING_FILE);
-                return Err(Error::config(path, "fingerprint", format!("{fingerprint}, that of the weights beside it"), training.fingerprint).into());
+                return Err(Error::config(path, "fingerprint", format!("{fingerprint}, that of the weights beside it"), training.fingerprint));
             }
             seen.extend(training.trained_on);
         }
