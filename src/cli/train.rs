@@ -138,8 +138,9 @@ impl Watch for Shown<'_> {
 
     fn step(&mut self, now: &Now) {
         let Now { epoch, loss, accuracy, rate, grad_norm, images_per_second, .. } = now;
+        // What fits into eighty columns.
         self.talk.message(format!(
-            "epoch {epoch:.2}  loss {loss:.4}  accuracy {:.1}%  rate {rate:.2e}  gradient {grad_norm:.2}  {images_per_second:.0} images/s",
+            "loss {loss:.4}  right {:.1}%  rate {rate:.1e}  gradient {grad_norm:.2}  {images_per_second:.0} images/s  epoch {epoch:.2}",
             100.0 * accuracy
         ));
         self.talk.advance(1);
