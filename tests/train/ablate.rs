@@ -231,6 +231,6 @@ fn spread_and_difference_are_over_the_seeds_both_have() {
     assert_eq!(Spread::of(&[0.5]).unwrap().sd, None);
     let text = markdown(&table, escnet::data::dataset::Split::Test);
     assert!(text.contains("| 93.00 ± 2.65 |") && text.contains("| -9.00 ± 1.41 | 2 |") && text.contains("| center | 3 |"), "{text}");
-    assert!(summaries_csv(&table).unwrap().lines().nth(2).unwrap().starts_with("affective,learned,both,focal,2,0.83,"));
+    assert!(summaries_csv(&table).unwrap().lines().nth(2).unwrap().starts_with("affective,learned,both,focal,2,0.83"));
     assert_eq!(AblateConfig::default().grid, Grid::Full);
 }

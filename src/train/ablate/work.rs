@@ -50,10 +50,10 @@ impl Ablation {
             let Some(&first) = open.first() else { continue };
             let data = self.data(&self.run_of(seed, first)?)?;
             for told in [Told::Generic, Told::Affective] {
-                if let Some(&reader) = open.iter().find(|setting| setting.captions == told) {
-                    if self.tell(seed, reader, &data, watch)? == Ended::Stopped {
-                        return Ok(Ended::Stopped);
-                    }
+                if let Some(&reader) = open.iter().find(|setting| setting.captions == told)
+                    && self.tell(seed, reader, &data, watch)? == Ended::Stopped
+                {
+                    return Ok(Ended::Stopped);
                 }
             }
             for setting in open {
@@ -139,11 +139,11 @@ impl Ablation {
         let before = self.outcome(seed, setting)?.map_or(0.0, |found| found.seconds);
         let run = self.run_of(seed, setting)?;
         let mut scores = None;
-        if train_classifier(&run, true, watch)? == Ended::Finished {
-            if let Some(report) = self.judge(&run, data, watch)? {
-                let val_loss = val_loss(&run.classifier.out, run.classifier.stage.keep)?;
-                scores = Some(Scores { accuracy: report.accuracy, macro_f1: report.macro_f1, val_loss });
-            }
+        if train_classifier(&run, true, watch)? == Ended::Finished
+            && let Some(report) = self.judge(&run, data, watch)?
+        {
+            let val_loss = val_loss(&run.classifier.out, run.classifier.stage.keep)?;
+            scores = Some(Scores { accuracy: report.accuracy, macro_f1: report.macro_f1, val_loss });
         }
         let outcome = Outcome { identity: self.identity(&run), seconds: before + begun.elapsed().as_secs_f64(), scores };
         let path = run.classifier.out.join(RESULT_FILE);
@@ -204,11 +204,11 @@ fn goes_on(watch: &mut dyn Watch, seen: Seen) -> bool {
 /// The validation loss of the weights that a run kept.
 fn val_loss(dir: &Path, keep: Keep) -> Result<Option<f64>> {
     let rows: Vec<Row> = jsonl::read(dir.join(METRICS))?;
-    let judged = rows.iter().filter(|row| row.kind == Kind::Val).filter_map(|row| Some((row.accuracy?, row.loss?)));
+    let mut judged = rows.iter().filter(|row| row.kind == Kind::Val).filter_map(|row| Some((row.accuracy?, row.loss?)));
     let better = |best: (f64, f64), new: (f64, f64)| if (new.0, -new.1) > (best.0, -best.1) { new } else { best };
     let kept = match keep {
         Keep::Best => judged.reduce(better),
-        Keep::Last => judged.last(),
+        Keep::Last => judged.next_back(),
     };
     Ok(kept.map(|(_, loss)| loss))
 }
