@@ -21,7 +21,7 @@ EXTRA = ("float32, without oneDNN", "float32, batches backwards")
 STAGES = {"caption": "captioner", "classify": "classifier"}
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "learning", "font.size": 9, "font.family": "sans-serif", "axes.spines.top": False,
-    "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.grid": True, "grid.color": "#e2e8f0", "legend.frameon": False, "xtick.minor.visible": False, "ytick.minor.visible": False}
+    "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.grid": True, "grid.color": "#e2e8f0", "legend.frameon": False}
 
 
 def spread(exact, peers):
