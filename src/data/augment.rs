@@ -43,6 +43,9 @@ pub struct Augment {
     /// Hue turns by at most this share of the colour circle either way, up to 0.5. The four changes of colour come in random order, as in
     /// torchvision's `ColorJitter`.
     pub hue: f64,
+    /// Over so many epochs crops, shifts and colours grow from nothing to what is said here: a network that has yet to find out what it
+    /// looks for learns slowly from pictures that move. 0: as said from the start.
+    pub ramp: f64,
 }
 
 impl Augment {
@@ -62,14 +65,36 @@ impl Augment {
         if let Some((name, value)) = strengths.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
             return wrong(name, "a finite number from 0 on", value.to_string());
         }
+        if !(0.0..=1e6).contains(&self.ramp) {
+            return wrong("augment.ramp", "epochs, from 0 on", self.ramp.to_string());
+        }
         if !(0.0..=0.5).contains(&self.hue) {
             return wrong("augment.hue", "a share of the colour circle, 0 to 0.5", self.hue.to_string());
         }
         Ok(())
     }
 
+    /// What it is in this epoch.
+    fn at(&self, epoch: u64) -> Self {
+        let grown = if self.ramp > 0.0 { (epoch as f64 / self.ramp).min(1.0) } else { 1.0 };
+        Augment {
+            crop: self.crop.map(|share| share.map(|s| 1.0 - (1.0 - s) * grown)),
+            flip: self.flip,
+            shift: (self.shift as f64 * grown).round_ties_even() as usize,
+            brightness: self.brightness * grown,
+            contrast: self.contrast * grown,
+            saturation: self.saturation * grown,
+            hue: self.hue * grown,
+            ramp: self.ramp,
+        }
+    }
+
     /// Draws what is done to the picture of `width` x `height` pixels at this address.
     pub fn draw(&self, width: usize, height: usize, address: Address) -> Alteration {
+        if self.ramp > 0.0 { self.at(address.epoch).drawn(width, height, address) } else { self.drawn(width, height, address) }
+    }
+
+    fn drawn(&self, width: usize, height: usize, address: Address) -> Alteration {
         let part = self.crop.map(|share| part(width as f64, height as f64, share, &mut Draws::new(address, CROP)));
         let flip = Draws::new(address, FLIP).unit() < self.flip;
         let mut draws = Draws::new(address, SHIFT);

@@ -79,6 +79,10 @@ const HALF: i32 = 1 << (PRECISION - 1);
 /// more than twice as many pixels as the width. That is the rule since Pillow 13; before, rows always came first.
 pub(super) fn resize(picture: &Image, filter: Filter, source: [f64; 4], size: [u64; 2], columns: Range<u64>, rows: Range<u64>) -> Vec<u8> {
     let [left, above, right, below] = source;
+    let whole = [picture.width() as u64, picture.height() as u64];
+    if size == whole && source == [0.0, 0.0, picture.width() as f64, picture.height() as f64] && [&columns, &rows] == [&(0..whole[0]), &(0..whole[1])] {
+        return picture.rgb().to_vec();
+    }
     let across = taps(filter, picture.width(), [left, right], size[0], columns);
     let down = taps(filter, picture.height(), [above, below], size[1], rows);
     let top = down.first().map_or(0, |t| t.first);

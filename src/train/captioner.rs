@@ -57,7 +57,10 @@ pub fn train_captioner(run: &RunConfig, resume: bool, watch: &mut dyn Watch) -> 
         let tokenizer = Tokenizer::open(model.join(VOCABULARY_FILE))?;
         let mut stage = run.captioner.stage.clone();
         if dir != *out {
-            stage.epochs = run.captioner.fold_epochs.unwrap_or(stage.epochs);
+            let epochs = run.captioner.fold_epochs.unwrap_or(stage.epochs);
+            // The same share of the whole.
+            stage.augment.ramp *= epochs / stage.epochs.max(f64::MIN_POSITIVE);
+            stage.epochs = epochs;
         }
         let train = task(&config, &tokenizer, &samples, &told, None)?;
         let val = task(&config, &tokenizer, &val, &told, Some(train.length))?;

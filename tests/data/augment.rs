@@ -227,3 +227,15 @@ fn values_out_of_range_are_named() {
     assert_eq!(toml::from_str::<Augment>("").unwrap(), off());
     assert!(toml::from_str::<Augment>("flop = 0.5").is_err());
 }
+
+#[test]
+fn alterations_grow_over_their_ramp() {
+    let full = Augment { crop: Some([0.5, 1.0]), shift: 8, hue: 0.5, brightness: 0.4, ..Augment::default() };
+    let ramped = Augment { ramp: 10.0, ..full.clone() };
+    let drawn = |a: &Augment, epoch, index| a.draw(64, 64, Address { seed: 1, epoch, index, repeat: 0 });
+    let farthest = |epoch| (0..200).flat_map(|i| drawn(&ramped, epoch, i).shift).map(i64::abs).max().unwrap();
+    let smallest = |epoch| (0..200).filter_map(|i| drawn(&ramped, epoch, i).part).map(|[l, t, r, b]| (r - l) * (b - t) / 4096.0).fold(1.0, f64::min);
+    assert_eq!([0, 1, 5, 10, 50].map(farthest), [0, 1, 4, 8, 8]);
+    assert!(smallest(0) > 0.99 && (0.7..0.85).contains(&smallest(5)) && smallest(10) < 0.6);
+    assert!((0..50).all(|i| drawn(&ramped, 10, i) == drawn(&full, 10, i) && drawn(&ramped, 0, i).colours.is_empty()));
+}
