@@ -43,7 +43,9 @@ pub enum Error {
     #[error("{}: expected {expected}, got {got}: {} of them, first `{}`", .path.display(), .ids.len(), .ids.first().map_or("", String::as_str))]
     Leak { path: PathBuf, expected: String, got: String, ids: Vec<String> },
     /// Training took too many steps in a row whose loss or gradient was not finite.
-    #[error("training: step {step}: {skipped} steps in a row with a loss or gradient that is not finite; the last checkpoint holds the weights from before")]
+    #[error(
+        "training: step {step}: {skipped} steps in a row with a loss or gradient that is not finite; the last checkpoint holds the weights from before"
+    )]
     Diverged { step: u64, skipped: u64 },
     /// The device is missing, lost or does not support what was asked.
     #[error("device {device}: {reason}")]

@@ -80,7 +80,8 @@ const HALF: i32 = 1 << (PRECISION - 1);
 pub(super) fn resize(picture: &Image, filter: Filter, source: [f64; 4], size: [u64; 2], columns: Range<u64>, rows: Range<u64>) -> Vec<u8> {
     let [left, above, right, below] = source;
     let whole = [picture.width() as u64, picture.height() as u64];
-    if size == whole && source == [0.0, 0.0, picture.width() as f64, picture.height() as f64] && [&columns, &rows] == [&(0..whole[0]), &(0..whole[1])] {
+    if size == whole && source == [0.0, 0.0, picture.width() as f64, picture.height() as f64] && [&columns, &rows] == [&(0..whole[0]), &(0..whole[1])]
+    {
         return picture.rgb().to_vec();
     }
     let across = taps(filter, picture.width(), [left, right], size[0], columns);

@@ -144,7 +144,12 @@ fn task(
         });
     }
     if !missing.is_empty() {
-        return Err(Error::config("captions", "(file)", "a caption for every picture", format!("none for {} of them, first `{}`", missing.len(), missing[0])));
+        return Err(Error::config(
+            "captions",
+            "(file)",
+            "a caption for every picture",
+            format!("none for {} of them, first `{}`", missing.len(), missing[0]),
+        ));
     }
     let affect = match config.fusion.highlight {
         Highlight::Lexicon => {

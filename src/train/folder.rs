@@ -97,7 +97,12 @@ pub fn hand_on(from: &Path, to: &Path, config: &EscnetConfig) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Weights`] where a number is not finite.
-pub fn write_weights(model: &Path, config: &EscnetConfig, store: &mut Store, mut read: impl FnMut(&mut Store, &str) -> Result<crate::Tensor>) -> Result<PathBuf> {
+pub fn write_weights(
+    model: &Path,
+    config: &EscnetConfig,
+    store: &mut Store,
+    mut read: impl FnMut(&mut Store, &str) -> Result<crate::Tensor>,
+) -> Result<PathBuf> {
     let path = model.join(WEIGHTS_FILE);
     let types: Vec<(String, TensorType)> = manifest(config)?.into_iter().map(|w| (w.name, TensorType::f32(w.shape))).collect();
     save_with(&path, &types, &BTreeMap::new(), |name| to_file(read(store, name)?))?;

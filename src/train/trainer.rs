@@ -264,8 +264,12 @@ impl Trainer {
         }
         let (session, parameters) = session(&self.job, wanted, &mut self.store)?;
         let averages: HashSet<String> = parameters.iter().map(|p| Step::average(p)).collect();
-        let moments: Vec<(String, usize)> =
-            self.store.entries().filter(|(n, _, k)| *k == StateKind::Moment && !averages.contains(*n)).map(|(n, t, _)| (n.to_owned(), t.len())).collect();
+        let moments: Vec<(String, usize)> = self
+            .store
+            .entries()
+            .filter(|(n, _, k)| *k == StateKind::Moment && !averages.contains(*n))
+            .map(|(n, t, _)| (n.to_owned(), t.len()))
+            .collect();
         for (name, len) in moments {
             self.store.write_f64(&name, &vec![0.0; len])?;
         }
@@ -384,11 +388,7 @@ impl std::fmt::Debug for Trainer {
 fn trained(job: &Job, step: u64, per_epoch: u64) -> Trained {
     let head_only = step < steps(job.head_epochs, per_epoch);
     let frozen = |part: &str| job.stage.groups.iter().find(|g| part.starts_with(&g.prefix)).is_some_and(|g| g.frozen);
-    Trained {
-        backbone: !head_only && !frozen("backbone."),
-        text_encoder: !head_only && !frozen("text_encoder."),
-        fusion: !frozen("fusion."),
-    }
+    Trained { backbone: !head_only && !frozen("backbone."), text_encoder: !head_only && !frozen("text_encoder."), fusion: !frozen("fusion.") }
 }
 
 /// The session of a step, and the parameters it trains.

@@ -9,7 +9,9 @@ use super::names::{Meaning, Part, meaning};
 use super::save::save_with;
 use super::{VOCABULARY_FILE, WEIGHTS_FILE};
 use crate::error::{Error, Result};
-use crate::model::config::{BackboneConfig, CONFIG_FILE, CaptionerConfig, EscnetConfig, FusionConfig, LossConfig, ModelType, Reading, TextEncoderConfig};
+use crate::model::config::{
+    BackboneConfig, CONFIG_FILE, CaptionerConfig, EscnetConfig, FusionConfig, LossConfig, ModelType, Reading, TextEncoderConfig,
+};
 use crate::tensor::{DType, TensorType};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

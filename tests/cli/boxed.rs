@@ -14,7 +14,8 @@ fn the_readmes_first_command_works_as_it_stands() {
     let rows: Vec<serde_json::Value> = String::from_utf8(output.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(rows.len(), 8);
     // A sample is named by its emotion.
-    let right = rows.iter().filter(|r| Path::new(r["image"].as_str().unwrap()).file_stem() == r["predictions"][0]["class"].as_str().map(AsRef::as_ref));
+    let right =
+        rows.iter().filter(|r| Path::new(r["image"].as_str().unwrap()).file_stem() == r["predictions"][0]["class"].as_str().map(AsRef::as_ref));
     assert!(right.count() >= 7, "{rows:#?}");
     assert!(rows.iter().all(|r| r["caption"].as_str().is_some_and(|c| c.split(' ').count() > 3)), "{rows:#?}");
 }

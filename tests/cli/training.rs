@@ -34,7 +34,9 @@ fn weights(folder: &Folder, run: &str) -> Vec<u8> {
 /// Waits until the run has saved its state at least once.
 fn wait_for_checkpoint(run: &Path) {
     let begun = Instant::now();
-    while std::fs::read_dir(run.join("checkpoint")).map_or(0, |d| d.flatten().filter(|e| !e.file_name().to_string_lossy().starts_with('.')).count()) == 0 {
+    while std::fs::read_dir(run.join("checkpoint")).map_or(0, |d| d.flatten().filter(|e| !e.file_name().to_string_lossy().starts_with('.')).count())
+        == 0
+    {
         assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -73,7 +75,8 @@ fn a_run_killed_twenty_times_ends_with_the_same_bytes() {
     }
     run(&resumed).ends(0);
     assert!(weights(&folder, "killed") == weights(&folder, "whole"));
-    let left: Vec<String> = std::fs::read_dir(folder.join("killed/checkpoint")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let left: Vec<String> =
+        std::fs::read_dir(folder.join("killed/checkpoint")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
 

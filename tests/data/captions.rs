@@ -265,7 +265,8 @@ fn the_lexicon_has_the_words_that_tell_how_it_feels() {
     let classes = EIGHT.map(str::to_owned);
     let text = lexicon(&classes);
     let words = Lexicon::from_tsv(text.as_bytes(), "lexicon.tsv").unwrap();
-    for (word, strength) in [("amusement", 1.0), ("smiling", 1.0), ("disgusted", 1.0), ("dark", 0.5), ("radiant", 0.5), ("dimly", 0.5), ("drab", 0.5)] {
+    for (word, strength) in [("amusement", 1.0), ("smiling", 1.0), ("disgusted", 1.0), ("dark", 0.5), ("radiant", 0.5), ("dimly", 0.5), ("drab", 0.5)]
+    {
         assert_eq!(words.strength(word), Some(strength), "{word}");
     }
     for word in ["face", "lit", "colored", "softly", "evenly", "subtly", "balloon", "with"] {

@@ -37,7 +37,8 @@ fn a_small_model_learns_well_above_chance() {
     let judge = |model: &Path| {
         let options = EngineOptions { batch: 16, ..EngineOptions::default() };
         let mut engine = Engine::load(&model.join("model"), options).unwrap();
-        let options = Options { classes: &set.classes, captions: None, references: (run.captioner.style, run.seed), skip_broken: false, batch: 16, workers: 1 };
+        let options =
+            Options { classes: &set.classes, captions: None, references: (run.captioner.style, run.seed), skip_broken: false, batch: 16, workers: 1 };
         evaluate(&mut engine, set.split(Split::Test), &options, &mut |_| true).unwrap().unwrap()
     };
     // Chance is one in eight: on 144 pictures 25% is four and a half standard deviations above it.
