@@ -4,7 +4,7 @@ use crate::data::captions::without_phrase;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::config::{EscnetConfig, Reading};
 
-/// The captioner's ids as the text encoder takes them: as much of those of [`spoken`] as the model reads.
+/// The captioner's ids as the text encoder takes them: what was spoken, as much of it as the model reads.
 pub fn hand_off(config: &EscnetConfig, tokenizer: &Tokenizer, ids: &[i32]) -> Vec<i32> {
     let spoken = spoken(config, tokenizer, ids);
     match config.reading {

@@ -85,7 +85,7 @@ fn uniform(low: f64, high: f64) -> f64 {
 
 #[test]
 fn alterations_are_as_frequent_and_strong_as_asked_for() {
-    let all = Augment { crop: Some([0.3, 0.9]), flip: 0.3, shift: 4, brightness: 0.4, contrast: 1.5, saturation: 0.2, hue: 0.1 };
+    let all = Augment { crop: Some([0.3, 0.9]), flip: 0.3, shift: 4, brightness: 0.4, contrast: 1.5, saturation: 0.2, hue: 0.1, ramp: 0.0 };
     all.check().unwrap();
     let (w, h) = (300.0, 250.0);
     let drawn: Vec<_> = (0..20_000).map(|i| all.draw(300, 250, address(i))).collect();
@@ -135,7 +135,7 @@ fn alterations_are_as_frequent_and_strong_as_asked_for() {
 
 #[test]
 fn every_part_of_the_address_counts_and_no_alteration_disturbs_another() {
-    let all = Augment { crop: Some([0.3, 0.9]), flip: 0.5, shift: 9, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
+    let all = Augment { crop: Some([0.3, 0.9]), flip: 0.5, shift: 9, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1, ramp: 0.0 };
     let base = all.draw(300, 250, address(5));
     for other in [
         Address { seed: 8, ..address(5) },

@@ -23,7 +23,7 @@ fn pictures(folder: &Folder) -> Arc<[PathBuf]> {
 }
 
 fn everything() -> Augment {
-    Augment { crop: Some([0.4, 1.0]), flip: 0.5, shift: 2, brightness: 0.3, contrast: 0.3, saturation: 0.3, hue: 0.1 }
+    Augment { crop: Some([0.4, 1.0]), flip: 0.5, shift: 2, brightness: 0.3, contrast: 0.3, saturation: 0.3, hue: 0.1, ramp: 0.0 }
 }
 
 fn pipeline(pictures: &Arc<[PathBuf]>, augment: Augment, options: PipelineOptions) -> Pipeline {

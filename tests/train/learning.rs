@@ -49,7 +49,11 @@ impl Peer {
             let at = || curves.iter().map(|c| c[step]);
             at().fold(f64::MIN, f64::max) - at().fold(f64::MAX, f64::min)
         };
-        (0..STEPS).scan(0.0, |most: &mut f64, step| Some(*most = most.max(spread(step))).map(|()| 4.0 * *most)).collect()
+        let so_far = |most: &mut f64, step: usize| {
+            *most = most.max(spread(step));
+            Some(4.0 * *most)
+        };
+        (0..STEPS).scan(0.0, so_far).collect()
     }
 }
 
@@ -141,7 +145,8 @@ fn curve(stage: &str, recipe: &Recipe<'_>) -> Vec<f64> {
 /// The first step that is out.
 fn first_out(ours: &[f64], exact: &[f64], yardstick: &[f64]) -> Option<usize> {
     // The comparison is this way round so that NaN is out.
-    (0..ours.len()).find(|&t| !((ours[t] - exact[t]).abs() <= yardstick[t]))
+    // What is not a number is out, too.
+    (0..ours.len()).find(|&t| (ours[t] - exact[t]).is_nan() || (ours[t] - exact[t]).abs() > yardstick[t])
 }
 
 /// Checks a curve; where `LEARNING_CURVES` names a folder, leaves it there for `tools/peers/plot_learning.py`.
