@@ -172,7 +172,7 @@ fn wrong_settings_are_named() {
         ("captioner.stage.dtype=\"f8\"", "f32, f16 or bf16"),
         ("captioner.stage.schedule.kind=\"square\"", "captioner.stage.schedule.kind"),
         ("captioner.stage.batch=1000", "batch"),
-        ("model.from=\"nowhere\"", "either `from`"),
+        ("model.from=\"nowhere\"", "beside `from` only"),
         ("data.path=\"nowhere\"", "nowhere"),
     ] {
         let stopped = run(&arguments(&folder, "captioner", "x", &["--set", change]));

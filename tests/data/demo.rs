@@ -101,7 +101,7 @@ fn pictures_are_those_on_record() {
     let all: Vec<u8> = (0..64).flat_map(|i| Spec::default().picture(i).unwrap().image.into_rgb()).collect();
     assert_eq!(fnv(&all), RECORD, "the generator draws other pictures: what was trained on its sets is void, and VERSION has to change");
 }
-const RECORD: u64 = 0x52ae_0a58_2490_0802;
+const RECORD: u64 = 0x12ff_8fde_d56b_b4dd;
 
 #[test]
 fn the_layout_is_emosets() {

@@ -1,6 +1,6 @@
-//! From what is on a picture to its pixels: the scene, then things in two rows before it, then the tone.
+//! From what is on a picture to its pixels: the scene, then things in slots before it, then the tone.
 //!
-//! Faces and what flies stand in the upper row, figures and what stands in the lower; a row holds up to three. The middle of the
+//! Faces and what flies stand in the upper row, figures and what stands in the lower; each row has three slots. The middle of the
 //! picture, and what is left free, shows the scene, each time in another light.
 
 mod canvas;
@@ -16,16 +16,18 @@ use super::content::Content;
 use super::dice::{Dice, Use};
 use crate::data::image::Image;
 use crate::error::Result;
-use canvas::{Canvas, Place, SIDE};
+use canvas::{Canvas, Place};
 use sticker::Sticker;
 
-/// How much of a row a thing takes, and how much stays free at either end.
-const WIDTH: f32 = 29.0;
-const MARGIN: f32 = 2.5;
-/// The middles of the rows, down, and how far from there a thing may be.
+/// The middles of a row's slots, across.
+const SLOTS: [f32; 3] = [18.5, 48.0, 77.5];
+/// How far a row moves across, and a thing up or down.
+const JITTER: f32 = 4.5;
+/// How far a thing moves across beside its row: neighbours hardly touch.
+const SIDEWAYS: f32 = 1.5;
+/// The middles of the rows, down.
 const ABOVE: f32 = 22.0;
 const BELOW: f32 = 75.0;
-const JITTER: f32 = 4.5;
 
 /// Draws a picture of `size` x `size` pixels.
 pub(super) fn draw(content: &Content, size: usize, seed: u64, picture: u32) -> Result<Image> {
@@ -50,17 +52,16 @@ pub(super) fn draw(content: &Content, size: usize, seed: u64, picture: u32) -> R
     Image::from_rgb(size, size, rgb)
 }
 
-/// Puts things, each with how much higher it stands, side by side in a row, in any order, what is free spread at random between them.
-fn line_up(mut things: Vec<(Sticker, f32)>, y: f32, canvas: &mut Canvas, dice: &mut Dice) {
-    dice.shuffle(&mut things);
-    let free = (SIDE - 2.0 * MARGIN - WIDTH * things.len() as f32).max(0.0);
-    let mut gaps: Vec<f32> = things.iter().map(|_| free * dice.unit()).collect();
-    gaps.sort_by(f32::total_cmp);
-    for (i, ((thing, higher), gap)) in things.iter().zip(gaps).enumerate() {
+/// Puts things, each with how much higher it stands, in slots of a row.
+fn line_up(things: Vec<(Sticker, f32)>, y: f32, canvas: &mut Canvas, dice: &mut Dice) {
+    let mut slots = SLOTS;
+    dice.shuffle(&mut slots);
+    let shift = dice.between(-JITTER, JITTER);
+    for ((thing, higher), slot) in things.iter().zip(slots) {
         let place = Place {
-            x: MARGIN + WIDTH * (i as f32 + 0.5) + gap,
+            x: slot + shift + dice.between(-SIDEWAYS, SIDEWAYS),
             y: y + higher + dice.between(-JITTER, JITTER),
-            scale: dice.between(0.94, 1.04),
+            scale: dice.between(0.96, 1.04),
             mirrored: dice.chance(0.5),
         };
         thing.draw(canvas, place);
