@@ -3,7 +3,7 @@
 use super::captioner::expect_captioner;
 use super::config::{CaptionSource, Fitting, RunConfig};
 use super::folder::{MODEL, Training, write_text};
-use super::halves::{halves, limited};
+use super::halves::limited;
 use super::run::{Plan, dataset, device, go, identity};
 use super::start::{go_on_from, start};
 use super::task::{Goal, Task};
@@ -37,8 +37,9 @@ pub fn train_classifier(run: &RunConfig, resume: bool, watch: &mut dyn Watch) ->
     };
     let mut train = limited(data.split(Split::Train), run.data.limit, run.seed);
     if captions.is_some() && run.captioner.fitting == Fitting::Disjoint {
-        let half = halves(&train, run.seed);
-        train = train.into_iter().zip(half).filter(|(_, h)| *h == 1).map(|(s, _)| s).collect();
+        // The half that the captioner learnt from is not used, whatever made it that half.
+        let learnt = Training::open(&expect_captioner(&run.captioner.out)?)?.map_or(Vec::new(), |t| t.trained_on);
+        train.retain(|s| learnt.binary_search(&s.id).is_err());
     }
     let dir = &run.classifier.out;
     let model = dir.join(MODEL);

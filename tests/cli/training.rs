@@ -164,6 +164,30 @@ fn from_pictures_to_a_judged_model_and_no_leaks() {
 }
 
 #[test]
+fn disjoint_stages_share_no_picture() {
+    let folder = set();
+    let path = |name: &str| folder.join(name);
+    let (run_dir, captions) = (path("captioner"), path("captions.jsonl"));
+    let settings = [
+        format!("captioner.out={run_dir:?}"),
+        format!("classifier.captions.file={captions:?}"),
+        "captioner.fitting=\"disjoint\"".to_owned(),
+        "classifier.stage.epochs=1.0".to_owned(),
+    ];
+    let settings: Vec<&str> = settings.iter().flat_map(|s| ["--set", s.as_str()]).collect();
+    run(&arguments(&folder, "captioner", "captioner", &settings)).ends(0);
+    run(&["caption", "--dataset", &path("set"), "-o", &captions, "--batch", "16", "--run", &run_dir]).ends(0);
+    run(&arguments(&folder, "classifier", "classifier", &settings)).ends(0);
+    let learnt = |stage: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(path(&format!("{stage}/model/training.json"))).unwrap();
+        serde_json::from_value(serde_json::from_str::<serde_json::Value>(&text).unwrap()["trained_on"].clone()).unwrap()
+    };
+    let (first, second) = (learnt("captioner"), learnt("classifier"));
+    assert_eq!((first.len(), second.len()), (64, 64));
+    assert!(first.iter().all(|id| !second.contains(id)));
+}
+
+#[test]
 fn wrong_settings_are_named() {
     let folder = set();
     for (change, wanted) in [

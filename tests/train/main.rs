@@ -8,6 +8,7 @@ mod events;
 mod learning;
 mod learns;
 mod metrics;
+mod orders;
 mod record;
 mod runs;
 mod tiny;
