@@ -174,17 +174,18 @@ impl Trainer {
                     micro.push(batches.next().ok_or_else(|| Error::graph("pipeline", "a batch", "the end of the epoch"))??);
                 }
                 self.step(&micro, begun, watch)?;
+                // What belongs to the end of an epoch comes before a stop there.
+                if self.progress.step == end || self.phase_ends() {
+                    break;
+                }
                 let every = self.job.stage.checkpoint_steps;
-                let due = every > 0 && self.progress.step.is_multiple_of(every) && self.progress.step < end;
+                let due = every > 0 && self.progress.step.is_multiple_of(every) && self.progress.skipped_in_a_row == 0;
                 let stop = watch.stop();
-                if (due || stop) && self.progress.skipped_in_a_row == 0 {
+                if due || stop {
                     self.save()?;
                 }
                 if stop {
                     return Ok(Ended::Stopped);
-                }
-                if self.phase_ends() {
-                    break;
                 }
             }
             drop(batches);
@@ -315,7 +316,7 @@ impl Trainer {
         if self.progress.finished && self.progress.step < all {
             watch.note(&format!("{}: {patience} validations without a better one; ends at step {}", self.job.title, self.progress.step));
         }
-        if self.progress.skipped_in_a_row == 0 || self.progress.finished { self.save() } else { Ok(()) }
+        self.save()
     }
 
     fn save(&mut self) -> Result<()> {

@@ -63,7 +63,7 @@ fn a_captioner_resumed_anywhere_ends_with_the_same_bits() {
     let whole = run(&folder, "whole", &["captioner.stage.ema=0.9", "captioner.stage.augment.crop=[0.6, 1.0]"]);
     assert_eq!(train_captioner(&whole, false, &mut Unwatched).unwrap(), Ended::Finished);
     let again = run(&folder, "again", &["captioner.stage.ema=0.9", "captioner.stage.augment.crop=[0.6, 1.0]", "threads=1", "data.workers=3"]);
-    in_pieces(|resume, watch| train_captioner(&again, resume, watch), &[1, 3, 20, 9, 4]);
+    in_pieces(|resume, watch| train_captioner(&again, resume, watch), &[1, 3, 12, 16, 8, 8, 4]);
     for part in ["captioner", "captioner/fold0", "captioner/fold1"] {
         let model = |name: &str| weights(&folder.join(name).join(part).join("model"));
         assert!(model("whole") == model("again"), "{part}");
