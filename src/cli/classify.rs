@@ -119,7 +119,7 @@ impl Found {
         if self.words.is_empty() {
             return wrap(self.caption.split_whitespace().map(str::to_owned), width);
         }
-        let mut lines = wrap(self.words.iter().map(|w| shade(w.gate).apply_to(&w.word).to_string()), width);
+        let mut lines = wrap(joined(&self.words), width);
         let mut gated: Vec<&Word> = self.words.iter().collect();
         gated.sort_by(|a, b| b.gate.total_cmp(&a.gate));
         let gates = wrap(gated.iter().map(|w| format!("{} {:.2}", w.word, w.gate)), width);
@@ -157,6 +157,19 @@ impl Record for Found {
             caption,
         ]
     }
+}
+
+/// The words in their gates' shades, a mark of punctuation set close to the word before it.
+fn joined(words: &[Word]) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    for Word { word, gate } in words {
+        let shaded = shade(*gate).apply_to(word).to_string();
+        match joined.last_mut() {
+            Some(before) if word.chars().all(|c| c.is_ascii_punctuation()) => before.push_str(&shaded),
+            _ => joined.push(shaded),
+        }
+    }
+    joined
 }
 
 /// How a word of this gate looks.
