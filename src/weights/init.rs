@@ -12,7 +12,7 @@
 //! | fusion | a linear layer's weight and bias | uniform within 1 / sqrt(in) |
 //!
 //! BLIP's and BERT's own 0.02 suits a hidden size of 768; in a narrow model it leaves attention even for long, and a position of 0.02 beside a
-//! patch of about 1 is hardly there: a demo captioner with the values above learns in a quarter of the steps (docs/training.md).
+//! patch of about 1 is hardly there. What that costs is in docs/training.md.
 //!
 //! An element depends on the seed, the tensor's name and its index alone (Philox 4x32, ten rounds), so the same on every machine,
 //! whatever else is drawn before it.
