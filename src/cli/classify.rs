@@ -120,7 +120,7 @@ impl Found {
             return wrap(self.caption.split_whitespace().map(str::to_owned), width);
         }
         let mut lines = wrap(joined(&self.words), width);
-        let mut gated: Vec<&Word> = self.words.iter().collect();
+        let mut gated: Vec<&Word> = self.words.iter().filter(|w| !is_mark(&w.word)).collect();
         gated.sort_by(|a, b| b.gate.total_cmp(&a.gate));
         let gates = wrap(gated.iter().map(|w| format!("{} {:.2}", w.word, w.gate)), width);
         lines.extend(gates.into_iter().take(1).map(|line| style(line).dim().to_string()));
@@ -159,13 +159,18 @@ impl Record for Found {
     }
 }
 
+/// Punctuation, which the tokenizer makes words of.
+fn is_mark(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_punctuation())
+}
+
 /// The words in their gates' shades, a mark of punctuation set close to the word before it.
 fn joined(words: &[Word]) -> Vec<String> {
     let mut joined: Vec<String> = Vec::new();
     for Word { word, gate } in words {
         let shaded = shade(*gate).apply_to(word).to_string();
         match joined.last_mut() {
-            Some(before) if word.chars().all(|c| c.is_ascii_punctuation()) => before.push_str(&shaded),
+            Some(before) if is_mark(word) => before.push_str(&shaded),
             _ => joined.push(shaded),
         }
     }
