@@ -4,6 +4,8 @@
 //! patterns that fuse into it stand in the same file, but reach the graph through the table in [`crate::ops`].
 
 use crate::device::cpu::{Args, Packed};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, TensorType};
 use std::any::Any;
@@ -99,6 +101,15 @@ pub trait Op: Debug + Any + Send + Sync {
     /// # Errors
     /// As [`Op::reference`].
     fn cpu(&self, args: &mut Args<f32>) -> Result<()>;
+
+    /// Says what is launched through wgpu, on the tensors and sizes that `launch` knows.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the operator has no WGSL kernel yet, or not for these sizes.
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, _launch: &mut Launch) -> Result<()> {
+        Err(Error::Device { device: "wgpu".to_owned(), reason: format!("`{}` has no WGSL kernel yet: use --device cpu", self.stem()) })
+    }
 
     /// A name for the layout into which the CPU code would like a constant input rearranged once, before the first run.
     /// Ops that give one name for one input's type share the copy.

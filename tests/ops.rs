@@ -3,6 +3,7 @@
 //! * `cases`: f32 on the CPU against f64, outputs NaN-poisoned, guard bands behind every buffer; bit-equal on repeat and for any number
 //!   of threads.
 //! * `gradients`: the f64 gradients against finite differences in f64.
+//! * `wgpu`: the same through wgpu, where the case and its gradients have WGSL kernels.
 //! * `golden`: PyTorch's numbers for the operator.
 
 mod common;
@@ -16,11 +17,20 @@ use std::path::Path;
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
+    // A missing device is no failure, unless it is said to be one.
+    #[cfg(feature = "wgpu")]
+    let no_gpu = std::env::var_os("ESCNET_REQUIRE_DEVICES").is_none() && escnet::device::wgpu::adapters().is_empty();
     for row in TABLE {
         let stem = row.stem;
         for case in (row.cases)().into_iter().filter(|c| !c.large) {
             let (a, b) = (case.clone(), case.clone());
             let name = case.name.replace(' ', "_");
+            #[cfg(feature = "wgpu")]
+            if cases::has_shaders(stem, &case) {
+                let case = case.clone();
+                let trial = Trial::test(format!("{stem}::wgpu::{name}"), move || cases::on_wgpu(stem, &case).map_err(Failed::from));
+                trials.push(trial.with_ignored_flag(no_gpu));
+            }
             trials.push(Trial::test(format!("{stem}::cases::{name}"), move || cases::against_f64(stem, &a).map_err(Failed::from)));
             if case.inputs.iter().any(|i| i.gradient) {
                 trials.push(Trial::test(format!("{stem}::gradients::{name}"), move || cases::finite_differences(stem, &b).map_err(Failed::from)));

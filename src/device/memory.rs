@@ -1,6 +1,8 @@
 //! A list of buffers on whichever device.
 
 use super::cpu::Memory;
+#[cfg(feature = "wgpu")]
+use super::wgpu;
 use super::{Device, Kind};
 use crate::error::Result;
 use crate::tensor::{Tensor, TensorType};
@@ -10,6 +12,8 @@ use crate::tensor::{Tensor, TensorType};
 pub(crate) enum DeviceMemory {
     Cpu(Memory<f32>),
     Reference(Memory<f64>),
+    #[cfg(feature = "wgpu")]
+    Wgpu(wgpu::Memory),
 }
 
 /// Calls the same method on whichever memory it is.
@@ -18,15 +22,19 @@ macro_rules! each {
         match $self {
             DeviceMemory::Cpu($memory) => $call,
             DeviceMemory::Reference($memory) => $call,
+            #[cfg(feature = "wgpu")]
+            DeviceMemory::Wgpu($memory) => $call,
         }
     };
 }
 
 impl DeviceMemory {
     pub fn new(device: &Device) -> Self {
-        match device.0 {
+        match &device.0 {
             Kind::Cpu(_) => DeviceMemory::Cpu(Memory::new()),
             Kind::Reference(_) => DeviceMemory::Reference(Memory::new()),
+            #[cfg(feature = "wgpu")]
+            Kind::Wgpu(gpu) => DeviceMemory::Wgpu(wgpu::Memory::new(gpu)),
         }
     }
 
@@ -48,15 +56,15 @@ impl DeviceMemory {
         each!(self, m => m.write(index, ty, tensor))
     }
 
-    pub fn write_f64(&mut self, index: usize, from: &[f64]) {
-        each!(self, m => m.write_f64(index, from));
+    pub fn write_f64(&mut self, index: usize, from: &[f64]) -> Result<()> {
+        each!(self, m => m.write_f64(index, from))
     }
 
     pub fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
         each!(self, m => m.read(index, ty))
     }
 
-    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Vec<f64> {
+    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
         each!(self, m => m.read_f64(index, ty))
     }
 }

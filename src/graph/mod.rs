@@ -9,6 +9,7 @@ mod builder;
 mod fuse;
 mod plan;
 mod precision;
+mod replay;
 mod run;
 mod store;
 

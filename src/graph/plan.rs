@@ -5,6 +5,7 @@
 //! smallest slot that is free for its whole life ("greedy by size for shared objects", Pisarchyk and Lee 2020, arXiv:2001.03288).
 
 use super::{Graph, Segment, Source, Value};
+use crate::op::Op;
 use crate::tensor::TensorType;
 
 /// One reusable buffer.
@@ -45,7 +46,7 @@ struct Tenant {
 }
 
 impl Plan {
-    /// Plans a graph for a device with this many threads.
+    /// Plans a graph for a CPU with this many threads; 0 stands for a GPU, where operators have no scratch.
     pub fn new(graph: &Graph, threads: usize) -> Self {
         let order: Vec<usize> = [Segment::Run, Segment::Apply]
             .into_iter()
@@ -121,7 +122,7 @@ impl Plan {
                 });
             }
             let types: Vec<TensorType> = node.inputs.iter().map(|&v| graph.ty(v)).collect();
-            let len = node.op.workspace(&types, threads);
+            let len = scratch_of(&*node.op, &types, threads);
             if len > 0 {
                 scratch[n] = Some((tenants.len(), len));
                 tenants.push(Tenant { float: true, len, bytes: len * 4, from: at + 1, to: at + 1 });
@@ -143,6 +144,11 @@ impl Plan {
             total_bytes,
         }
     }
+}
+
+/// How many scratch elements an operator gets.
+pub(super) fn scratch_of(op: &dyn Op, inputs: &[TensorType], threads: usize) -> usize {
+    if threads == 0 { 0 } else { op.workspace(inputs, threads) }
 }
 
 fn assign(tenants: &[Tenant]) -> (Vec<Slot>, Vec<usize>) {

@@ -1,16 +1,18 @@
 //! A session: a planned graph bound to memory on a device, replayed without allocating, compiling or looking anything up.
 
+use super::plan::scratch_of;
+use super::replay::{Recording, Replay, Step};
 use super::store::Store;
 use super::{Graph, Plan, Segment, Source, StateKind, Value};
-use crate::device::cpu::{Args, Binding, Cpu, Home, Memory, Place, Real, give_back_freed};
+use crate::device::Device;
+use crate::device::binding::{Binding, Home, Place};
+use crate::device::cpu::give_back_freed;
 use crate::device::memory::DeviceMemory;
-use crate::device::{Device, Kind};
 use crate::error::{Error, Result};
-use crate::op::Op;
 use crate::tensor::{Tensor, TensorType};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes of a tensor after whose rearrangement freed memory is given back at once, so that it does not add to the peak.
 const LARGE: usize = 4 << 20;
@@ -31,6 +33,7 @@ pub struct Session {
     device: Device,
     slots: DeviceMemory,
     steps: Vec<Step>,
+    recording: Recording,
     /// Steps of [`Segment::Run`] come first; this is where [`Segment::Apply`] starts.
     apply_at: usize,
     inputs: HashMap<String, Place>,
@@ -45,11 +48,6 @@ pub struct Session {
     times: Vec<Duration>,
 }
 
-struct Step {
-    node: usize,
-    binding: Binding,
-}
-
 impl Session {
     /// Plans the graph and allocates its slots. State that the store lacks is added to it.
     ///
@@ -58,8 +56,10 @@ impl Session {
     pub fn new(graph: Graph, store: &mut Store, options: Options) -> Result<Self> {
         graph.check_order()?;
         let device = store.device().clone();
-        let threads = cpu_of(&device).threads();
-        let plan = Plan::new(&graph, threads);
+        if let Some((_, info)) = graph.values().find(|(_, info)| !device.holds(info.ty.dtype)) {
+            return Err(Error::graph(&info.name, format!("a type that {} holds", device.name()), info.ty));
+        }
+        let plan = Plan::new(&graph, device.threads());
         let mut slots = DeviceMemory::new(&device);
         for slot in &plan.slots {
             slots.push(slot.float, slot.len, options.checked)?;
@@ -77,6 +77,7 @@ impl Session {
             device,
             slots,
             steps: Vec::new(),
+            recording: Recording::Nothing,
             apply_at: 0,
             inputs: HashMap::new(),
             outputs: HashMap::new(),
@@ -178,8 +179,7 @@ impl Session {
         if values.len() != place.ty.len() || !place.ty.dtype.is_float() {
             return Err(Error::graph(input, place.ty, format!("{} numbers", values.len())));
         }
-        self.slots.write_f64(place.index, values);
-        Ok(())
+        self.slots.write_f64(place.index, values)
     }
 
     /// Reads a named result; floating point comes as f32.
@@ -208,13 +208,13 @@ impl Session {
     /// As [`Session::read`].
     pub fn read_f64(&self, output: &str, store: &Store) -> Result<Vec<f64>> {
         let place = self.outputs.get(output).ok_or_else(|| self.graph.missing("outputs", output))?;
-        Ok(match place.home {
+        match place.home {
             Home::Slot => self.slots.read_f64(place.index, &place.ty),
             Home::State => {
                 self.own(store)?;
                 store.memory.read_f64(place.index, &place.ty)
             }
-        })
+        }
     }
 
     /// Time spent in each node since the session was made, where [`Options::timed`] was set: in the order of [`Graph::nodes`].
@@ -236,8 +236,9 @@ impl Session {
             Segment::Run => 0..self.apply_at,
             Segment::Apply => self.apply_at..self.steps.len(),
         };
-        let Session { device, graph, slots, steps: all, times, options, .. } = self;
-        replay(cpu_of(device), graph, &all[steps], slots, &mut store.memory, *options, times)?;
+        let Session { device, graph, slots, steps: all, recording, times, options, .. } = self;
+        let replay = Replay { device, graph, steps: all, options: *options };
+        replay.run(steps, recording, slots, &mut store.memory, times)?;
         if self.writes_weights.contains(&segment) {
             store.weights_changed();
             self.prepared_at = store.generation();
@@ -276,7 +277,7 @@ impl Session {
                     self.demand(store, &maker, state)?;
                     let node = &graph.nodes[self.steps[s].node];
                     let data = store.floats_f32(state).unwrap_or(&[]);
-                    let packed = cpu_of(&self.device).install(|| node.op.pack(i, &graph.ty(node.inputs[i]), data));
+                    let packed = self.device.install(|| node.op.pack(i, &graph.ty(node.inputs[i]), data));
                     let packed = packed.ok_or_else(|| Error::graph(&node.scope, "a packed input", node.op.label()))?;
                     store.keep_packed(state, layout, packed.clone());
                     self.release(store, &maker, state);
@@ -298,6 +299,9 @@ impl Session {
             store.release_idle(*state);
         }
         give_back_freed();
+        // State that was brought in lies in new buffers.
+        let replay = Replay { device: &self.device, graph: &graph, steps: &self.steps, options: self.options };
+        self.recording = replay.record(&self.slots, &store.memory)?;
         self.prepared_at = store.generation();
         Ok(())
     }
@@ -320,15 +324,16 @@ impl Session {
             }
         }
         let types: Vec<TensorType> = node.inputs.iter().map(|&v| self.graph.ty(v)).collect();
-        let cpu = cpu_of(&self.device);
-        let scratch = TensorType::f32([node.op.workspace(&types, cpu.threads())]);
+        let scratch = TensorType::f32([scratch_of(&*node.op, &types, self.device.threads())]);
         let mut slots = DeviceMemory::new(&self.device);
         let scratch = match scratch.len() {
             0 => None,
             len => Some(Place { home: Home::Slot, index: slots.push(true, len, false)?, ty: scratch }),
         };
         let step = Step { node: n, binding: self.bound(n, scratch)? };
-        replay(cpu, &self.graph, std::slice::from_ref(&step), &mut slots, &mut store.memory, Options::default(), &mut [])?;
+        let replay = Replay { device: &self.device, graph: &self.graph, steps: std::slice::from_ref(&step), options: Options::default() };
+        let recording = replay.record(&slots, &store.memory)?;
+        replay.run(0..1, &recording, &mut slots, &mut store.memory, &mut [])?;
         for v in &node.outputs {
             if let Some(output) = self.state_index[v.index()] {
                 store.mark_fresh(output);
@@ -354,79 +359,4 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("device", &self.device).field("steps", &self.steps.len()).finish_non_exhaustive()
     }
-}
-
-fn cpu_of(device: &Device) -> &Cpu {
-    match &device.0 {
-        Kind::Cpu(cpu) | Kind::Reference(cpu) => cpu,
-    }
-}
-
-/// Which of an operator's two host implementations a number type stands for.
-trait Execute: Real {
-    fn execute(op: &dyn Op, args: &mut Args<Self>) -> Result<()>;
-}
-
-impl Execute for f32 {
-    fn execute(op: &dyn Op, args: &mut Args<f32>) -> Result<()> {
-        op.cpu(args)
-    }
-}
-
-impl Execute for f64 {
-    fn execute(op: &dyn Op, args: &mut Args<f64>) -> Result<()> {
-        op.reference(args)
-    }
-}
-
-fn replay(
-    cpu: &Cpu,
-    graph: &Graph,
-    steps: &[Step],
-    slots: &mut DeviceMemory,
-    states: &mut DeviceMemory,
-    options: Options,
-    times: &mut [Duration],
-) -> Result<()> {
-    match (slots, states) {
-        (DeviceMemory::Cpu(slots), DeviceMemory::Cpu(states)) => cpu.install(|| execute(graph, steps, slots, states, options, times)),
-        (DeviceMemory::Reference(slots), DeviceMemory::Reference(states)) => cpu.install(|| execute(graph, steps, slots, states, options, times)),
-        _ => Err(Error::graph("store", "memory on the session's device", "another device's")),
-    }
-}
-
-fn execute<T: Execute>(
-    graph: &Graph,
-    steps: &[Step],
-    slots: &mut Memory<T>,
-    states: &mut Memory<T>,
-    options: Options,
-    times: &mut [Duration],
-) -> Result<()> {
-    for step in steps {
-        let node = &graph.nodes[step.node];
-        if options.checked {
-            step.binding.fresh_outputs().filter(|p| p.home == Home::Slot).for_each(|p| slots.poison(p.index, p.ty.len()));
-            step.binding.workspace().iter().for_each(|p| slots.poison(p.index, p.ty.len()));
-        }
-        let start = options.timed.then(Instant::now);
-        T::execute(&*node.op, &mut step.binding.args(slots, states)?)?;
-        for place in step.binding.written().filter(|p| p.ty.dtype.size() == 2) {
-            match place.home {
-                Home::Slot => slots.round(place.index, &place.ty),
-                Home::State => states.round(place.index, &place.ty),
-            }
-        }
-        if let Some(start) = start {
-            times[step.node] += start.elapsed();
-        }
-        if options.checked {
-            let slot = |p: &&Place| p.home == Home::Slot;
-            let broken = step.binding.written().chain(step.binding.workspace()).filter(slot).any(|p| !slots.guard_is_whole(p.index));
-            if broken {
-                return Err(Error::graph(&node.scope, "writes within bounds", format!("{} wrote behind its output", node.op.label())));
-            }
-        }
-    }
-    Ok(())
 }

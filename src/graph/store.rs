@@ -133,7 +133,7 @@ impl Store {
             return Err(Error::graph(name, self.entries[i].ty, format!("{} numbers", values.len())));
         }
         self.make_room(i)?;
-        self.memory.write_f64(i, values);
+        self.memory.write_f64(i, values)?;
         self.entries[i].written = true;
         if self.entries[i].kind.is_weight() {
             self.weights_changed();
@@ -158,7 +158,7 @@ impl Store {
     pub fn read_f64(&mut self, name: &str) -> Result<Vec<f64>> {
         let i = self.find(name)?;
         self.load(i)?;
-        Ok(self.memory.read_f64(i, &self.entries[i].ty))
+        self.memory.read_f64(i, &self.entries[i].ty)
     }
 
     /// Bytes presently held by state, rearranged copies aside.
@@ -249,7 +249,7 @@ impl Store {
     pub(super) fn floats_f32(&self, i: usize) -> Option<&[f32]> {
         match &self.memory {
             DeviceMemory::Cpu(m) => m.floats(i),
-            DeviceMemory::Reference(_) => None,
+            _ => None,
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Sum of two tensors: `y = a + b`, element by element.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{dims_of, zip};
+#[cfg(feature = "wgpu")]
+use super::support::elementwise::pairwise;
 use crate::device::cpu::Args;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("add", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("add", cases) };
 
 /// `a + b` of one shape and type; in place of either.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +63,12 @@ impl Op for Add {
             #[inline(always)]
             |a, b| a + b,
         )
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        launch.add(pairwise(launch, include_str!("../../shaders/add.wgsl"), "add_forward_f32"));
+        Ok(())
     }
 }
 

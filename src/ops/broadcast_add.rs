@@ -1,17 +1,22 @@
 //! A sum in which one tensor is repeated: `y = x + r`, where r's extents are the last extents of x. A position table onto a batch, a bias
 //! onto rows.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/broadcast_add.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("broadcast_add", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("broadcast_add", cases) };
 
 /// The sum; in place of x. Inputs: x, r.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +65,14 @@ impl Op for BroadcastAdd {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (n, inner) = (launch.ty(0).len(), launch.ty(1).len());
+        let dispatch = Dispatch::new(SHADER, "broadcast_add_forward_f32", [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        launch.add(dispatch.constant("IN_PLACE", launch.in_place(0)).size(n).size(inner).over(n));
+        Ok(())
     }
 }
 
@@ -113,6 +126,14 @@ impl Op for BroadcastAddBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         fold(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (n, inner) = (launch.ty(0).len(), self.shape.len());
+        let dispatch = Dispatch::new(SHADER, "broadcast_add_backward_f32", [Operand::Input(0), Operand::Output(0)]);
+        launch.add(dispatch.constant("IN_PLACE", false).size(n).size(inner).columns(inner));
+        Ok(())
     }
 }
 

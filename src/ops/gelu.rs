@@ -1,6 +1,6 @@
 //! Gaussian error linear unit, exact: `y = x Phi(x) = x/2 (1 + erf(x / sqrt 2))`, element by element (Hendrycks and Gimpel 2016).
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
@@ -16,6 +16,7 @@ pub struct Gelu;
 pub const ROW: Row = Row {
     backward: Some(elementwise::backward::<Gelu>),
     golden: Some(|_, b, input| Ok(vec![("y", gelu(b, input("x")?)?)])),
+    wgpu: Kernel::Own,
     ..Row::new("gelu", cases)
 };
 
@@ -31,6 +32,8 @@ impl Function for Gelu {
     const STEM: &'static str = "gelu";
     const FLOPS: u64 = 20;
     const DERIVATIVE_OF_OUTPUT: bool = false;
+    #[cfg(feature = "wgpu")]
+    const SHADER: &'static str = include_str!("../../shaders/gelu.wgsl");
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {

@@ -12,19 +12,25 @@
 //!
 //! Bound by memory: x is read once and y written once.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows, for_rows_of, sum, sum_rows, sum2};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/layernorm.wgsl");
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
+    wgpu: Kernel::Own,
     golden: Some(|case, b, input| Ok(vec![("y", layernorm(b, input("x")?, input("w")?, input("b")?, case.number("eps")?)?)])),
     ..Row::new("layernorm", cases)
 };
@@ -125,6 +131,17 @@ impl Op for LayerNorm {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let operands = [Operand::Input(0), Operand::Input(1), Operand::Input(2), Operand::Output(0), Operand::Output(1), Operand::Output(2)];
+        let dispatch = Dispatch::new(SHADER, "layernorm_forward_f32", operands).constant("IN_PLACE", launch.in_place(0)).constant("ADD", false);
+        let saves = [("SAVE_MEAN", 1), ("SAVE_RSTD", 2)];
+        let dispatch = saves.into_iter().fold(dispatch, |d, (name, output)| d.constant(name, launch.out_ty(output).is_some()));
+        launch.add(dispatch.size(rows).size(width).number(self.eps).rows(rows));
+        Ok(())
+    }
 }
 
 impl LayerNorm {
@@ -187,6 +204,17 @@ impl Op for LayerNormBackwardInput {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (rows, width) = launch.ty(1).shape.rows_and_width();
+        let ds = if self.add { Operand::Input(5) } else { Operand::Nothing };
+        let inputs = (0..5).map(Operand::Input).chain([ds, Operand::Output(0)]);
+        let dispatch = Dispatch::new(SHADER, "layernorm_backward_input_f32", inputs.collect::<Vec<_>>());
+        let dispatch = dispatch.constant("IN_PLACE", launch.in_place(0)).constant("ADD", self.add);
+        launch.add(dispatch.constant("SAVE_MEAN", false).constant("SAVE_RSTD", false).size(rows).size(width).number(0.0).rows(rows));
+        Ok(())
     }
 }
 
@@ -264,6 +292,15 @@ impl Op for LayerNormBackwardWeight {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         backward_weight(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (rows, width) = launch.ty(1).shape.rows_and_width();
+        let operands: Vec<Operand> = (0..4).map(Operand::Input).chain((0..2).map(Operand::Output)).collect();
+        let dispatch = Dispatch::new(SHADER, "layernorm_backward_weight_f32", operands).constant("IN_PLACE", false).constant("ADD", false);
+        launch.add(dispatch.constant("SAVE_MEAN", false).constant("SAVE_RSTD", false).size(rows).size(width).number(0.0).columns(width));
+        Ok(())
     }
 }
 

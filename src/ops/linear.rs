@@ -7,18 +7,24 @@ use super::gelu::Gelu;
 use super::relu::Relu;
 use super::support::case::Case;
 use super::support::elementwise::{Function, MapBackward};
-use super::Row;
+use super::{Kernel, Row};
 use crate::device::cpu::gemm::{Matrix, PackedB, Rhs, gemm};
 use crate::device::cpu::{Args, Packed, for_rows, sum_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/gemm.wgsl"), include_str!("../../shaders/linear.wgsl"));
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Low,
+    wgpu: Kernel::Own,
     golden: Some(|case, b, input| {
         let activation = match case.text("activation")? {
             "relu" => Activation::Relu,
@@ -147,6 +153,22 @@ impl Op for Linear {
         Ok(())
     }
 
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let ((m, k), n) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[0]);
+        let (left, right) = (Operand::Input(0), Operand::Input(1));
+        let bias = if self.bias { Operand::Input(2) } else { Operand::Nothing };
+        let dispatch = product(0, [left, right, Operand::Output(0), bias, Operand::Output(1)], [m, n, k]);
+        let activation = match self.activation {
+            Activation::None => 0,
+            Activation::Relu => 1,
+            Activation::Gelu => 2,
+        };
+        let save = launch.out_ty(1).is_some();
+        launch.add(dispatch.constant("BIAS", self.bias).constant("SAVE", save).constant("ACTIVATION", activation));
+        Ok(())
+    }
+
     fn pack_layout(&self, input: usize) -> Option<&'static str> {
         (input == 1).then_some("gemm right, from [N, K]")
     }
@@ -208,6 +230,13 @@ impl Op for LinearBackwardInput {
         let (dy, w, dx) = (args.floats(0)?, args.floats(1)?, args.out(0)?);
         gemm(dx, Matrix::new(dy, m, n), Rhs::View(Matrix::new(w, n, k)), 0.0, None)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let ((m, n), k) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[1]);
+        launch.add(gradient(1, Operand::Output(0), [m, k, n]));
+        Ok(())
+    }
 }
 
 impl Op for LinearBackwardWeight {
@@ -268,6 +297,30 @@ impl Op for LinearBackwardWeight {
         }
         Ok(())
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let ((m, n), (_, k)) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape.rows_and_width());
+        launch.add(gradient(2, Operand::Output(0), [n, k, m]));
+        if launch.out_ty(1).is_some() {
+            let sums = Dispatch { entry: "linear_backward_bias_f32".to_owned(), ..gradient(2, Operand::Output(1), [1, n, m]) };
+            launch.add(sums.columns(n));
+        }
+        Ok(())
+    }
+}
+
+/// A product [m, k] x [k, n] of the shader's `PASS`.
+#[cfg(feature = "wgpu")]
+fn product(pass: usize, operands: [Operand; 5], [m, n, k]: [usize; 3]) -> Dispatch {
+    Dispatch::new(SHADER, "linear_product_f32", operands).constant("PASS", pass).size(m).size(n).size(k).tiles(1, m, n)
+}
+
+/// A gradient from the first two inputs: the bare product.
+#[cfg(feature = "wgpu")]
+fn gradient(pass: usize, to: Operand, extents: [usize; 3]) -> Dispatch {
+    let operands = [Operand::Input(0), Operand::Input(1), to, Operand::Nothing, Operand::Nowhere];
+    product(pass, operands, extents).constant("BIAS", false).constant("SAVE", false).constant("ACTIVATION", 0)
 }
 
 fn backward(cx: &mut Backward) -> Result<()> {

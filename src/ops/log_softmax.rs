@@ -3,16 +3,21 @@
 //! Any shape; a row of negative infinity alone gives NaN, as in PyTorch. Backward: `dx = dy - e^y sum of dy`, from the saved y. Bound by
 //! memory: each element is read and written once.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows, max, sum};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/log_softmax.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, ..Row::new("log_softmax", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("log_softmax", cases) };
 
 /// The forward pass; in place.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +61,12 @@ impl Op for LogSoftmax {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        super::softmax::row_launch(launch, SHADER, "log_softmax_forward_f32", &[Operand::Input(0), Operand::Output(0)]);
+        Ok(())
     }
 }
 
@@ -117,6 +128,12 @@ impl Op for LogSoftmaxBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run_backward(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        super::softmax::row_launch(launch, SHADER, "log_softmax_backward_f32", &[Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        Ok(())
     }
 }
 

@@ -3,21 +3,27 @@
 //! A is [.., M, K] (or [.., K, M] with `transpose_a`), B is [.., K, N] (or [.., N, K] with `transpose_b`), C is [.., M, N]; the leading
 //! dimensions are the same. FLOPs: 2 M N K a product.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
-use crate::device::cpu::Args;
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
+use crate::device::cpu::Args;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/gemm.wgsl"), include_str!("../../shaders/matmul.wgsl"));
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Low,
+    wgpu: Kernel::Own,
     golden: Some(|case, b, input| {
         let op = MatMul { transpose_a: case.flag("transpose_a")?, transpose_b: case.flag("transpose_b")? };
         Ok(vec![("y", b.apply1(op, &[input("a")?, input("b")?])?)])
@@ -118,6 +124,15 @@ impl Op for MatMul {
             gemm(c, a, Rhs::View(b), 0.0, None)
         };
         c.par_chunks_mut(m * n).enumerate().try_for_each(product)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let Extents { batch, m, n, k } = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+        let dispatch = Dispatch::new(SHADER, "matmul_forward_f32", [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        let dispatch = dispatch.constant("TRANSPOSE_A", self.transpose_a).constant("TRANSPOSE_B", self.transpose_b);
+        launch.add(dispatch.size(m).size(n).size(k).tiles(batch, m, n));
+        Ok(())
     }
 }
 

@@ -5,17 +5,24 @@
 //! mul_rows  y[r, d] = x[r, d] g[r]  dx[r, d] = dy[r, d] g[r],  dg[r] = sum over d of dy[r, d] x[r, d]
 //! ```
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::{dims_of, zip};
+#[cfg(feature = "wgpu")]
+use super::support::elementwise::pairwise;
 use crate::device::cpu::{Args, Real, dot, for_heavy_rows, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/mul.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("mul", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("mul", cases) };
 
 /// `a b` of one shape and type; in place of either.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +88,12 @@ impl Op for Mul {
             |a, b| a * b,
         )
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        launch.add(pairwise(launch, SHADER, "mul_forward_f32").size(1));
+        Ok(())
+    }
 }
 
 impl MulRows {
@@ -143,6 +156,13 @@ impl Op for MulRows {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let width = launch.ty(0).shape.last().copied().unwrap_or(1);
+        launch.add(pairwise(launch, SHADER, "mul_rows_f32").size(width));
+        Ok(())
+    }
 }
 
 /// The extents of a tensor without the last.
@@ -191,6 +211,15 @@ impl Op for MulRowsBackwardScale {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+        let dispatch = Dispatch::new(SHADER, "mul_rows_backward_scale_f32", operands);
+        launch.add(dispatch.constant("A_IN_PLACE", false).constant("B_IN_PLACE", false).size(rows).size(width).rows(rows));
+        Ok(())
     }
 }
 

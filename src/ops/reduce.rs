@@ -9,17 +9,22 @@
 //!
 //! s is 1 for a sum and 1 / count for a mean. Sums are taken in an order that depends on the shape alone.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, sum, sum_rows, sum_wide};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/reduce.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, ..Row::new("reduce", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("reduce", cases) };
 
 /// What is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,6 +155,16 @@ impl Op for Reduce {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (outer, inner, trailing) = self.extents(&launch.ty(0).shape);
+        let entry = if trailing { "reduce_trailing_f32" } else { "reduce_leading_f32" };
+        let dispatch = Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]).constant("TRAILING", trailing);
+        let dispatch = dispatch.size(outer).size(inner).number(self.factor(&launch.ty(0).shape));
+        launch.add(if trailing { dispatch.rows(outer) } else { dispatch.columns(inner) });
+        Ok(())
+    }
 }
 
 impl ReduceBackward {
@@ -200,6 +215,14 @@ impl Op for ReduceBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (outer, inner, trailing) = self.forward.extents(&self.shape);
+        let dispatch = Dispatch::new(SHADER, "reduce_backward_f32", [Operand::Input(0), Operand::Output(0)]).constant("TRAILING", trailing);
+        launch.add(dispatch.size(outer).size(inner).number(self.forward.factor(&self.shape)).over(outer * inner));
+        Ok(())
     }
 }
 

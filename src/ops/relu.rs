@@ -1,6 +1,6 @@
 //! Rectified linear unit: `y = max(x, 0)`, element by element.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
@@ -15,6 +15,7 @@ pub struct Relu;
 pub const ROW: Row = Row {
     backward: Some(elementwise::backward::<Relu>),
     golden: Some(|_, b, input| Ok(vec![("y", relu(b, input("x")?)?)])),
+    wgpu: Kernel::Own,
     ..Row::new("relu", cases)
 };
 
@@ -30,6 +31,8 @@ impl Function for Relu {
     const STEM: &'static str = "relu";
     const FLOPS: u64 = 1;
     const DERIVATIVE_OF_OUTPUT: bool = false;
+    #[cfg(feature = "wgpu")]
+    const SHADER: &'static str = include_str!("../../shaders/relu.wgsl");
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {

@@ -1,6 +1,6 @@
 //! Product with a fixed number: `y = factor x`.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("scale", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("scale", cases) };
 
 /// Product with a fixed number.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,8 @@ impl Function for Scale {
     const STEM: &'static str = "scale";
     const FLOPS: u64 = 1;
     const DERIVATIVE_OF_OUTPUT: bool = false;
+    #[cfg(feature = "wgpu")]
+    const SHADER: &'static str = include_str!("../../shaders/scale.wgsl");
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {
@@ -38,6 +40,11 @@ impl Function for Scale {
     #[inline(always)]
     fn derivative<T: Real>(&self, _: T) -> T {
         T::of(self.factor)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn numbers(&self) -> Vec<f64> {
+        vec![self.factor]
     }
 }
 

@@ -1,6 +1,6 @@
 //! Logistic function: `y = 1 / (1 + e^-x)`, element by element.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
@@ -15,6 +15,7 @@ pub struct Sigmoid;
 pub const ROW: Row = Row {
     backward: Some(elementwise::backward::<Sigmoid>),
     golden: Some(|_, b, input| Ok(vec![("y", sigmoid(b, input("x")?)?)])),
+    wgpu: Kernel::Own,
     ..Row::new("sigmoid", cases)
 };
 
@@ -30,6 +31,8 @@ impl Function for Sigmoid {
     const STEM: &'static str = "sigmoid";
     const FLOPS: u64 = 6;
     const DERIVATIVE_OF_OUTPUT: bool = true;
+    #[cfg(feature = "wgpu")]
+    const SHADER: &'static str = include_str!("../../shaders/sigmoid.wgsl");
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {

@@ -3,19 +3,25 @@
 //! Any shape; a row of negative infinity alone gives NaN, as in PyTorch. Backward: `dx = y (dy - sum of dy y)`, from the saved y. Bound
 //! by memory: each element is read and written once.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, dot, for_rows, max, sum};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/softmax.wgsl");
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
+    wgpu: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", softmax(b, input("x")?)?)])),
     ..Row::new("softmax", cases)
 };
@@ -62,6 +68,12 @@ impl Op for Softmax {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        row_launch(launch, SHADER, "softmax_forward_f32", &[Operand::Input(0), Operand::Output(0)]);
+        Ok(())
     }
 }
 
@@ -121,6 +133,12 @@ impl Op for SoftmaxBackward {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run_backward(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        row_launch(launch, SHADER, "softmax_backward_f32", &[Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        Ok(())
+    }
 }
 
 fn run_backward<T: Real>(args: &mut Args<T>) -> Result<()> {
@@ -151,6 +169,14 @@ fn backward(cx: &mut Backward) -> Result<()> {
         cx.set_by(0, SoftmaxBackward, &[dy, y])?;
     }
     Ok(())
+}
+
+/// One workgroup a row of the first input, in whose place the output may be.
+#[cfg(feature = "wgpu")]
+pub(super) fn row_launch(launch: &mut Launch, source: &'static str, entry: &str, operands: &[Operand]) {
+    let (rows, width) = launch.ty(0).shape.rows_and_width();
+    let dispatch = Dispatch::new(source, entry, operands).constant("IN_PLACE", launch.in_place(0));
+    launch.add(dispatch.size(rows).size(width).rows(rows));
 }
 
 /// The cases of an operator on rows.

@@ -1,6 +1,6 @@
 //! Hyperbolic tangent: `y = tanh(x)`, element by element.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
@@ -15,6 +15,7 @@ pub struct Tanh;
 pub const ROW: Row = Row {
     backward: Some(elementwise::backward::<Tanh>),
     golden: Some(|_, b, input| Ok(vec![("y", tanh(b, input("x")?)?)])),
+    wgpu: Kernel::Own,
     ..Row::new("tanh", cases)
 };
 
@@ -30,6 +31,8 @@ impl Function for Tanh {
     const STEM: &'static str = "tanh";
     const FLOPS: u64 = 8;
     const DERIVATIVE_OF_OUTPUT: bool = true;
+    #[cfg(feature = "wgpu")]
+    const SHADER: &'static str = include_str!("../../shaders/tanh.wgsl");
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {

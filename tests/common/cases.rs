@@ -179,16 +179,23 @@ pub fn against_f64(stem: &str, case: &Case) -> Outcome {
             return Err(format!("{name}: expected {want:?}, got {got:?}"));
         }
     }
-    let whole = norm(problem.inputs.iter().filter(|(k, _)| k.starts_with("cot.")).flat_map(|(_, v)| match v {
-        Numbers::Floats(v) => v.clone(),
-        Numbers::Ints(_) => Vec::new(),
-    }));
     for (name, want) in &truth {
         if same_bits(&again[name], want) && same_bits(&repeated[name], &one[name]) && same_bits(&three[name], &one[name]) {
         } else {
             return Err(format!("{name}: not bit-equal on repeat or for another number of threads"));
         }
-        match (want, &one[name]) {
+    }
+    within_limit(&problem, &truth, &one)
+}
+
+/// Every result within the limit of its f64 value.
+fn within_limit(problem: &Problem, truth: &BTreeMap<String, Numbers>, found: &BTreeMap<String, Numbers>) -> Outcome {
+    let whole = norm(problem.inputs.iter().filter(|(k, _)| k.starts_with("cot.")).flat_map(|(_, v)| match v {
+        Numbers::Floats(v) => v.clone(),
+        Numbers::Ints(_) => Vec::new(),
+    }));
+    for (name, want) in truth {
+        match (want, &found[name]) {
             (Numbers::Ints(want), Numbers::Ints(got)) if want == got => {}
             (Numbers::Floats(want), Numbers::Floats(got)) => {
                 if !want.iter().all(|x| x.is_finite()) {
@@ -205,6 +212,33 @@ pub fn against_f64(stem: &str, case: &Case) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// True where a GPU has kernels for all that the case and its gradients run.
+#[cfg(feature = "wgpu")]
+pub fn has_shaders(stem: &str, case: &Case) -> bool {
+    let own = |stem: &str| escnet::ops::row(stem).is_some_and(|row| row.wgpu == escnet::ops::Kernel::Own);
+    let four_bytes = |ty: escnet::TensorType| ty.dtype.size() == 4;
+    problem(stem, case, true).is_ok_and(|p| {
+        p.graph.nodes().iter().filter(|n| !n.op.is_view()).all(|n| own(n.op.stem())) && p.graph.values().all(|(_, info)| four_bytes(info.ty))
+    })
+}
+
+/// f32 through wgpu against f64; poisoned, guarded; bit-equal on repeat, and recorded anew.
+#[cfg(feature = "wgpu")]
+pub fn on_wgpu(stem: &str, case: &Case) -> Outcome {
+    let text = |e: escnet::Error| e.to_string();
+    let problem = problem(stem, case, true)?;
+    let device = Device::wgpu(None).map_err(text)?;
+    let truth = Run::new(&problem, &Device::reference().map_err(text)?, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;
+    let mut checked = Run::new(&problem, &device, true).map_err(text)?;
+    let first = checked.run(&problem, &problem.inputs).map_err(text)?;
+    let again = checked.run(&problem, &problem.inputs).map_err(text)?;
+    let anew = Run::new(&problem, &device, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;
+    if let Some(name) = first.keys().find(|n| !same_bits(&first[*n], &again[*n]) || !same_bits(&first[*n], &anew[*n])) {
+        return Err(format!("{name}: not bit-equal on repeat"));
+    }
+    within_limit(&problem, &truth, &first)
 }
 
 fn same_bits(a: &Numbers, b: &Numbers) -> bool {

@@ -138,10 +138,11 @@ impl<T: Real> Memory<T> {
     }
 
     /// Copies f64 numbers into a floating-point buffer.
-    pub fn write_f64(&mut self, index: usize, from: &[f64]) {
+    pub fn write_f64(&mut self, index: usize, from: &[f64]) -> Result<()> {
         if let Buffer::Float(to) = &mut self.buffers[index] {
             to.iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f));
         }
+        Ok(())
     }
 
     /// Copies a buffer out as a host tensor: f32 for any floating-point type.
@@ -154,10 +155,10 @@ impl<T: Real> Memory<T> {
     }
 
     /// Copies a buffer out as f64.
-    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Vec<f64> {
-        match &self.buffers[index] {
+    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
+        Ok(match &self.buffers[index] {
             Buffer::Float(v) => v[..ty.len()].iter().map(|x| x.wide()).collect(),
             Buffer::Int(v) => v[..ty.len()].iter().map(|&x| x.into()).collect(),
-        }
+        })
     }
 }

@@ -8,7 +8,7 @@ mod memory;
 mod real;
 mod rows;
 
-pub use args::{Args, Binding, Home, Place};
+pub use args::Args;
 pub use memory::{Buffer, Memory, give_back_freed};
 pub use real::Real;
 pub use rows::{dot, for_heavy_rows, for_rows, for_rows_of, max, sum, sum_rows, sum_wide, sum2, vectorized};

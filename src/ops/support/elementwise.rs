@@ -2,6 +2,8 @@
 
 use super::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -20,6 +22,14 @@ pub trait Function: Debug + Clone + Copy + Send + Sync + 'static {
     fn value<T: Real>(&self, x: T) -> T;
     /// df/dx, from y = f(x) or from x.
     fn derivative<T: Real>(&self, x_or_y: T) -> T;
+    /// `shaders/<stem>.wgsl`
+    #[cfg(feature = "wgpu")]
+    const SHADER: &'static str;
+    /// The numbers that the shader's `Size` has after `n`.
+    #[cfg(feature = "wgpu")]
+    fn numbers(&self) -> Vec<f64> {
+        Vec::new()
+    }
 }
 
 /// `y = f(x)`, element by element, any shape; in place.
@@ -29,6 +39,23 @@ pub struct Map<F>(pub F);
 /// `dx = dy f'(x)`. Inputs: dy, and x or y as [`Function::DERIVATIVE_OF_OUTPUT`] says; in place of dy.
 #[derive(Debug, Clone, Copy)]
 pub struct MapBackward<F>(pub F);
+
+/// One kernel over the elements of the first input: entry point `<stem>_<pass>_f32`, `IN_PLACE` where the output took its buffer over.
+#[cfg(feature = "wgpu")]
+fn launch_over<F: Function>(function: &F, pass: &str, launch: &mut Launch, operands: &[Operand]) {
+    let n = launch.ty(0).len();
+    let dispatch = Dispatch::new(F::SHADER, format!("{}_{pass}_f32", F::STEM), operands);
+    let dispatch = dispatch.constant("IN_PLACE", launch.in_place(0)).size(n);
+    launch.add(function.numbers().into_iter().fold(dispatch, Dispatch::number).over(n));
+}
+
+/// One kernel over the elements of two inputs of one shape; `A_IN_PLACE` or `B_IN_PLACE` where the output took that one's buffer over.
+#[cfg(feature = "wgpu")]
+pub fn pairwise(launch: &Launch, source: &'static str, entry: &str) -> Dispatch {
+    let n = launch.ty(0).len();
+    let dispatch = Dispatch::new(source, entry, [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+    dispatch.constant("A_IN_PLACE", launch.in_place(0)).constant("B_IN_PLACE", launch.in_place(1)).size(n).over(n)
+}
 
 /// Elements that make a row of their own when there are no rows.
 const BLOCK: usize = 4096;
@@ -127,6 +154,12 @@ impl<F: Function> Op for Map<F> {
             |x| self.0.value(x),
         )
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        launch_over(&self.0, "forward", launch, &[Operand::Input(0), Operand::Output(0)]);
+        Ok(())
+    }
 }
 
 impl<F: Function> Op for MapBackward<F> {
@@ -168,6 +201,12 @@ impl<F: Function> Op for MapBackward<F> {
             #[inline(always)]
             |dy, x| dy * self.0.derivative(x),
         )
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        launch_over(&self.0, "backward", launch, &[Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        Ok(())
     }
 }
 

@@ -1,0 +1,87 @@
+// Put before every shader: what all of them share. A workgroup has WIDTH invocations, and everything keeps to WebGPU's least limits.
+
+const WIDTH = 256u;
+// The lowest finite number: WGSL has no infinity to write down.
+const LOWEST = -3.4028234e38;
+
+// The number of an invocation in a grid whose first axis was too long for the device and wraps into the second.
+fn flat(id: vec3u, groups: vec3u, width: u32) -> u32 {
+    return id.x + id.y * groups.x * width;
+}
+
+var<workgroup> lanes: array<f32, WIDTH>;
+
+// The sum over the workgroup, by halves, in an order that depends on nothing. All invocations must come here.
+fn group_sum(part: f32, lane: u32) -> f32 {
+    lanes[lane] = part;
+    for (var half = WIDTH / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            lanes[lane] += lanes[lane + half];
+        }
+    }
+    let total = workgroupUniformLoad(&lanes[0]);
+    return total;
+}
+
+// The largest number of the workgroup.
+fn group_max(part: f32, lane: u32) -> f32 {
+    lanes[lane] = part;
+    for (var half = WIDTH / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            lanes[lane] = max(lanes[lane], lanes[lane + half]);
+        }
+    }
+    let top = workgroupUniformLoad(&lanes[0]);
+    return top;
+}
+
+// x P(x^2) / Q(x^2), clamped to |x| <= 4: the rational minimax approximation that XLA and Eigen use.
+fn erf(number: f32) -> f32 {
+    let x = clamp(number, -4.0, 4.0);
+    let s = x * x;
+    var p = -2.7261423e-10;
+    p = p * s + 2.7706815e-8;
+    p = p * s - 2.101024e-6;
+    p = p * s - 5.6925065e-5;
+    p = p * s - 7.3499064e-4;
+    p = p * s - 2.9546e-3;
+    p = p * s - 1.6096034e-2;
+    var q = -1.4566072e-5;
+    q = q * s - 2.1337405e-4;
+    q = q * s - 1.682827e-3;
+    q = q * s - 7.373329e-3;
+    q = q * s - 1.426474e-2;
+    return x * p / q;
+}
+
+// Near zero by the odd polynomial of Cephes' tanhf, elsewhere 1 - 2 / (e^2x + 1): WGSL's own may overflow.
+fn hyperbolic_tangent(x: f32) -> f32 {
+    let a = abs(x);
+    let s = a * a;
+    var p = -5.7049887e-3;
+    p = p * s + 2.063909e-2;
+    p = p * s - 5.3739715e-2;
+    p = p * s + 1.3331442e-1;
+    p = p * s - 3.333328e-1;
+    let large = 1.0 - 2.0 / (exp(min(2.0 * a, 80.0)) + 1.0);
+    return sign(x) * select(large, a + a * s * p, a < 0.625);
+}
+
+// For sums of columns a workgroup takes COLUMNS of them, side by side in memory, and as many rows at once as it has invocations left.
+const COLUMNS = 32u;
+
+// In the first COLUMNS invocations: the sums over those that share a column. All invocations must come here.
+fn column_sum(part: f32, lane: u32) -> f32 {
+    workgroupBarrier();
+    lanes[lane] = part;
+    workgroupBarrier();
+    var sum = 0.0;
+    if lane < COLUMNS {
+        for (var i = lane; i < WIDTH; i += COLUMNS) {
+            sum += lanes[i];
+        }
+    }
+    return sum;
+}

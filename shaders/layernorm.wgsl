@@ -1,0 +1,138 @@
+// Layer normalisation over the last dimension: y = (x - mean) rstd w + b, rstd = 1 / sqrt(var + eps); mean and rstd are saved.
+//
+//   xhat = (x - mean) rstd        g = dy w
+//   dx = rstd (g - mean of g - xhat (mean of g xhat)) (+ ds)
+//   dw = sum over rows of dy xhat        db = sum over rows of dy
+//
+// One workgroup a row; the variance is taken in a second pass, over numbers that are in cache by then. Bound by memory: 8 bytes an element
+// forward, 12 to 16 backward. The parameters' gradients are sums of columns, 32 a workgroup.
+
+struct Size {
+    rows: u32,
+    width: u32,
+    eps: f32,
+}
+
+@group(1) @binding(0) var<uniform> size: Size;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> mean_out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> rstd_out: array<f32>;
+
+fn x_at(i: u32) -> f32 {
+    if IN_PLACE {
+        return y[i];
+    }
+    return x[i];
+}
+
+@compute @workgroup_size(WIDTH)
+fn layernorm_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let row = group.x + group.y * groups.x;
+    if row >= size.rows {
+        return;
+    }
+    let start = row * size.width;
+    let n = f32(size.width);
+    var part = 0.0;
+    for (var i = lane; i < size.width; i += WIDTH) {
+        part += x_at(start + i);
+    }
+    let mean = group_sum(part, lane) / n;
+    part = 0.0;
+    for (var i = lane; i < size.width; i += WIDTH) {
+        let d = x_at(start + i) - mean;
+        part += d * d;
+    }
+    let rstd = 1.0 / sqrt(group_sum(part, lane) / n + size.eps);
+    for (var i = lane; i < size.width; i += WIDTH) {
+        y[start + i] = (x_at(start + i) - mean) * rstd * w[i] + b[i];
+    }
+    if lane == 0u {
+        if SAVE_MEAN {
+            mean_out[row] = mean;
+        }
+        if SAVE_RSTD {
+            rstd_out[row] = rstd;
+        }
+    }
+}
+
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read> of_x: array<f32>;
+@group(0) @binding(2) var<storage, read> of_w: array<f32>;
+@group(0) @binding(3) var<storage, read> mean_in: array<f32>;
+@group(0) @binding(4) var<storage, read> rstd_in: array<f32>;
+@group(0) @binding(5) var<storage, read> ds: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dx: array<f32>;
+
+fn dy_at(i: u32) -> f32 {
+    if IN_PLACE {
+        return dx[i];
+    }
+    return dy[i];
+}
+
+@compute @workgroup_size(WIDTH)
+fn layernorm_backward_input_f32(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= size.rows {
+        return;
+    }
+    let start = row * size.width;
+    let n = f32(size.width);
+    let mean = mean_in[row];
+    let rstd = rstd_in[row];
+    var part = 0.0;
+    var along = 0.0;
+    for (var i = lane; i < size.width; i += WIDTH) {
+        let g = dy_at(start + i) * of_w[i];
+        part += g;
+        along += g * ((of_x[start + i] - mean) * rstd);
+    }
+    let mean_g = group_sum(part, lane) / n;
+    let mean_along = group_sum(along, lane) / n;
+    for (var i = lane; i < size.width; i += WIDTH) {
+        let g = dy_at(start + i) * of_w[i];
+        var d = rstd * (g - mean_g - (of_x[start + i] - mean) * rstd * mean_along);
+        if ADD {
+            d += ds[start + i];
+        }
+        dx[start + i] = d;
+    }
+}
+
+@group(0) @binding(2) var<storage, read> mean_of: array<f32>;
+@group(0) @binding(3) var<storage, read> rstd_of: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dw: array<f32>;
+@group(0) @binding(5) var<storage, read_write> db: array<f32>;
+
+@compute @workgroup_size(WIDTH)
+fn layernorm_backward_weight_f32(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+) {
+    let column = (group.x + group.y * groups.x) * COLUMNS + lane % COLUMNS;
+    var weight = 0.0;
+    var bias = 0.0;
+    if column < size.width {
+        for (var row = lane / COLUMNS; row < size.rows; row += WIDTH / COLUMNS) {
+            let i = row * size.width + column;
+            weight += dy[i] * ((of_x[i] - mean_of[row]) * rstd_of[row]);
+            bias += dy[i];
+        }
+    }
+    let weight_sum = column_sum(weight, lane);
+    let bias_sum = column_sum(bias, lane);
+    if lane < COLUMNS && column < size.width {
+        dw[column] = weight_sum;
+        db[column] = bias_sum;
+    }
+}

@@ -1,0 +1,131 @@
+//! What an operator says of its kernels.
+
+use crate::device::binding::Binding;
+use crate::tensor::TensorType;
+
+/// Invocations of a workgroup: `WIDTH` in `shaders/common.wgsl`.
+const WIDTH: usize = 256;
+/// Columns of a workgroup that sums columns: `COLUMNS` in `shaders/common.wgsl`.
+const COLUMNS: usize = 32;
+/// Rows and columns of a workgroup's part of a matrix product: `TILE` in `shaders/common/gemm.wgsl`.
+const TILE: usize = 64;
+
+/// A tensor that a kernel is given: `@group(0)`, numbered in the order in which they are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operand {
+    /// An input, `var<storage, read>`. Where an output took its buffer over, there is nothing behind it.
+    Input(usize),
+    /// An input that is state to update, `var<storage, read_write>`.
+    Update(usize),
+    /// An output, `var<storage, read_write>`. Where it is not wanted, there is nothing behind it.
+    Output(usize),
+    /// Nothing: a binding that the kernel does not read with these constants.
+    Nothing,
+    /// The same for one that it does not write.
+    Nowhere,
+}
+
+impl Operand {
+    pub(super) fn is_written(self) -> bool {
+        matches!(self, Operand::Update(_) | Operand::Output(_) | Operand::Nowhere)
+    }
+}
+
+/// One launch of one kernel.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// The shader's text, as it stands in `shaders/`.
+    pub source: &'static str,
+    /// Its entry point, `<op>_<pass>[_<variant>]_<dtype>`.
+    pub entry: String,
+    /// `const` lines put before the text: tile sizes and switches.
+    pub constants: Vec<(&'static str, String)>,
+    /// What is bound.
+    pub operands: Vec<Operand>,
+    /// The words of `@group(1) @binding(0) var<uniform>`: sizes, or the bits of numbers.
+    pub parameters: Vec<u32>,
+    /// Workgroups. More than fit along the first axis are wrapped into the second, where the second is 1.
+    pub grid: [usize; 3],
+}
+
+impl Dispatch {
+    /// A launch without constants or parameters yet, of one workgroup.
+    pub fn new(source: &'static str, entry: impl Into<String>, operands: impl Into<Vec<Operand>>) -> Self {
+        Dispatch { source, entry: entry.into(), constants: Vec::new(), operands: operands.into(), parameters: Vec::new(), grid: [1; 3] }
+    }
+
+    /// Adds a `const` line.
+    pub fn constant(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.constants.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds a size.
+    pub fn size(mut self, size: usize) -> Self {
+        self.parameters.push(size as u32);
+        self
+    }
+
+    /// Adds a number.
+    pub fn number(mut self, number: f64) -> Self {
+        self.parameters.push((number as f32).to_bits());
+        self
+    }
+
+    /// One invocation for each of `n` elements.
+    pub fn over(mut self, n: usize) -> Self {
+        self.grid = [n.div_ceil(WIDTH), 1, 1];
+        self
+    }
+
+    /// One workgroup for each `COLUMNS` of `n` columns that are summed.
+    pub fn columns(mut self, n: usize) -> Self {
+        self.grid = [n.div_ceil(COLUMNS), 1, 1];
+        self
+    }
+
+    /// A workgroup for each tile of `batch` products of `m` rows and `n` columns.
+    pub fn tiles(mut self, batch: usize, m: usize, n: usize) -> Self {
+        self.grid = [n.div_ceil(TILE), m.div_ceil(TILE), batch];
+        self
+    }
+
+    /// One workgroup for each of `n` rows.
+    pub fn rows(mut self, n: usize) -> Self {
+        self.grid = [n, 1, 1];
+        self
+    }
+}
+
+/// A node that tells what it launches.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    binding: &'a Binding,
+    pub(super) dispatches: Vec<Dispatch>,
+}
+
+impl<'a> Launch<'a> {
+    pub(super) fn new(binding: &'a Binding) -> Self {
+        Launch { binding, dispatches: Vec::new() }
+    }
+
+    /// The type of an input.
+    pub fn ty(&self, input: usize) -> &'a TensorType {
+        &self.binding.input(input).ty
+    }
+
+    /// The type of an output, where it is wanted.
+    pub fn out_ty(&self, output: usize) -> Option<&'a TensorType> {
+        self.binding.output(output).map(|place| &place.ty)
+    }
+
+    /// True where an output took this input's buffer over: the kernel finds the input's elements in the output.
+    pub fn in_place(&self, input: usize) -> bool {
+        self.binding.is_gone(input)
+    }
+
+    /// Adds a launch; they run in the order in which they were added.
+    pub fn add(&mut self, dispatch: Dispatch) {
+        self.dispatches.push(dispatch);
+    }
+}

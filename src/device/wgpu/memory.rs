@@ -1,0 +1,150 @@
+//! Buffers on a GPU.
+
+use super::{Gpu, api};
+use crate::error::{Error, Result};
+use crate::tensor::{Data, Tensor, TensorType};
+use std::sync::mpsc;
+
+/// Elements behind each buffer of a checked session that nobody may write.
+const GUARD: usize = 64;
+const GUARD_WORD: u32 = 0x5ca1_ab1e;
+const POISON_FLOAT: u32 = 0x7fc0_0000;
+const POISON_INT: u32 = 0x8000_0000;
+
+/// A list of buffers, addressed by index. Every element has four bytes.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(super) gpu: Gpu,
+    buffers: Vec<Buffer>,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    raw: Option<api::Buffer>,
+    float: bool,
+    len: usize,
+    guarded: bool,
+}
+
+impl Memory {
+    pub fn new(gpu: &Gpu) -> Self {
+        Memory { gpu: gpu.clone(), buffers: Vec::new() }
+    }
+
+    /// Adds a zeroed buffer of `len` elements, with a guard band behind it if asked; returns its index.
+    pub fn push(&mut self, float: bool, len: usize, guarded: bool) -> Result<usize> {
+        let raw = if len == 0 { None } else { Some(self.allocate(len + if guarded { GUARD } else { 0 })?) };
+        if let (Some(raw), true) = (&raw, guarded) {
+            self.gpu.queue().write_buffer(raw, 4 * len as u64, bytemuck::cast_slice(&[GUARD_WORD; GUARD]));
+        }
+        self.buffers.push(Buffer { raw, float, len, guarded });
+        Ok(self.buffers.len() - 1)
+    }
+
+    fn allocate(&self, len: usize) -> Result<api::Buffer> {
+        let bytes = 4 * len as u64;
+        let limits = self.gpu.device().limits();
+        if bytes > limits.max_buffer_size.min(limits.max_storage_buffer_binding_size) {
+            return Err(Error::OutOfMemory { device: format!("wgpu ({})", self.gpu.name()), bytes });
+        }
+        let usage = api::BufferUsages::STORAGE | api::BufferUsages::COPY_SRC | api::BufferUsages::COPY_DST;
+        self.gpu
+            .scoped(bytes, || self.gpu.device().create_buffer(&api::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false }))
+    }
+
+    /// Waits until all work is done.
+    pub fn wait(&self) -> Result<()> {
+        self.gpu.wait()
+    }
+
+    pub fn release(&mut self, index: usize) {
+        self.buffers[index].raw = None;
+    }
+
+    /// Gives a released buffer zeroed memory for this type again.
+    pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
+        let raw = self.allocate(ty.len())?;
+        self.buffers[index] = Buffer { raw: Some(raw), float: ty.dtype.is_float(), len: ty.len(), guarded: false };
+        Ok(())
+    }
+
+    /// The whole buffer, its guard band too: a kernel that writes too far shall be seen.
+    pub(super) fn raw(&self, index: usize) -> Result<&api::Buffer> {
+        self.buffers.get(index).and_then(|b| b.raw.as_ref()).ok_or_else(|| Error::graph("binding", "a buffer", "none"))
+    }
+
+    /// Fills the first `len` elements with what no correct result can hold: NaN, or the smallest integer.
+    pub fn poison(&self, index: usize, len: usize) -> Result<()> {
+        let word = if self.buffers[index].float { POISON_FLOAT } else { POISON_INT };
+        self.put(index, &vec![word; len])
+    }
+
+    /// True where the guard band behind a guarded buffer is whole.
+    pub fn guard_is_whole(&self, index: usize) -> Result<bool> {
+        let Buffer { len, guarded, .. } = self.buffers[index];
+        Ok(!guarded || self.words(index, len, GUARD)?.iter().all(|&word| word == GUARD_WORD))
+    }
+
+    fn put(&self, index: usize, words: &[u32]) -> Result<()> {
+        self.gpu.queue().write_buffer(self.raw(index)?, 0, bytemuck::cast_slice(words));
+        self.gpu.check()
+    }
+
+    /// Copies a host tensor into a buffer. The caller has compared the shapes.
+    pub fn write(&mut self, index: usize, ty: &TensorType, tensor: &Tensor) -> Result<()> {
+        match (self.buffers[index].float, tensor.data()) {
+            (true, Data::I32(_)) | (false, Data::F32(_) | Data::F16(_) | Data::BF16(_)) => Err(Error::graph("write", ty, tensor.ty())),
+            (false, Data::I32(from)) => self.put(index, bytemuck::cast_slice(from)),
+            (true, _) => self.put(index, bytemuck::cast_slice(&tensor.to_f32())),
+        }
+    }
+
+    /// Copies f64 numbers into a floating-point buffer, rounded to f32.
+    pub fn write_f64(&mut self, index: usize, from: &[f64]) -> Result<()> {
+        let words: Vec<u32> = from.iter().map(|&x| (x as f32).to_bits()).collect();
+        self.put(index, &words)
+    }
+
+    /// Copies a buffer out as a host tensor.
+    pub fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
+        let words = self.words(index, 0, ty.len())?;
+        if self.buffers[index].float {
+            Tensor::from_f32(ty.shape, bytemuck::cast_vec(words))
+        } else {
+            Tensor::from_i32(ty.shape, bytemuck::cast_vec(words))
+        }
+    }
+
+    /// Copies a buffer out as f64.
+    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
+        let words = self.words(index, 0, ty.len())?;
+        let wide = |word: u32| if self.buffers[index].float { f32::from_bits(word).into() } else { f64::from(word as i32) };
+        Ok(words.into_iter().map(wide).collect())
+    }
+
+    /// `len` elements from the `from`th on, once all work before is done.
+    fn words(&self, index: usize, from: usize, len: usize) -> Result<Vec<u32>> {
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let (source, bytes) = (self.raw(index)?, 4 * len as u64);
+        let device = self.gpu.device();
+        let usage = api::BufferUsages::MAP_READ | api::BufferUsages::COPY_DST;
+        let staging = self
+            .gpu
+            .scoped(bytes, || device.create_buffer(&api::BufferDescriptor { label: Some("read"), size: bytes, usage, mapped_at_creation: false }))?;
+        let mut encoder = device.create_command_encoder(&api::CommandEncoderDescriptor { label: Some("read") });
+        encoder.copy_buffer_to_buffer(source, 4 * from as u64, &staging, 0, bytes);
+        self.gpu.queue().submit([encoder.finish()]);
+        let (done, outcome) = mpsc::channel();
+        staging.map_async(api::MapMode::Read, .., move |mapped| drop(done.send(mapped)));
+        self.gpu.wait()?;
+        match outcome.try_recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(self.gpu.error(e)),
+            Err(e) => return Err(self.gpu.error(e)),
+        }
+        let view = staging.get_mapped_range(..).map_err(|e| self.gpu.error(e))?;
+        Ok(bytemuck::pod_collect_to_vec(&view))
+    }
+}

@@ -1,0 +1,177 @@
+//! GPUs through wgpu: Vulkan, Metal, Direct3D 12, and software drivers of these. It knows no operator.
+//!
+//! A graph's nodes say what they launch as [`Dispatch`]es; those become pipelines and bind groups once, and a replay is one submission.
+
+mod launch;
+mod memory;
+mod pipeline;
+mod replay;
+
+pub use launch::{Dispatch, Launch, Operand};
+pub(crate) use memory::Memory;
+pub(crate) use replay::Recording;
+
+use crate::error::{Error, Result};
+use ::wgpu as api;
+use pipeline::Pipelines;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What kernels may rely on, on every adapter: WebGPU's own limits, but as few storage buffers as old browsers have.
+const PORTABLE: api::Limits = api::Limits { max_storage_buffers_per_shader_stage: 8, ..api::Limits::defaults() };
+
+/// One GPU that was opened. Copies share it.
+#[derive(Debug, Clone)]
+pub struct Gpu(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    device: api::Device,
+    queue: api::Queue,
+    pipelines: Pipelines,
+    /// What went wrong outside an error scope, or why the device was lost: everything after it fails with that reason.
+    broken: Arc<Mutex<Option<String>>>,
+}
+
+/// An adapter that could be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    /// Its number in `wgpu:N`.
+    pub index: usize,
+    /// What its driver calls it.
+    pub name: String,
+    /// Vulkan, Metal, ...
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Discrete GPU, integrated GPU, CPU, ...
+    pub kind: String,
+}
+
+fn all_adapters() -> Vec<api::Adapter> {
+    let instance = api::Instance::new(api::InstanceDescriptor::new_without_display_handle_from_env());
+    pollster::block_on(instance.enumerate_adapters(api::Backends::PRIMARY))
+}
+
+/// The adapters of this machine, in the order of their numbers.
+pub fn adapters() -> Vec<Adapter> {
+    let describe = |(index, adapter): (usize, &api::Adapter)| {
+        let info = adapter.get_info();
+        Adapter {
+            index,
+            name: info.name,
+            backend: info.backend.to_string(),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            kind: format!("{:?}", info.device_type),
+        }
+    };
+    all_adapters().iter().enumerate().map(describe).collect()
+}
+
+/// How gladly an adapter is taken where none is named: the lower, the better.
+fn rank(kind: api::DeviceType) -> u8 {
+    match kind {
+        api::DeviceType::DiscreteGpu => 0,
+        api::DeviceType::IntegratedGpu => 1,
+        api::DeviceType::VirtualGpu => 2,
+        api::DeviceType::Other => 3,
+        api::DeviceType::Cpu => 4,
+    }
+}
+
+impl Gpu {
+    /// Opens an adapter: the one of this number, else the fastest kind there is.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is none, or it cannot do what every kernel relies on.
+    pub fn open(index: Option<usize>) -> Result<Self> {
+        let asked = index.map_or_else(|| "wgpu".to_owned(), |i| format!("wgpu:{i}"));
+        let fails = |reason: String| Error::Device { device: asked.clone(), reason };
+        let found = all_adapters();
+        if found.is_empty() {
+            let help = "no adapter; install a Vulkan driver (Mesa 25 or newer for one in software, see tools/software_gpu), or use --device cpu";
+            return Err(fails(help.to_owned()));
+        }
+        let count = found.len();
+        let chosen = match index {
+            Some(i) => found.into_iter().nth(i),
+            None => found.into_iter().min_by_key(|a| rank(a.get_info().device_type)),
+        };
+        let adapter = chosen.ok_or_else(|| fails(format!("no such adapter; there are {count}, from 0")))?;
+        let descriptor = api::DeviceDescriptor { label: Some("escnet"), required_limits: wanted(&adapter.limits()), ..Default::default() };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| fails(e.to_string()))?;
+        let broken = Arc::new(Mutex::new(None));
+        let report = |broken: &Arc<Mutex<Option<String>>>, reason: String| {
+            broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        };
+        let (on_error, on_loss) = (broken.clone(), broken.clone());
+        device.on_uncaptured_error(Arc::new(move |e: api::Error| report(&on_error, e.to_string())));
+        device.set_device_lost_callback(move |reason, text| {
+            if reason != api::DeviceLostReason::Destroyed {
+                report(&on_loss, format!("lost: {text}"));
+            }
+        });
+        let name = adapter.get_info().name;
+        let pipelines = Pipelines::default();
+        Ok(Gpu(Arc::new(Inner { name, device, queue, pipelines, broken })))
+    }
+
+    /// What its driver calls it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn device(&self) -> &api::Device {
+        &self.0.device
+    }
+
+    fn queue(&self) -> &api::Queue {
+        &self.0.queue
+    }
+
+    fn error(&self, reason: impl ToString) -> Error {
+        Error::Device { device: format!("wgpu ({})", self.name()), reason: reason.to_string() }
+    }
+
+    /// Fails where the device is lost or something went wrong that nobody was told of.
+    fn check(&self) -> Result<()> {
+        let broken = self.0.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.as_ref().map_or(Ok(()), |reason| Err(self.error(reason)))
+    }
+
+    /// Runs something that creates objects, and gives what the driver had against it as an error; `bytes` is what it asked for.
+    fn scoped<T>(&self, bytes: u64, create: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device().push_error_scope(api::ErrorFilter::OutOfMemory);
+        let internal = self.device().push_error_scope(api::ErrorFilter::Internal);
+        let validation = self.device().push_error_scope(api::ErrorFilter::Validation);
+        let made = create();
+        let failed = [validation, internal].map(|scope| pollster::block_on(scope.pop()));
+        if pollster::block_on(memory.pop()).is_some() {
+            return Err(Error::OutOfMemory { device: format!("wgpu ({})", self.name()), bytes });
+        }
+        match failed.into_iter().flatten().next() {
+            Some(e) => Err(self.error(e)),
+            None => self.check().map(|()| made),
+        }
+    }
+
+    /// Waits until the queue is empty.
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.device().poll(api::PollType::wait_indefinitely()).map_err(|e| self.error(e))?;
+        self.check()
+    }
+
+    /// The largest extent of a grid of workgroups along one axis.
+    fn widest_grid(&self) -> u32 {
+        self.device().limits().max_compute_workgroups_per_dimension
+    }
+}
+
+/// The portable limits, but buffers as large as the adapter takes.
+fn wanted(has: &api::Limits) -> api::Limits {
+    api::Limits {
+        max_buffer_size: has.max_buffer_size,
+        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+        ..PORTABLE.or_worse_values_from(has)
+    }
+}

@@ -1,0 +1,71 @@
+//! Shaders made into pipelines, each once.
+
+use super::launch::Dispatch;
+use super::{Gpu, api};
+use crate::error::Result;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Type aliases, constants and reductions that every shader may use.
+const COMMON: &str = include_str!("../../../shaders/common.wgsl");
+
+/// A kernel ready to be launched.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub raw: api::ComputePipeline,
+    pub tensors: api::BindGroupLayout,
+    /// Of its parameters, where it has some.
+    pub parameters: Option<api::BindGroupLayout>,
+}
+
+/// What tells two pipelines apart: entry point, `const` lines, and which operands are written.
+type Key = (String, String, Vec<bool>, bool);
+
+/// The pipelines of a device.
+#[derive(Debug, Default)]
+pub(super) struct Pipelines(Mutex<HashMap<Key, Arc<Pipeline>>>);
+
+impl Pipelines {
+    /// The pipeline of a launch.
+    pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+        let constants: String = dispatch.constants.iter().map(|(name, value)| format!("const {name} = {value};\n")).collect();
+        let written: Vec<bool> = dispatch.operands.iter().map(|o| o.is_written()).collect();
+        let key = (dispatch.entry.clone(), constants, written, dispatch.parameters.is_empty());
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = known.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Arc::new(gpu.scoped(0, || build(gpu.device(), dispatch.source, &key))?);
+        known.insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+}
+
+fn build(device: &api::Device, source: &str, (entry, constants, written, plain): &Key) -> Pipeline {
+    let source = format!("{constants}{COMMON}{source}");
+    let module = device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Owned(source)) });
+    let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {
+        binding: binding as u32,
+        visibility: api::ShaderStages::COMPUTE,
+        ty: api::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    };
+    let layout =
+        |entries: &[api::BindGroupLayoutEntry]| device.create_bind_group_layout(&api::BindGroupLayoutDescriptor { label: Some(entry), entries });
+    let storage = |(binding, &written): (usize, &bool)| entry_of(binding, api::BufferBindingType::Storage { read_only: !written });
+    let tensors = layout(&written.iter().enumerate().map(storage).collect::<Vec<_>>());
+    let parameters = (!plain).then(|| layout(&[entry_of(0, api::BufferBindingType::Uniform)]));
+    let groups: Vec<Option<&api::BindGroupLayout>> = [Some(&tensors), parameters.as_ref()].into_iter().filter(Option::is_some).collect();
+    let pipeline_layout =
+        device.create_pipeline_layout(&api::PipelineLayoutDescriptor { label: Some(entry), bind_group_layouts: &groups, immediate_size: 0 });
+    let raw = device.create_compute_pipeline(&api::ComputePipelineDescriptor {
+        label: Some(entry),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some(entry),
+        compilation_options: api::PipelineCompilationOptions::default(),
+        cache: None,
+    });
+    Pipeline { raw, tensors, parameters }
+}

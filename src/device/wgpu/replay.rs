@@ -1,0 +1,123 @@
+//! Nodes recorded once, replayed in one submission.
+
+use super::launch::{Dispatch, Launch, Operand};
+use super::pipeline::Pipeline;
+use super::{Gpu, Memory, api};
+use crate::device::binding::{Binding, Home, Place};
+use crate::error::Result;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Launches bound to their buffers. It holds on to those, so that a buffer that is given back and made anew wants a new recording.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    gpu: Gpu,
+    launches: Vec<Bound>,
+    /// Which launches each node became.
+    nodes: Vec<Range<usize>>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    pipeline: Arc<Pipeline>,
+    tensors: api::BindGroup,
+    parameters: Option<api::BindGroup>,
+    grid: [u32; 3],
+}
+
+impl Recording {
+    /// Nothing yet, for a session of these slots.
+    pub fn new(slots: &Memory) -> Self {
+        Recording { gpu: slots.gpu.clone(), launches: Vec::new(), nodes: Vec::new() }
+    }
+
+    /// Appends a node: what it says it launches, on the buffers it is bound to.
+    pub fn push(&mut self, binding: &Binding, slots: &Memory, states: &Memory, launch: impl FnOnce(&mut Launch) -> Result<()>) -> Result<()> {
+        let from = self.launches.len();
+        let mut told = Launch::new(binding);
+        launch(&mut told)?;
+        for dispatch in told.dispatches {
+            let bound = self.bind(&dispatch, binding, slots, states)?;
+            self.launches.push(bound);
+        }
+        self.nodes.push(from..self.launches.len());
+        Ok(())
+    }
+
+    fn bind(&self, dispatch: &Dispatch, binding: &Binding, slots: &Memory, states: &Memory) -> Result<Bound> {
+        let pipeline = self.gpu.0.pipelines.of(&self.gpu, dispatch)?;
+        let device = self.gpu.device();
+        let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) };
+        let mut bound = Vec::new();
+        for operand in &dispatch.operands {
+            let place = match *operand {
+                Operand::Input(i) | Operand::Update(i) => Some(binding.input(i)).filter(|_| !binding.is_gone(i)),
+                Operand::Output(o) => binding.output(o),
+                Operand::Nothing | Operand::Nowhere => None,
+            };
+            bound.push(match place {
+                Some(place) => buffer(place)?.clone(),
+                None => self.nothing()?,
+            });
+        }
+        let group = |layout: &api::BindGroupLayout, buffers: &[api::Buffer]| {
+            let numbered = (0..).zip(buffers);
+            let entries: Vec<_> = numbered.map(|(binding, b)| api::BindGroupEntry { binding, resource: b.as_entire_binding() }).collect();
+            device.create_bind_group(&api::BindGroupDescriptor { label: Some(&dispatch.entry), layout, entries: &entries })
+        };
+        let tensors = self.gpu.scoped(0, || group(&pipeline.tensors, &bound))?;
+        let parameters = match &pipeline.parameters {
+            None => None,
+            Some(layout) => {
+                let mut words = dispatch.parameters.clone();
+                // A uniform structure's size is a multiple of 16 bytes.
+                words.resize(words.len().next_multiple_of(4), 0);
+                let size = 4 * words.len() as u64;
+                let usage = api::BufferUsages::UNIFORM | api::BufferUsages::COPY_DST;
+                let uniform = self.gpu.scoped(size, || {
+                    device.create_buffer(&api::BufferDescriptor { label: Some(&dispatch.entry), size, usage, mapped_at_creation: false })
+                })?;
+                self.gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
+                Some(self.gpu.scoped(0, || group(layout, &[uniform]))?)
+            }
+        };
+        Ok(Bound { pipeline, tensors, parameters, grid: self.grid(dispatch)? })
+    }
+
+    /// What is bound where there is nothing: a buffer of its own, since none may be bound both to be read and to be written.
+    fn nothing(&self) -> Result<api::Buffer> {
+        let usage = api::BufferUsages::STORAGE;
+        let descriptor = api::BufferDescriptor { label: Some("nothing"), size: 16, usage, mapped_at_creation: false };
+        self.gpu.scoped(16, || self.gpu.device().create_buffer(&descriptor))
+    }
+
+    /// The grid, wrapped into the second axis where the first is too long for the device.
+    fn grid(&self, dispatch: &Dispatch) -> Result<[u32; 3]> {
+        let [x, y, z] = dispatch.grid;
+        let widest = self.gpu.widest_grid() as usize;
+        let wrapped = if x > widest && y == 1 { [widest, x.div_ceil(widest), z] } else { [x, y, z] };
+        if wrapped.iter().any(|&n| n > widest) {
+            return Err(self.gpu.error(format!("{}: a grid of {:?} workgroups, at most {widest} along an axis", dispatch.entry, dispatch.grid)));
+        }
+        Ok(wrapped.map(|n| n as u32))
+    }
+
+    /// Submits these nodes, in their order.
+    pub fn run(&self, nodes: Range<usize>) -> Result<()> {
+        let launches = self.nodes[nodes].iter().flat_map(|launches| &self.launches[launches.clone()]);
+        let mut encoder = self.gpu.device().create_command_encoder(&api::CommandEncoderDescriptor { label: Some("replay") });
+        {
+            let mut pass = encoder.begin_compute_pass(&api::ComputePassDescriptor::default());
+            for Bound { pipeline, tensors, parameters, grid: [x, y, z] } in launches {
+                pass.set_pipeline(&pipeline.raw);
+                pass.set_bind_group(0, tensors, &[]);
+                if let Some(parameters) = parameters {
+                    pass.set_bind_group(1, parameters, &[]);
+                }
+                pass.dispatch_workgroups(*x, *y, *z);
+            }
+        }
+        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.check()
+    }
+}

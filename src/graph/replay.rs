@@ -1,0 +1,155 @@
+//! Steps run one after another on whichever device.
+
+use super::Graph;
+use super::run::Options;
+use crate::device::binding::{Binding, Home, Place};
+use crate::device::cpu::{Args, Memory, Real};
+use crate::device::memory::DeviceMemory;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu;
+use crate::device::{Device, Kind};
+use crate::error::{Error, Result};
+use crate::op::Op;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// One node and where its tensors live.
+pub(super) struct Step {
+    pub node: usize,
+    pub binding: Binding,
+}
+
+/// What a device keeps of a list of steps beside the steps: on the CPU nothing, on a GPU the launches they become.
+#[derive(Default)]
+pub(super) enum Recording {
+    #[default]
+    Nothing,
+    #[cfg(feature = "wgpu")]
+    Wgpu(wgpu::Recording),
+}
+
+/// Steps of a graph, ready to run.
+pub(super) struct Replay<'a> {
+    pub device: &'a Device,
+    pub graph: &'a Graph,
+    pub steps: &'a [Step],
+    pub options: Options,
+}
+
+impl Replay<'_> {
+    /// Records the steps on the buffers that are there now.
+    pub fn record(&self, slots: &DeviceMemory, states: &DeviceMemory) -> Result<Recording> {
+        match (slots, states) {
+            #[cfg(feature = "wgpu")]
+            (DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states)) => {
+                let mut recording = wgpu::Recording::new(slots);
+                for Step { node, binding } in self.steps {
+                    let op = &self.graph.nodes[*node].op;
+                    recording.push(binding, slots, states, |launch| op.wgpu(launch))?;
+                }
+                Ok(Recording::Wgpu(recording))
+            }
+            _ => Ok(Recording::Nothing),
+        }
+    }
+
+    /// Runs some of the steps. `times` has an entry for each node of the graph where they are timed.
+    pub fn run(
+        &self,
+        range: Range<usize>,
+        recording: &Recording,
+        slots: &mut DeviceMemory,
+        states: &mut DeviceMemory,
+        times: &mut [Duration],
+    ) -> Result<()> {
+        match (&self.device.0, slots, states, recording) {
+            (Kind::Cpu(cpu), DeviceMemory::Cpu(slots), DeviceMemory::Cpu(states), _) => cpu.install(|| self.execute(range, slots, states, times)),
+            (Kind::Reference(cpu), DeviceMemory::Reference(slots), DeviceMemory::Reference(states), _) => {
+                cpu.install(|| self.execute(range, slots, states, times))
+            }
+            #[cfg(feature = "wgpu")]
+            (Kind::Wgpu(_), DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(_), Recording::Wgpu(recording)) => {
+                if self.options.checked || self.options.timed { self.one_by_one(range, recording, slots, times) } else { recording.run(range) }
+            }
+            _ => Err(Error::graph("store", "memory on the session's device", "another device's")),
+        }
+    }
+
+    fn execute<T: Execute>(&self, range: Range<usize>, slots: &mut Memory<T>, states: &mut Memory<T>, times: &mut [Duration]) -> Result<()> {
+        for step in &self.steps[range] {
+            let node = &self.graph.nodes[step.node];
+            if self.options.checked {
+                poisoned(step).for_each(|p| slots.poison(p.index, p.ty.len()));
+            }
+            let start = self.options.timed.then(Instant::now);
+            T::execute(&*node.op, &mut step.binding.args(slots, states)?)?;
+            for place in step.binding.written().filter(|p| p.ty.dtype.size() == 2) {
+                match place.home {
+                    Home::Slot => slots.round(place.index, &place.ty),
+                    Home::State => states.round(place.index, &place.ty),
+                }
+            }
+            if let Some(start) = start {
+                times[step.node] += start.elapsed();
+            }
+            if self.options.checked && guarded(step).any(|p| !slots.guard_is_whole(p.index)) {
+                return Err(self.overrun(step));
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn one_by_one(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory, times: &mut [Duration]) -> Result<()> {
+        for n in range {
+            let step = &self.steps[n];
+            if self.options.checked {
+                poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.len()))?;
+            }
+            let start = Instant::now();
+            recording.run(n..n + 1)?;
+            if self.options.timed {
+                slots.wait()?;
+                times[step.node] += start.elapsed();
+            }
+            for p in guarded(step).filter(|_| self.options.checked) {
+                if !slots.guard_is_whole(p.index)? {
+                    return Err(self.overrun(step));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn overrun(&self, step: &Step) -> Error {
+        let node = &self.graph.nodes[step.node];
+        Error::graph(&node.scope, "writes within bounds", format!("{} wrote behind its output", node.op.label()))
+    }
+}
+
+/// What a checked session fills with NaN before the step.
+fn poisoned(step: &Step) -> impl Iterator<Item = &Place> {
+    step.binding.fresh_outputs().filter(|p| p.home == Home::Slot).chain(step.binding.workspace())
+}
+
+/// Where a checked session looks for a broken guard band after the step.
+fn guarded(step: &Step) -> impl Iterator<Item = &Place> {
+    step.binding.written().chain(step.binding.workspace()).filter(|p| p.home == Home::Slot)
+}
+
+/// Which of an operator's two host implementations a number type stands for.
+trait Execute: Real {
+    fn execute(op: &dyn Op, args: &mut Args<Self>) -> Result<()>;
+}
+
+impl Execute for f32 {
+    fn execute(op: &dyn Op, args: &mut Args<f32>) -> Result<()> {
+        op.cpu(args)
+    }
+}
+
+impl Execute for f64 {
+    fn execute(op: &dyn Op, args: &mut Args<f64>) -> Result<()> {
+        op.reference(args)
+    }
+}
