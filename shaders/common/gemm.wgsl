@@ -7,7 +7,7 @@
 // A workgroup makes a tile of C of TILE x TILE = 64 x 64: 16 x 16 invocations with 4 x 4 sums each in registers. It walks along K in steps of
 // TILE_K = 16, each step loading a strip of A and one of B into workgroup memory (8 KiB together), so that each number of A and B is read from
 // memory M / 64 or N / 64 times. Of a step an invocation reads 8 numbers from workgroup memory for 16 multiply-adds. `A_ALONG_K` and `B_ALONG_K`
-// say in which direction a factor lies in memory: neighbours load neighbours. 2 M N K FLOPs; bound by arithmetic from M, N, K of some 100 on.
+// say in which direction a factor lies in memory: neighbours load neighbours. 2 M N K FLOPs; expected bound: arithmetic, from M, N, K of some 100 on.
 //
 // Sums along K are taken in order, so that a result depends on nothing but its factors.
 
