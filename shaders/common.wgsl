@@ -1,6 +1,6 @@
-// Put before every shader: what all of them share. A workgroup has WIDTH invocations, and everything keeps to WebGPU's least limits.
+// Put before every shader: what all of them share. A workgroup has WIDTH = 256 invocations, and everything keeps to WebGPU's least limits.
+// The extents WIDTH, COLUMNS and TILE, which the host counts workgroups by, are lines put before this file.
 
-const WIDTH = 256u;
 // The lowest finite number: WGSL has no infinity to write down.
 const LOWEST = -3.4028234e38;
 
@@ -69,9 +69,7 @@ fn hyperbolic_tangent(x: f32) -> f32 {
     return sign(x) * select(large, a + a * s * p, a < 0.625);
 }
 
-// For sums of columns a workgroup takes COLUMNS of them, side by side in memory, and as many rows at once as it has invocations left.
-const COLUMNS = 32u;
-
+// For sums of columns a workgroup takes COLUMNS = 32 of them, side by side in memory, and as many rows at once as it has invocations left.
 // In the first COLUMNS invocations: the sums over those that share a column. All invocations must come here.
 fn column_sum(part: f32, lane: u32) -> f32 {
     workgroupBarrier();

@@ -11,7 +11,6 @@
 //
 // Sums along K are taken in order, so that a result depends on nothing but its factors.
 
-const TILE = 64u;
 const TILE_K = 16u;
 
 var<workgroup> strip_a: array<f32, TILE * TILE_K>;

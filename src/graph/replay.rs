@@ -42,12 +42,13 @@ impl Replay<'_> {
         match (slots, states) {
             #[cfg(feature = "wgpu")]
             (DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states)) => {
-                let mut recording = wgpu::Recording::new(slots);
+                let mut nodes = Vec::with_capacity(self.steps.len());
                 for Step { node, binding } in self.steps {
-                    let op = &self.graph.nodes[*node].op;
-                    recording.push(binding, slots, states, |launch| op.wgpu(launch))?;
+                    let mut launch = wgpu::Launch::new(binding);
+                    self.graph.nodes[*node].op.wgpu(&mut launch)?;
+                    nodes.push(launch);
                 }
-                Ok(Recording::Wgpu(recording))
+                Ok(Recording::Wgpu(wgpu::Recording::new(nodes, slots, states, self.options.checked)?))
             }
             _ => Ok(Recording::Nothing),
         }
@@ -105,6 +106,7 @@ impl Replay<'_> {
             let step = &self.steps[n];
             if self.options.checked {
                 poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.len()))?;
+                recording.scratch().poison_all()?;
             }
             let start = Instant::now();
             recording.run(n..n + 1)?;
@@ -116,6 +118,9 @@ impl Replay<'_> {
                 if !slots.guard_is_whole(p.index)? {
                     return Err(self.overrun(step));
                 }
+            }
+            if self.options.checked && !recording.scratch().all_guards_are_whole()? {
+                return Err(self.overrun(step));
             }
         }
         Ok(())

@@ -3,12 +3,15 @@
 use crate::device::binding::Binding;
 use crate::tensor::TensorType;
 
-/// Invocations of a workgroup: `WIDTH` in `shaders/common.wgsl`.
+/// Invocations of a workgroup.
 const WIDTH: usize = 256;
-/// Columns of a workgroup that sums columns: `COLUMNS` in `shaders/common.wgsl`.
+/// Columns of a workgroup that sums columns.
 const COLUMNS: usize = 32;
-/// Rows and columns of a workgroup's part of a matrix product: `TILE` in `shaders/common/gemm.wgsl`.
+/// Rows and columns of a workgroup's part of a matrix product.
 const TILE: usize = 64;
+
+/// The same as the `const` lines that every shader finds before it.
+pub(super) const EXTENTS: &[(&str, usize)] = &[("WIDTH", WIDTH), ("COLUMNS", COLUMNS), ("TILE", TILE)];
 
 /// A tensor that a kernel is given: `@group(0)`, numbered in the order in which they are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum Operand {
     Update(usize),
     /// An output, `var<storage, read_write>`. Where it is not wanted, there is nothing behind it.
     Output(usize),
+    /// Memory for what one launch of a node leaves to the next, from [`Launch::scratch`]; `var<storage, read_write>` for both.
+    Scratch(usize),
     /// Nothing: a binding that the kernel does not read with these constants.
     Nothing,
     /// The same for one that it does not write.
@@ -27,7 +32,7 @@ pub enum Operand {
 
 impl Operand {
     pub(super) fn is_written(self) -> bool {
-        matches!(self, Operand::Update(_) | Operand::Output(_) | Operand::Nowhere)
+        !matches!(self, Operand::Input(_) | Operand::Nothing)
     }
 }
 
@@ -100,13 +105,15 @@ impl Dispatch {
 /// A node that tells what it launches.
 #[derive(Debug)]
 pub struct Launch<'a> {
-    binding: &'a Binding,
+    pub(super) binding: &'a Binding,
     pub(super) dispatches: Vec<Dispatch>,
+    /// Elements of each scratch buffer.
+    pub(super) scratch: Vec<usize>,
 }
 
 impl<'a> Launch<'a> {
-    pub(super) fn new(binding: &'a Binding) -> Self {
-        Launch { binding, dispatches: Vec::new() }
+    pub(crate) fn new(binding: &'a Binding) -> Self {
+        Launch { binding, dispatches: Vec::new(), scratch: Vec::new() }
     }
 
     /// The type of an input.
@@ -122,6 +129,12 @@ impl<'a> Launch<'a> {
     /// True where an output took this input's buffer over: the kernel finds the input's elements in the output.
     pub fn in_place(&self, input: usize) -> bool {
         self.binding.is_gone(input)
+    }
+
+    /// Memory of `len` elements of four bytes that nobody else touches while the node runs. It holds anything at first.
+    pub fn scratch(&mut self, len: usize) -> Operand {
+        self.scratch.push(len);
+        Operand::Scratch(self.scratch.len() - 1)
     }
 
     /// Adds a launch; they run in the order in which they were added.

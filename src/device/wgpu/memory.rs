@@ -79,10 +79,20 @@ impl Memory {
         self.put(index, &vec![word; len])
     }
 
+    /// Fills every buffer with what no correct result can hold.
+    pub fn poison_all(&self) -> Result<()> {
+        (0..self.buffers.len()).filter(|&i| self.buffers[i].raw.is_some()).try_for_each(|i| self.poison(i, self.buffers[i].len))
+    }
+
+    /// True where every guard band is whole.
+    pub fn all_guards_are_whole(&self) -> Result<bool> {
+        (0..self.buffers.len()).try_fold(true, |whole, i| Ok(whole && self.guard_is_whole(i)?))
+    }
+
     /// True where the guard band behind a guarded buffer is whole.
     pub fn guard_is_whole(&self, index: usize) -> Result<bool> {
-        let Buffer { len, guarded, .. } = self.buffers[index];
-        Ok(!guarded || self.words(index, len, GUARD)?.iter().all(|&word| word == GUARD_WORD))
+        let Buffer { len, guarded, ref raw, .. } = self.buffers[index];
+        Ok(!guarded || raw.is_none() || self.words(index, len, GUARD)?.iter().all(|&word| word == GUARD_WORD))
     }
 
     fn put(&self, index: usize, words: &[u32]) -> Result<()> {

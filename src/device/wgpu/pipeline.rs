@@ -1,6 +1,6 @@
 //! Shaders made into pipelines, each once.
 
-use super::launch::Dispatch;
+use super::launch::{Dispatch, EXTENTS};
 use super::{Gpu, api};
 use crate::error::Result;
 use std::borrow::Cow;
@@ -19,8 +19,8 @@ pub(super) struct Pipeline {
     pub parameters: Option<api::BindGroupLayout>,
 }
 
-/// What tells two pipelines apart: entry point, `const` lines, and which operands are written.
-type Key = (String, String, Vec<bool>, bool);
+/// What tells two pipelines apart: the text, the entry point, `const` lines, which operands are written, and whether there are parameters.
+type Key = (&'static str, String, String, Vec<bool>, bool);
 
 /// The pipelines of a device.
 #[derive(Debug, Default)]
@@ -31,19 +31,20 @@ impl Pipelines {
     pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
         let constants: String = dispatch.constants.iter().map(|(name, value)| format!("const {name} = {value};\n")).collect();
         let written: Vec<bool> = dispatch.operands.iter().map(|o| o.is_written()).collect();
-        let key = (dispatch.entry.clone(), constants, written, dispatch.parameters.is_empty());
+        let key = (dispatch.source, dispatch.entry.clone(), constants, written, dispatch.parameters.is_empty());
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(gpu.scoped(0, || build(gpu.device(), dispatch.source, &key))?);
+        let pipeline = Arc::new(gpu.scoped(0, || build(gpu.device(), &key))?);
         known.insert(key, pipeline.clone());
         Ok(pipeline)
     }
 }
 
-fn build(device: &api::Device, source: &str, (entry, constants, written, plain): &Key) -> Pipeline {
-    let source = format!("{constants}{COMMON}{source}");
+fn build(device: &api::Device, (source, entry, constants, written, plain): &Key) -> Pipeline {
+    let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
+    let source = format!("{extents}{constants}{COMMON}{source}");
     let module = device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Owned(source)) });
     let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {
         binding: binding as u32,

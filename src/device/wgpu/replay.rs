@@ -15,6 +15,8 @@ pub(crate) struct Recording {
     launches: Vec<Bound>,
     /// Which launches each node became.
     nodes: Vec<Range<usize>>,
+    /// What nodes leave for themselves between their launches. They run one after another and share it.
+    scratch: Memory,
 }
 
 #[derive(Debug)]
@@ -26,22 +28,28 @@ struct Bound {
 }
 
 impl Recording {
-    /// Nothing yet, for a session of these slots.
-    pub fn new(slots: &Memory) -> Self {
-        Recording { gpu: slots.gpu.clone(), launches: Vec::new(), nodes: Vec::new() }
+    /// What these nodes say they launch, on the buffers they are bound to; `guarded` puts guard bands behind scratch memory.
+    pub fn new(nodes: Vec<Launch>, slots: &Memory, states: &Memory, guarded: bool) -> Result<Self> {
+        let mut scratch = Memory::new(&slots.gpu);
+        for n in 0..nodes.iter().map(|launch| launch.scratch.len()).max().unwrap_or(0) {
+            let largest = nodes.iter().filter_map(|launch| launch.scratch.get(n)).max();
+            scratch.push(true, largest.copied().unwrap_or(0), guarded)?;
+        }
+        let mut recording = Recording { gpu: slots.gpu.clone(), launches: Vec::new(), nodes: Vec::new(), scratch };
+        for Launch { binding, dispatches, .. } in nodes {
+            let from = recording.launches.len();
+            for dispatch in dispatches {
+                let bound = recording.bind(&dispatch, binding, slots, states)?;
+                recording.launches.push(bound);
+            }
+            recording.nodes.push(from..recording.launches.len());
+        }
+        Ok(recording)
     }
 
-    /// Appends a node: what it says it launches, on the buffers it is bound to.
-    pub fn push(&mut self, binding: &Binding, slots: &Memory, states: &Memory, launch: impl FnOnce(&mut Launch) -> Result<()>) -> Result<()> {
-        let from = self.launches.len();
-        let mut told = Launch::new(binding);
-        launch(&mut told)?;
-        for dispatch in told.dispatches {
-            let bound = self.bind(&dispatch, binding, slots, states)?;
-            self.launches.push(bound);
-        }
-        self.nodes.push(from..self.launches.len());
-        Ok(())
+    /// The scratch memory.
+    pub fn scratch(&self) -> &Memory {
+        &self.scratch
     }
 
     fn bind(&self, dispatch: &Dispatch, binding: &Binding, slots: &Memory, states: &Memory) -> Result<Bound> {
@@ -50,13 +58,14 @@ impl Recording {
         let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) };
         let mut bound = Vec::new();
         for operand in &dispatch.operands {
-            let place = match *operand {
-                Operand::Input(i) | Operand::Update(i) => Some(binding.input(i)).filter(|_| !binding.is_gone(i)),
-                Operand::Output(o) => binding.output(o),
+            let found = match *operand {
+                Operand::Input(i) | Operand::Update(i) => Some(binding.input(i)).filter(|_| !binding.is_gone(i)).map(buffer),
+                Operand::Output(o) => binding.output(o).map(buffer),
+                Operand::Scratch(n) => Some(self.scratch.raw(n)),
                 Operand::Nothing | Operand::Nowhere => None,
             };
-            bound.push(match place {
-                Some(place) => buffer(place)?.clone(),
+            bound.push(match found {
+                Some(buffer) => buffer?.clone(),
                 None => self.nothing()?,
             });
         }
