@@ -10,6 +10,7 @@ mod classify;
 mod completions;
 mod convert;
 mod data;
+mod devices;
 mod eval;
 mod figures;
 mod inputs;
@@ -66,6 +67,8 @@ enum Verb {
     Data(data::Data),
     /// Counts a model's parameters, operations and memory
     Inspect(inspect::Inspect),
+    /// Lists the devices that `--device` takes
+    Devices(devices::Devices),
     /// Prints a completion script for a shell
     Completions(completions::Completions),
 }
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Verb::Convert(verb) => verb.run(&talk),
         Verb::Data(verb) => verb.run(&talk),
         Verb::Inspect(verb) => verb.run(),
+        Verb::Devices(verb) => verb.run(&talk),
         Verb::Completions(verb) => verb.run(),
     };
     match done {

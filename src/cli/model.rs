@@ -23,7 +23,7 @@ pub struct Model {
     /// The model's folder: config.json, model.safetensors, vocab.txt [default: assets/demo, where it is there]
     #[arg(short, long, value_name = "DIR", env = MODEL_VARIABLE, hide_env_values = true)]
     model: Option<PathBuf>,
-    /// Where it runs: auto, cpu, or reference (slow, in f64)
+    /// Where it runs: auto, cpu, wgpu or wgpu:N (see `escnet devices`), or reference (slow, in f64)
     #[arg(long, default_value = "auto")]
     device: String,
     /// What it computes in
@@ -95,8 +95,9 @@ impl Model {
         expect_model(folder)?;
         let options = self.options(wording, sampling)?;
         let engine = Engine::load(folder, options)?;
+        engine.device().note().into_iter().for_each(|note| talk.note(note));
         engine.notes().iter().for_each(|note| talk.detail(note));
-        let (device, dtype) = (engine.device(), DType::from(self.dtype));
+        let (device, dtype) = (engine.device().describe(), DType::from(self.dtype));
         talk.detail(format_args!("{}: loaded in {:.2} s; runs on {device} in {dtype}", folder.display(), begun.elapsed().as_secs_f64()));
         Ok(engine)
     }

@@ -22,7 +22,7 @@ pub struct Verify {
     /// Golden folders, or operator files
     #[arg(value_name = "DIR", required = true)]
     paths: Vec<PathBuf>,
-    /// Where it runs: auto, cpu, or reference (slow, in f64)
+    /// Where it runs: auto, cpu, wgpu or wgpu:N (see `escnet devices`), or reference (slow, in f64)
     #[arg(long, default_value = "auto")]
     device: String,
     /// What it computes in
@@ -58,7 +58,8 @@ const SHOWN: usize = 3;
 impl Verify {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
-        let device = Device::parse(&self.device, self.threads)?;
+        let device = Device::parse(&self.device, self.threads, self.dtype.into())?;
+        device.note().into_iter().for_each(|note| talk.note(note));
         let mut golden = Vec::new();
         for path in &self.paths {
             let before = golden.len();

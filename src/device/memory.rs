@@ -30,7 +30,7 @@ macro_rules! each {
 
 impl DeviceMemory {
     pub fn new(device: &Device) -> Self {
-        match &device.0 {
+        match &device.kind {
             Kind::Cpu(_) => DeviceMemory::Cpu(Memory::new()),
             Kind::Reference(_) => DeviceMemory::Reference(Memory::new()),
             #[cfg(feature = "wgpu")]

@@ -9,10 +9,14 @@ pub mod wgpu;
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 use cpu::Cpu;
+use std::sync::Arc;
 
 /// A place where graphs run.
 #[derive(Debug, Clone)]
-pub struct Device(pub(crate) Kind);
+pub struct Device {
+    pub(crate) kind: Kind,
+    note: Option<Arc<str>>,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
@@ -25,13 +29,19 @@ pub(crate) enum Kind {
     Wgpu(wgpu::Gpu),
 }
 
+impl From<Kind> for Device {
+    fn from(kind: Kind) -> Self {
+        Device { kind, note: None }
+    }
+}
+
 impl Device {
     /// The CPU, in f32, with this many threads; 0 takes one a core.
     ///
     /// # Errors
     /// [`Error::Device`] where the threads cannot be started.
     pub fn cpu(threads: usize) -> Result<Self> {
-        Ok(Device(Kind::Cpu(Cpu::new(threads)?)))
+        Ok(Kind::Cpu(Cpu::new(threads)?).into())
     }
 
     /// The readable f64 code of every operator, one after another: slow, and the yardstick.
@@ -39,7 +49,7 @@ impl Device {
     /// # Errors
     /// As [`Device::cpu`].
     pub fn reference() -> Result<Self> {
-        Ok(Device(Kind::Reference(Cpu::new(1)?)))
+        Ok(Kind::Reference(Cpu::new(1)?).into())
     }
 
     /// A GPU through wgpu: the adapter of this number (see [`wgpu::adapters`]), else the fastest kind there is.
@@ -48,18 +58,20 @@ impl Device {
     /// [`Error::Device`] where there is none.
     #[cfg(feature = "wgpu")]
     pub fn wgpu(adapter: Option<usize>) -> Result<Self> {
-        Ok(Device(Kind::Wgpu(wgpu::Gpu::open(adapter)?)))
+        Ok(Kind::Wgpu(wgpu::Gpu::open(adapter)?).into())
     }
 
-    /// A device by its name: `auto`, `cpu`, `reference`, `wgpu` or `wgpu:N`.
+    /// A device by its name, to compute in `dtype`: `auto`, `cpu`, `reference`, `wgpu` or `wgpu:N`. `auto` takes a GPU where there is one, it can
+    /// compute in `dtype` and the program was built for it; else the CPU. A driver in software is no GPU.
     ///
     /// # Errors
-    /// [`Error::Device`] for an unknown name, or where there is no such device.
-    pub fn parse(name: &str, threads: usize) -> Result<Self> {
+    /// [`Error::Device`] for an unknown name, where there is no such device, or it does not compute in `dtype`.
+    pub fn parse(name: &str, threads: usize, dtype: DType) -> Result<Self> {
         let unknown = |reason: &str| Err(Error::Device { device: name.to_owned(), reason: reason.to_owned() });
         let (kind, number) = name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number)));
-        match (kind, number.map(str::parse::<usize>)) {
-            ("auto" | "cpu", None) => Self::cpu(threads),
+        let device = match (kind, number.map(str::parse::<usize>)) {
+            ("auto", None) => Self::auto(threads, dtype),
+            ("cpu", None) => Self::cpu(threads),
             ("reference", None) => Self::reference(),
             #[cfg(feature = "wgpu")]
             ("wgpu", None) => Self::wgpu(None),
@@ -68,12 +80,48 @@ impl Device {
             #[cfg(not(feature = "wgpu"))]
             ("wgpu", _) => unknown("this program was built without it: build with --features wgpu"),
             _ => unknown("unknown; known are auto, cpu, reference, wgpu, wgpu:N"),
+        }?;
+        if device.holds(dtype) { Ok(device) } else { unknown(&format!("does not compute in {dtype}; use --dtype f32, or --device cpu")) }
+    }
+
+    #[cfg(not(feature = "wgpu"))]
+    fn auto(threads: usize, _: DType) -> Result<Self> {
+        Self::cpu(threads)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn auto(threads: usize, dtype: DType) -> Result<Self> {
+        let best = wgpu::adapters().into_iter().filter(|a| a.kind != wgpu::AdapterKind::Software).min_by_key(|a| a.kind);
+        let opened = match best {
+            None => Err("no GPU was found".to_owned()),
+            Some(gpu) => Self::wgpu(Some(gpu.index)).map_err(|e| e.to_string()),
+        };
+        let fallback = match opened {
+            Ok(gpu) if gpu.holds(dtype) => return Ok(gpu),
+            Ok(gpu) => format!("{} does not compute in {dtype}", gpu.describe()),
+            Err(reason) => reason,
+        };
+        Ok(Device { note: Some(format!("auto: {fallback}; the CPU is used").into()), ..Self::cpu(threads)? })
+    }
+
+    /// What there is to say about how `auto` chose.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// The device in words: its name, and which one it is.
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            Kind::Cpu(cpu) => format!("cpu ({} threads)", cpu.threads()),
+            Kind::Reference(_) => "reference".to_owned(),
+            #[cfg(feature = "wgpu")]
+            Kind::Wgpu(gpu) => format!("wgpu ({})", gpu.name()),
         }
     }
 
     /// CPU threads that work in it; none in a GPU.
     pub(crate) fn threads(&self) -> usize {
-        match &self.0 {
+        match &self.kind {
             Kind::Cpu(cpu) | Kind::Reference(cpu) => cpu.threads(),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(_) => 0,
@@ -82,7 +130,7 @@ impl Device {
 
     /// Runs work on the host, in the device's threads where it has some.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.0 {
+        match &self.kind {
             Kind::Cpu(cpu) | Kind::Reference(cpu) => cpu.install(work),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(_) => work(),
@@ -91,7 +139,7 @@ impl Device {
 
     /// True where tensors of this type can lie in it.
     pub(crate) fn holds(&self, dtype: DType) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Cpu(_) | Kind::Reference(_) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(_) => matches!(dtype, DType::F32 | DType::I32),
@@ -100,7 +148,7 @@ impl Device {
 
     /// The name [`Device::parse`] understands.
     pub fn name(&self) -> &'static str {
-        match &self.0 {
+        match &self.kind {
             Kind::Cpu(_) => "cpu",
             Kind::Reference(_) => "reference",
             #[cfg(feature = "wgpu")]

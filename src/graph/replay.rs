@@ -63,7 +63,7 @@ impl Replay<'_> {
         states: &mut DeviceMemory,
         times: &mut [Duration],
     ) -> Result<()> {
-        match (&self.device.0, slots, states, recording) {
+        match (&self.device.kind, slots, states, recording) {
             (Kind::Cpu(cpu), DeviceMemory::Cpu(slots), DeviceMemory::Cpu(states), _) => cpu.install(|| self.execute(range, slots, states, times)),
             (Kind::Reference(cpu), DeviceMemory::Reference(slots), DeviceMemory::Reference(states), _) => {
                 cpu.install(|| self.execute(range, slots, states, times))

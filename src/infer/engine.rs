@@ -112,7 +112,7 @@ impl Engine {
     /// Those of the files' readers; [`Error::Device`]; [`Error::Argument`] for options that do not fit the model.
     pub fn load(dir: &Path, mut options: EngineOptions) -> Result<Self> {
         let config = EscnetConfig::open(dir)?;
-        let device = Device::parse(&options.device, options.threads)?;
+        let device = Device::parse(&options.device, options.threads, options.dtype)?;
         let tokenizer = Tokenizer::open(dir.join("vocab.txt"))?;
         let weights = load(&manifest(&config)?, &[Source::whole(dir)])?;
         let notes = weights.notes().to_vec();
@@ -170,9 +170,9 @@ impl Engine {
         &self.notes
     }
 
-    /// The name of the device that runs the model.
-    pub fn device(&self) -> &'static str {
-        self.store.device().name()
+    /// The device that runs the model.
+    pub fn device(&self) -> &Device {
+        self.store.device()
     }
 
     /// Classifies one picture.

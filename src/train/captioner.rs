@@ -44,7 +44,7 @@ pub fn train_captioner(run: &RunConfig, resume: bool, watch: &mut dyn Watch) -> 
         Fitting::Disjoint => vec![("captioner", out.clone(), of_half(0))],
         Fitting::InSample => vec![("captioner", out.clone(), train.clone())],
     };
-    let device = device(run)?;
+    let device = device(run, &run.captioner.stage, watch)?;
     for (title, dir, samples) in parts.drain(..) {
         let plan = Plan::at(&dir, run, resume)?;
         let model = dir.join(MODEL);

@@ -67,7 +67,8 @@ pub fn train_classifier(run: &RunConfig, resume: bool, watch: &mut dyn Watch) ->
         workers: run.data.workers,
         prefetch: run.data.prefetch,
     };
-    go(job, &device(run)?, watch)
+    let device = device(run, &run.classifier.stage, watch)?;
+    go(job, &device, watch)
 }
 
 /// The model the stage begins with: the captioner's folder, with this run's fusion and loss where those are said.

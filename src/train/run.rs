@@ -2,7 +2,7 @@
 
 use super::checkpoint::Checkpoints;
 use super::config::RUN_FILE;
-use super::config::RunConfig;
+use super::config::{RunConfig, StageConfig};
 use super::folder::{make, write_text};
 use super::task::Task;
 use super::trainer::{Ended, Job, Trainer};
@@ -11,6 +11,7 @@ use crate::data::dataset::{Dataset, OpenOptions};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::support::philox::stable_key;
+use crate::tensor::DType;
 use std::path::Path;
 
 /// Whether a folder's run begins or goes on.
@@ -39,9 +40,11 @@ pub(super) fn dataset(run: &RunConfig) -> Result<Dataset> {
     Dataset::open(&run.data.path, &options)
 }
 
-/// The run's device.
-pub(super) fn device(run: &RunConfig) -> Result<Device> {
-    Device::parse(&run.device, run.threads)
+/// The run's device, for a stage.
+pub(super) fn device(run: &RunConfig, stage: &StageConfig, watch: &mut dyn Watch) -> Result<Device> {
+    let device = Device::parse(&run.device, run.threads, stage.compute().unwrap_or(DType::F32))?;
+    device.note().into_iter().for_each(|note| watch.note(note));
+    Ok(device)
 }
 
 /// The settings that a stage's results depend on, the others as they are by default: where files lie and how many threads work is not of it.

@@ -44,8 +44,46 @@ pub struct Adapter {
     pub backend: String,
     /// The driver and its version.
     pub driver: String,
-    /// Discrete GPU, integrated GPU, CPU, ...
-    pub kind: String,
+    /// What it is.
+    pub kind: AdapterKind,
+}
+
+/// What an adapter is, the better to compute on the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdapterKind {
+    /// With memory of its own.
+    DiscreteGpu,
+    /// Shares the CPU's memory.
+    IntegratedGpu,
+    /// A part of one, lent to a virtual machine.
+    VirtualGpu,
+    /// The driver does not say.
+    Other,
+    /// None at all: a driver that computes on the CPU.
+    Software,
+}
+
+impl AdapterKind {
+    fn of(adapter: &api::Adapter) -> Self {
+        match adapter.get_info().device_type {
+            api::DeviceType::DiscreteGpu => AdapterKind::DiscreteGpu,
+            api::DeviceType::IntegratedGpu => AdapterKind::IntegratedGpu,
+            api::DeviceType::VirtualGpu => AdapterKind::VirtualGpu,
+            api::DeviceType::Other => AdapterKind::Other,
+            api::DeviceType::Cpu => AdapterKind::Software,
+        }
+    }
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            AdapterKind::DiscreteGpu => "discrete GPU",
+            AdapterKind::IntegratedGpu => "integrated GPU",
+            AdapterKind::VirtualGpu => "virtual GPU",
+            AdapterKind::Other => "other",
+            AdapterKind::Software => "software",
+        }
+    }
 }
 
 fn all_adapters() -> Vec<api::Adapter> {
@@ -62,21 +100,10 @@ pub fn adapters() -> Vec<Adapter> {
             name: info.name,
             backend: info.backend.to_string(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-            kind: format!("{:?}", info.device_type),
+            kind: AdapterKind::of(adapter),
         }
     };
     all_adapters().iter().enumerate().map(describe).collect()
-}
-
-/// How gladly an adapter is taken where none is named: the lower, the better.
-fn rank(kind: api::DeviceType) -> u8 {
-    match kind {
-        api::DeviceType::DiscreteGpu => 0,
-        api::DeviceType::IntegratedGpu => 1,
-        api::DeviceType::VirtualGpu => 2,
-        api::DeviceType::Other => 3,
-        api::DeviceType::Cpu => 4,
-    }
 }
 
 impl Gpu {
@@ -95,7 +122,7 @@ impl Gpu {
         let count = found.len();
         let chosen = match index {
             Some(i) => found.into_iter().nth(i),
-            None => found.into_iter().min_by_key(|a| rank(a.get_info().device_type)),
+            None => found.into_iter().min_by_key(AdapterKind::of),
         };
         let adapter = chosen.ok_or_else(|| fails(format!("no such adapter; there are {count}, from 0")))?;
         let descriptor = api::DeviceDescriptor { label: Some("escnet"), required_limits: wanted(&adapter.limits()), ..Default::default() };
