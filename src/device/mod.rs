@@ -119,6 +119,12 @@ impl Device {
         }
     }
 
+    /// The GPU, where it is one.
+    #[cfg(feature = "wgpu")]
+    pub fn gpu(&self) -> Option<&wgpu::Gpu> {
+        if let Kind::Wgpu(gpu) = &self.kind { Some(gpu) } else { None }
+    }
+
     /// CPU threads that work in it; none in a GPU.
     pub(crate) fn threads(&self) -> usize {
         match &self.kind {

@@ -70,7 +70,13 @@ impl Replay<'_> {
             }
             #[cfg(feature = "wgpu")]
             (Kind::Wgpu(_), DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(_), Recording::Wgpu(recording)) => {
-                if self.options.checked || self.options.timed { self.one_by_one(range, recording, slots, times) } else { recording.run(range) }
+                if self.options.checked {
+                    self.checked(range, recording, slots)
+                } else if self.options.timed {
+                    self.timed(range, recording, slots, times)
+                } else {
+                    recording.run(range)
+                }
             }
             _ => Err(Error::graph("store", "memory on the session's device", "another device's")),
         }
@@ -101,27 +107,32 @@ impl Replay<'_> {
     }
 
     #[cfg(feature = "wgpu")]
-    fn one_by_one(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory, times: &mut [Duration]) -> Result<()> {
+    fn checked(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory) -> Result<()> {
         for n in range {
             let step = &self.steps[n];
-            if self.options.checked {
-                poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.len()))?;
-                recording.scratch().poison_all()?;
-            }
-            let start = Instant::now();
+            poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.len()))?;
+            recording.scratch().poison_all()?;
             recording.run(n..n + 1)?;
-            if self.options.timed {
-                slots.wait()?;
-                times[step.node] += start.elapsed();
-            }
-            for p in guarded(step).filter(|_| self.options.checked) {
-                if !slots.guard_is_whole(p.index)? {
-                    return Err(self.overrun(step));
-                }
-            }
-            if self.options.checked && !recording.scratch().all_guards_are_whole()? {
+            let whole = guarded(step).try_fold(true, |whole, p| Ok(whole && slots.guard_is_whole(p.index)?))?;
+            if !whole || !recording.scratch().all_guards_are_whole()? {
                 return Err(self.overrun(step));
             }
+        }
+        Ok(())
+    }
+
+    /// By the GPU's clock; where it has none, one after another by the host's, the way there and back included.
+    #[cfg(feature = "wgpu")]
+    fn timed(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory, times: &mut [Duration]) -> Result<()> {
+        if let Some(taken) = recording.run_timed(range.clone())? {
+            self.steps[range].iter().zip(taken).for_each(|(step, time)| times[step.node] += time);
+            return Ok(());
+        }
+        for n in range {
+            let start = Instant::now();
+            recording.run(n..n + 1)?;
+            slots.wait()?;
+            times[self.steps[n].node] += start.elapsed();
         }
         Ok(())
     }

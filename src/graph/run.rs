@@ -22,7 +22,7 @@ const LARGE: usize = 4 << 20;
 pub struct Options {
     /// Fills every output with NaN before it is computed and puts guard bands behind every slot, checked after each node: for tests.
     pub checked: bool,
-    /// Adds up the time of each node.
+    /// Adds up the time of each node, in a session that is not checked.
     pub timed: bool,
 }
 

@@ -137,24 +137,28 @@ impl Memory {
         if len == 0 {
             return Ok(Vec::new());
         }
-        let (source, bytes) = (self.raw(index)?, 4 * len as u64);
-        let device = self.gpu.device();
+        self.gpu.read(self.raw(index)?, 4 * from as u64, 4 * len as u64).map(|bytes| bytemuck::pod_collect_to_vec(&bytes))
+    }
+}
+
+impl Gpu {
+    /// Bytes of a buffer, once all work before is done.
+    pub(super) fn read(&self, source: &api::Buffer, at: u64, bytes: u64) -> Result<Vec<u8>> {
         let usage = api::BufferUsages::MAP_READ | api::BufferUsages::COPY_DST;
-        let staging = self
-            .gpu
-            .scoped(bytes, || device.create_buffer(&api::BufferDescriptor { label: Some("read"), size: bytes, usage, mapped_at_creation: false }))?;
-        let mut encoder = device.create_command_encoder(&api::CommandEncoderDescriptor { label: Some("read") });
-        encoder.copy_buffer_to_buffer(source, 4 * from as u64, &staging, 0, bytes);
-        self.gpu.queue().submit([encoder.finish()]);
+        let descriptor = api::BufferDescriptor { label: Some("read"), size: bytes, usage, mapped_at_creation: false };
+        let staging = self.scoped(bytes, || self.device().create_buffer(&descriptor))?;
+        let mut encoder = self.device().create_command_encoder(&api::CommandEncoderDescriptor { label: Some("read") });
+        encoder.copy_buffer_to_buffer(source, at, &staging, 0, bytes);
+        self.queue().submit([encoder.finish()]);
         let (done, outcome) = mpsc::channel();
         staging.map_async(api::MapMode::Read, .., move |mapped| drop(done.send(mapped)));
-        self.gpu.wait()?;
+        self.wait()?;
         match outcome.try_recv() {
             Ok(Ok(())) => {}
-            Ok(Err(e)) => return Err(self.gpu.error(e)),
-            Err(e) => return Err(self.gpu.error(e)),
+            Ok(Err(e)) => return Err(self.error(e)),
+            Err(e) => return Err(self.error(e)),
         }
-        let view = staging.get_mapped_range(..).map_err(|e| self.gpu.error(e))?;
-        Ok(bytemuck::pod_collect_to_vec(&view))
+        let view = staging.get_mapped_range(..).map_err(|e| self.error(e))?;
+        Ok(view.to_vec())
     }
 }

@@ -125,7 +125,12 @@ impl Gpu {
             None => found.into_iter().min_by_key(AdapterKind::of),
         };
         let adapter = chosen.ok_or_else(|| fails(format!("no such adapter; there are {count}, from 0")))?;
-        let descriptor = api::DeviceDescriptor { label: Some("escnet"), required_limits: wanted(&adapter.limits()), ..Default::default() };
+        let descriptor = api::DeviceDescriptor {
+            label: Some("escnet"),
+            required_features: adapter.features() & api::Features::TIMESTAMP_QUERY,
+            required_limits: wanted(&adapter.limits()),
+            ..Default::default()
+        };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| fails(e.to_string()))?;
         let broken = Arc::new(Mutex::new(None));
         let report = |broken: &Arc<Mutex<Option<String>>>, reason: String| {
@@ -146,6 +151,12 @@ impl Gpu {
     /// What its driver calls it.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Gives the GPU back. Whatever is still asked of it, through whichever copy, fails with [`Error::Device`].
+    pub fn close(&self) {
+        self.0.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| "closed".to_owned());
+        self.0.device.destroy();
     }
 
     fn device(&self) -> &api::Device {

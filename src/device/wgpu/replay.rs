@@ -7,6 +7,7 @@ use crate::device::binding::{Binding, Home, Place};
 use crate::error::Result;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Launches bound to their buffers. It holds on to those, so that a buffer that is given back and made anew wants a new recording.
 #[derive(Debug)]
@@ -113,20 +114,65 @@ impl Recording {
 
     /// Submits these nodes, in their order.
     pub fn run(&self, nodes: Range<usize>) -> Result<()> {
-        let launches = self.nodes[nodes].iter().flat_map(|launches| &self.launches[launches.clone()]);
         let mut encoder = self.gpu.device().create_command_encoder(&api::CommandEncoderDescriptor { label: Some("replay") });
-        {
-            let mut pass = encoder.begin_compute_pass(&api::ComputePassDescriptor::default());
-            for Bound { pipeline, tensors, parameters, grid: [x, y, z] } in launches {
-                pass.set_pipeline(&pipeline.raw);
-                pass.set_bind_group(0, tensors, &[]);
-                if let Some(parameters) = parameters {
-                    pass.set_bind_group(1, parameters, &[]);
-                }
-                pass.dispatch_workgroups(*x, *y, *z);
-            }
-        }
+        let mut pass = encoder.begin_compute_pass(&api::ComputePassDescriptor::default());
+        nodes.for_each(|node| self.launch(&mut pass, node));
+        drop(pass);
         self.gpu.queue().submit([encoder.finish()]);
         self.gpu.check()
+    }
+
+    /// The same, and says how long each of them took by the GPU's own clock; none where it has no clock that can be asked.
+    pub fn run_timed(&self, nodes: Range<usize>) -> Result<Option<Vec<Duration>>> {
+        if !self.gpu.device().features().contains(api::Features::TIMESTAMP_QUERY) {
+            return Ok(None);
+        }
+        let mut times = Vec::with_capacity(nodes.len());
+        let mut start = nodes.start;
+        while start < nodes.end {
+            let end = nodes.end.min(start + api::QUERY_SET_MAX_QUERIES as usize / 2);
+            times.extend(self.run_between_timestamps(start..end)?);
+            start = end;
+        }
+        Ok(Some(times))
+    }
+
+    /// A pass for each node, with the time before it and after it.
+    fn run_between_timestamps(&self, nodes: Range<usize>) -> Result<Vec<Duration>> {
+        let device = self.gpu.device();
+        let count = 2 * nodes.len() as u32;
+        let bytes = u64::from(count) * 8;
+        let (set, resolved) = self.gpu.scoped(bytes, || {
+            let set = device.create_query_set(&api::QuerySetDescriptor { label: Some("times"), ty: api::QueryType::Timestamp, count });
+            let usage = api::BufferUsages::QUERY_RESOLVE | api::BufferUsages::COPY_SRC;
+            (set, device.create_buffer(&api::BufferDescriptor { label: Some("times"), size: bytes, usage, mapped_at_creation: false }))
+        })?;
+        let mut encoder = device.create_command_encoder(&api::CommandEncoderDescriptor { label: Some("timed replay") });
+        for (n, node) in (0..).zip(nodes) {
+            let writes = api::ComputePassTimestampWrites {
+                query_set: &set,
+                beginning_of_pass_write_index: Some(2 * n),
+                end_of_pass_write_index: Some(2 * n + 1),
+            };
+            let mut pass = encoder.begin_compute_pass(&api::ComputePassDescriptor { label: None, timestamp_writes: Some(writes) });
+            self.launch(&mut pass, node);
+        }
+        encoder.resolve_query_set(&set, 0..count, &resolved, 0);
+        self.gpu.queue().submit([encoder.finish()]);
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read(&resolved, 0, bytes)?);
+        let period = f64::from(self.gpu.queue().get_timestamp_period());
+        let between = |pair: &[u64]| Duration::from_nanos((pair[1].saturating_sub(pair[0]) as f64 * period) as u64);
+        Ok(ticks.chunks_exact(2).map(between).collect())
+    }
+
+    fn launch(&self, pass: &mut api::ComputePass, node: usize) {
+        for Bound { pipeline, tensors, parameters, grid: [x, y, z] } in &self.launches[self.nodes[node].clone()] {
+            pass.set_pipeline(&pipeline.raw);
+            pass.set_bind_group(0, tensors, &[]);
+            if let Some(parameters) = parameters {
+                pass.set_bind_group(1, parameters, &[]);
+            }
+            pass.dispatch_workgroups(*x, *y, *z);
+        }
     }
 }

@@ -1,0 +1,127 @@
+//! What a session and its device do on a GPU, whatever the operators: `cargo nextest run --features wgpu --test gpu`.
+
+use escnet::device::wgpu::{AdapterKind, adapters};
+use escnet::graph::{Builder, Options, Segment, Session, StateKind, Store};
+use escnet::ops::{add::add, relu::relu, softmax::softmax};
+use escnet::{DType, Device, Error, Tensor, TensorType};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+type Outcome = Result<(), Failed>;
+
+fn main() {
+    let no_gpu = std::env::var_os("ESCNET_REQUIRE_DEVICES").is_none() && adapters().is_empty();
+    let trial = |name: &str, run: fn() -> Outcome| Trial::test(name, run).with_ignored_flag(no_gpu);
+    let trials = vec![
+        trial("wgpu::adapters_are_numbered_in_order", adapters_are_numbered),
+        trial("wgpu::a_number_without_an_adapter_is_refused", wrong_number),
+        trial("wgpu::auto_takes_no_driver_in_software", auto),
+        trial("wgpu::half_precision_is_refused_by_name", half_precision),
+        trial("wgpu::a_grid_longer_than_an_axis_wraps", wrapped_grid),
+        trial("wgpu::a_timed_session_computes_the_same_and_takes_time", timed),
+        trial("wgpu::more_than_a_buffer_may_hold_is_out_of_memory", out_of_memory),
+        trial("wgpu::after_the_device_is_closed_everything_is_an_error", closed),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn check(holds: bool, what: impl ToString) -> Outcome {
+    if holds { Ok(()) } else { Err(what.to_string().into()) }
+}
+
+fn adapters_are_numbered() -> Outcome {
+    let found = adapters();
+    check(!found.is_empty() && found.iter().enumerate().all(|(i, a)| a.index == i && !a.name.is_empty()), format!("{found:?}"))
+}
+
+fn wrong_number() -> Outcome {
+    match Device::parse("wgpu:99", 0, DType::F32) {
+        Err(Error::Device { device, reason }) if device == "wgpu:99" && reason.contains("there are") => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn auto() -> Outcome {
+    let device = Device::parse("auto", 1, DType::F32)?;
+    if adapters().iter().any(|a| a.kind != AdapterKind::Software) {
+        return check(device.name() == "wgpu", device.describe());
+    }
+    check(device.name() == "cpu" && device.note().is_some_and(|n| n.contains("no GPU")), format!("{device:?}"))
+}
+
+fn half_precision() -> Outcome {
+    match Device::parse("wgpu", 0, DType::BF16) {
+        Err(Error::Device { reason, .. }) if reason.contains("bf16") => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+/// y = relu(x + s) with state s, of `n` elements.
+fn small(n: usize, options: Options) -> escnet::Result<(Session, Store)> {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::f32([n]))?;
+    let s = b.global_state("s", TensorType::f32([n]), StateKind::Parameter)?;
+    let sum = add(&mut b, x, s)?;
+    let y = relu(&mut b, sum)?;
+    b.output("y", y);
+    let mut store = Store::new(&Device::wgpu(None)?);
+    let session = Session::new(b.finish(), &mut store, options)?;
+    Ok((session, store))
+}
+
+/// 65535 workgroups of 256 are 16.8 million elements: one axis holds no more.
+fn wrapped_grid() -> Outcome {
+    let n = 65535 * 256 + 1000;
+    let (mut session, mut store) = small(n, Options::default())?;
+    let x: Vec<f32> = (0..n).map(|i| (i % 1001) as f32 - 500.0).collect();
+    session.write("x", &Tensor::from_f32([n], x.clone())?)?;
+    session.run(&mut store, Segment::Run)?;
+    let y = session.read("y", &mut store)?.to_f32();
+    check(y.iter().zip(&x).all(|(y, x)| *y == x.max(0.0)), "an element was not computed")
+}
+
+fn timed() -> Outcome {
+    let run = |options: Options| -> escnet::Result<_> {
+        let mut b = Builder::new();
+        let x = b.input("x", TensorType::f32([100, 1000]))?;
+        let y = softmax(&mut b, x)?;
+        let z = softmax(&mut b, y)?;
+        b.output("z", z);
+        let mut store = Store::new(&Device::wgpu(None)?);
+        let mut session = Session::new(b.finish(), &mut store, options)?;
+        session.write("x", &Tensor::from_f32([100, 1000], (0..100_000).map(|i| (i % 37) as f32 / 9.0).collect())?)?;
+        session.run(&mut store, Segment::Run)?;
+        Ok((session.read("z", &mut store)?.to_f32(), session.times().to_vec()))
+    };
+    let (plain, no_times) = run(Options::default())?;
+    let (same, times) = run(Options { timed: true, ..Options::default() })?;
+    check(plain == same, "other results")?;
+    check(no_times.iter().all(|t| t.is_zero()) && times.len() == 2 && times.iter().all(|t| !t.is_zero()), format!("{times:?}"))
+}
+
+fn out_of_memory() -> Outcome {
+    let n = 1 << 31;
+    match small(n, Options::default()) {
+        Err(Error::OutOfMemory { bytes, device }) => check(bytes == 4 * n as u64 && device.contains("wgpu"), format!("{device}: {bytes}")),
+        Err(other) => Err(other.into()),
+        Ok(_) => Err("eight gigabytes in one buffer".into()),
+    }
+}
+
+fn closed() -> Outcome {
+    let (mut session, mut store) = small(10, Options::default())?;
+    session.write("x", &Tensor::from_f32([10], vec![1.0; 10])?)?;
+    session.run(&mut store, Segment::Run)?;
+    check(session.read("y", &mut store)?.to_f32() == [1.0; 10], "another sum")?;
+    let device = store.device().clone();
+    device.gpu().ok_or("no GPU")?.close();
+    let outcomes = [
+        session.write("x", &Tensor::from_f32([10], vec![1.0; 10])?),
+        session.run(&mut store, Segment::Run),
+        session.read("y", &mut store).map(drop),
+        Session::new(session.graph().clone(), &mut Store::new(&device), Options::default()).map(drop),
+    ];
+    match outcomes.iter().find(|o| !matches!(o, Err(Error::Device { .. }))) {
+        None => Ok(()),
+        Some(other) => Err(format!("{other:?}").into()),
+    }
+}
