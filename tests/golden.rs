@@ -2,50 +2,50 @@
 
 use escnet::verify::{Comparison, model_folder};
 use escnet::{DType, Device};
+use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
+
+/// The folders, and how many comparisons each gives at least.
+const FOLDERS: [(&str, usize); 5] = [("default", 600), ("trained", 600), ("i2t_lexicon_focal", 140), ("self_none", 140), ("t2i_ce", 140)];
+
+fn main() {
+    let mut trials = vec![
+        Trial::test("cpu::norms_stand_for_tensors", norms_stand_for_tensors),
+        Trial::test("cpu::a_wrong_weight_is_seen", a_wrong_weight_is_seen),
+    ];
+    for (name, at_least) in FOLDERS {
+        trials.push(Trial::test(format!("cpu::{name}"), move || holds(name, at_least, &Device::cpu(2)?)));
+        #[cfg(feature = "wgpu")]
+        {
+            let no_gpu = std::env::var_os("ESCNET_REQUIRE_DEVICES").is_none() && escnet::device::wgpu::adapters().is_empty();
+            trials.push(Trial::test(format!("wgpu::{name}"), move || holds(name, at_least, &Device::wgpu(None)?)).with_ignored_flag(no_gpu));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn compare(path: &Path) -> Vec<Comparison> {
-    model_folder(path, &Device::cpu(2).unwrap(), DType::F32).unwrap()
+fn compare(path: &Path, device: &Device) -> Result<Vec<Comparison>, Failed> {
+    Ok(model_folder(path, device, DType::F32)?)
 }
 
-fn holds(name: &str, at_least: usize) {
-    let comparisons = compare(&folder(name));
+fn holds(name: &str, at_least: usize, device: &Device) -> Result<(), Failed> {
+    all_pass(&compare(&folder(name), device)?, at_least)
+}
+
+fn all_pass(comparisons: &[Comparison], at_least: usize) -> Result<(), Failed> {
     let failed: Vec<String> = comparisons
         .iter()
         .filter(|c| !c.passed())
         .map(|c| format!("{}: error {:.2e}, limit {:.2e}, torch {:?}", c.name, c.error, c.limit, c.torch))
         .collect();
-    assert!(failed.is_empty(), "{} of {} are out:\n{}", failed.len(), comparisons.len(), failed.join("\n"));
-    assert!(comparisons.len() >= at_least, "only {} comparisons", comparisons.len());
-}
-
-#[test]
-fn default() {
-    holds("default", 600);
-}
-
-#[test]
-fn trained() {
-    holds("trained", 600);
-}
-
-#[test]
-fn i2t_lexicon_focal() {
-    holds("i2t_lexicon_focal", 140);
-}
-
-#[test]
-fn self_none() {
-    holds("self_none", 140);
-}
-
-#[test]
-fn t2i_ce() {
-    holds("t2i_ce", 140);
+    if !failed.is_empty() {
+        return Err(format!("{} of {} are out:\n{}", failed.len(), comparisons.len(), failed.join("\n")).into());
+    }
+    if comparisons.len() < at_least { Err(format!("only {} comparisons", comparisons.len()).into()) } else { Ok(()) }
 }
 
 /// A copy of a golden folder in which one file is written anew from its tensors.
@@ -66,8 +66,7 @@ fn changed(name: &str, file: &str, change: impl Fn(&str, escnet::Tensor) -> escn
 }
 
 /// Of large models only norms are kept: a scalar where a tensor is expected is that tensor's L2 norm.
-#[test]
-fn norms_stand_for_tensors() {
+fn norms_stand_for_tensors() -> Result<(), Failed> {
     let to = changed("default", "golden.safetensors", |name, tensor| {
         if name.starts_with("grad.") || name.starts_with("after.") {
             escnet::Tensor::scalar(tensor.to_f64().iter().map(|x| x * x).sum::<f64>().sqrt() as f32)
@@ -75,16 +74,13 @@ fn norms_stand_for_tensors() {
             tensor
         }
     });
-    let comparisons = compare(&to);
-    std::fs::remove_dir_all(&to).unwrap();
-    let failed: Vec<String> = comparisons.iter().filter(|c| !c.passed()).map(|c| format!("{}: {:e} over {:e}", c.name, c.error, c.limit)).collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert!(comparisons.len() >= 600);
+    let comparisons = compare(&to, &Device::cpu(2)?)?;
+    std::fs::remove_dir_all(&to)?;
+    all_pass(&comparisons, 600)
 }
 
 /// A check that cannot fail is none: one weight moved by a hundredth of the largest is seen.
-#[test]
-fn a_wrong_weight_is_seen() {
+fn a_wrong_weight_is_seen() -> Result<(), Failed> {
     let to = changed("t2i_ce", "model.safetensors", |name, tensor| {
         let mut values = tensor.to_f32();
         if name == "fusion.visual_proj.bias" {
@@ -92,8 +88,8 @@ fn a_wrong_weight_is_seen() {
         }
         escnet::Tensor::from_f32(tensor.shape(), values).unwrap()
     });
-    let failed: Vec<String> = compare(&to).into_iter().filter(|c| !c.passed()).map(|c| c.name).collect();
-    std::fs::remove_dir_all(&to).unwrap();
-    assert!(failed.iter().any(|n| n.ends_with("out.logits")), "{failed:?}");
-    assert!(!failed.iter().any(|n| n.contains("backbone") && n.contains("out.")), "{failed:?}");
+    let failed: Vec<String> = compare(&to, &Device::cpu(2)?)?.into_iter().filter(|c| !c.passed()).map(|c| c.name).collect();
+    std::fs::remove_dir_all(&to)?;
+    let seen = failed.iter().any(|n| n.ends_with("out.logits")) && !failed.iter().any(|n| n.contains("backbone") && n.contains("out."));
+    if seen { Ok(()) } else { Err(format!("{failed:?}").into()) }
 }

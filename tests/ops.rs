@@ -3,7 +3,7 @@
 //! * `cases`: f32 on the CPU against f64, outputs NaN-poisoned, guard bands behind every buffer; bit-equal on repeat and for any number
 //!   of threads.
 //! * `gradients`: the f64 gradients against finite differences in f64.
-//! * `wgpu`: the same through wgpu, where the case and its gradients have WGSL kernels.
+//! * `wgpu`: the same through wgpu, where the case and its gradients have WGSL kernels; with the golden numbers.
 //! * `golden`: PyTorch's numbers for the operator.
 
 mod common;
@@ -38,7 +38,13 @@ fn main() {
         }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/ops/{stem}.safetensors"));
         if row.golden.is_some() {
-            trials.push(Trial::test(format!("{stem}::golden"), move || golden(&path)));
+            #[cfg(feature = "wgpu")]
+            if row.wgpu == escnet::ops::Kernel::Own {
+                let path = path.clone();
+                let trial = Trial::test(format!("{stem}::wgpu::golden"), move || golden(&path, &Device::wgpu(None)?));
+                trials.push(trial.with_ignored_flag(no_gpu));
+            }
+            trials.push(Trial::test(format!("{stem}::golden"), move || golden(&path, &Device::cpu(2)?)));
         } else if path.exists() {
             trials.push(Trial::test(format!("{stem}::golden"), move || Err("a golden file, but no golden build in the row".into())));
         }
@@ -46,9 +52,8 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn golden(path: &Path) -> Result<(), Failed> {
-    let device = Device::cpu(2)?;
-    let comparisons = escnet::verify::operator_file(path, &device, escnet::DType::F32)?;
+fn golden(path: &Path, device: &Device) -> Result<(), Failed> {
+    let comparisons = escnet::verify::operator_file(path, device, escnet::DType::F32)?;
     let failed: Vec<String> =
         comparisons.iter().filter(|c| !c.passed()).map(|c| format!("{}: error {:.2e}, limit {:.2e}", c.name, c.error, c.limit)).collect();
     if comparisons.is_empty() {
