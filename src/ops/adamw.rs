@@ -10,18 +10,23 @@
 //! g is the gradient, clipped by the norm of all; t counts the applied updates from 1. Where a gradient is not
 //! finite nothing changes. Bound by memory: four reads and three writes an element.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill, Golden};
 use super::support::optimizer::{self, BLOCK, Role};
 use crate::device::cpu::{Args, Real, vectorized};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, StateKind, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Tensor, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/optimizer.wgsl"), include_str!("../../shaders/adamw.wgsl"));
+
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, golden: Some(golden), ..Row::new("adamw", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, golden: Some(golden), ..Row::new("adamw", cases) };
 
 /// The settings that all parameters share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -146,6 +151,17 @@ impl Op for AdamWStep {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let AdamW { betas: [beta1, beta2], eps, weight_decay, clip_norm } = self.settings;
+        // Of a beta of 0 the logarithm is minus infinity; this is far enough for f32.
+        let log = |beta: f64| beta.ln().max(-200.0);
+        let numbers = [1.0 - beta1, beta2, 1.0 - beta2, log(beta1), log(beta2), eps];
+        let finish = |dispatch| numbers.into_iter().fold(dispatch, Dispatch::number);
+        optimizer::launch(launch, (SHADER, "adamw_forward_f32"), (&self.roles, EACH), (weight_decay, clip_norm), finish);
+        Ok(())
     }
 }
 

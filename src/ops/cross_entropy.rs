@@ -11,18 +11,28 @@
 //! big batch. Where n is 0 the loss and its gradient are 0. Labels are to be checked before a run; one outside [0, V) that is not
 //! `ignore_index` makes loss and row gradient NaN, which an optimizer step refuses. What the row's lse is made of is saved for the backward pass.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, max, sum};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/ln_1p.wgsl"), include_str!("../../shaders/cross_entropy.wgsl"));
+
+/// Logits of a workgroup.
+#[cfg(feature = "wgpu")]
+const PART: usize = 4096;
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
+    wgpu: Kernel::Own,
     golden: Some(|case, b, input| {
         let ignore = case.attributes["ignore_index"].as_i64().unwrap_or(-100) as i32;
         Ok(vec![("loss", cross_entropy(b, input("x")?, input("labels")?, None, case.number("label_smoothing")?, ignore)?)])
@@ -157,6 +167,27 @@ impl CrossEntropy {
     }
 }
 
+/// Workgroups that the logits take.
+#[cfg(feature = "wgpu")]
+fn workgroups(logits: &TensorType) -> usize {
+    logits.shape[0] * logits.shape[1].div_ceil(PART)
+}
+
+#[cfg(feature = "wgpu")]
+impl CrossEntropy {
+    /// The input by which the sum is divided, where there is one.
+    fn denominator(&self, input: usize) -> Operand {
+        if self.denominator { Operand::Input(input) } else { Operand::Nothing }
+    }
+
+    fn dispatch(&self, entry: &str, operands: impl Into<Vec<Operand>>, logits: &TensorType) -> Dispatch {
+        let dispatch = Dispatch::new(SHADER, entry, operands).constant("PART", format!("{PART}u")).constant("GIVEN", self.denominator);
+        let [rows, width] = [logits.shape[0], logits.shape[1]];
+        let sizes = dispatch.size(rows).size(width).size(width.div_ceil(PART)).word(self.ignore_index as u32);
+        sizes.number(self.label_smoothing).number(f64::NAN)
+    }
+}
+
 /// The label as an index into the row, where it is one.
 #[inline(always)]
 fn position<T>(x: &[T], label: i32) -> Option<usize> {
@@ -193,6 +224,18 @@ impl Op for CrossEntropy {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.forward(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let logits = *launch.ty(0);
+        let parts = launch.scratch(3 * workgroups(&logits));
+        let x = Operand::Input(0);
+        launch.add(self.dispatch("cross_entropy_parts_f32", [x, parts], &logits).constant("SAVE", false).rows(workgroups(&logits)));
+        let operands = [x, parts, Operand::Input(1), self.denominator(2), Operand::Output(0), Operand::Output(1)];
+        let save = launch.out_ty(1).is_some();
+        launch.add(self.dispatch("cross_entropy_forward_f32", operands, &logits).constant("SAVE", save));
+        Ok(())
+    }
 }
 
 impl Op for CrossEntropyBackward {
@@ -223,6 +266,18 @@ impl Op for CrossEntropyBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.0.gradient(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let logits = *launch.ty(1);
+        let scale = launch.scratch(1);
+        let labels = Operand::Input(3);
+        let operands = [Operand::Input(0), scale, labels, self.0.denominator(4)];
+        launch.add(self.0.dispatch("cross_entropy_backward_scale_f32", operands, &logits).constant("SAVE", false));
+        let operands = [Operand::Input(1), scale, labels, Operand::Input(2), Operand::Output(0)];
+        launch.add(self.0.dispatch("cross_entropy_backward_f32", operands, &logits).constant("SAVE", false).rows(workgroups(&logits)));
+        Ok(())
     }
 }
 

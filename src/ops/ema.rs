@@ -10,17 +10,24 @@
 //! of the average since its start, as TensorFlow's `ExponentialMovingAverage` with `num_updates` warms up.
 //! Where the flag is 0 nothing is read or written, so that no NaN of a refused step gets in.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::optimizer::BLOCK;
+#[cfg(feature = "wgpu")]
+use super::support::optimizer::SPAN;
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/ema.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("ema", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("ema", cases) };
 
 /// Inputs: for each pair the average and the parameter, of one shape; then step and finite, i32\[1\] each. Updates the averages.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +110,18 @@ impl Op for Ema {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        for pair in 0..self.pairs {
+            let n = launch.ty(2 * pair).len();
+            let control = [2 * self.pairs, 2 * self.pairs + 1].map(Operand::Input);
+            let operands = [control[0], control[1], Operand::Update(2 * pair), Operand::Input(2 * pair + 1)];
+            let dispatch = Dispatch::new(SHADER, "ema_forward_f32", operands).constant("SPAN", SPAN);
+            launch.add(dispatch.size(n).number(self.decay).number(1.0 - self.decay).over(n.div_ceil(SPAN)));
+        }
+        Ok(())
     }
 }
 

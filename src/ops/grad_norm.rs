@@ -3,18 +3,31 @@
 //! One node over any number of tensors. On the CPU squares are added in f64, in fixed blocks whose sums are added in order, so that no
 //! finite f32 overflows and any number of threads gives the same bits.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, sum_wide};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/grad_norm.wgsl");
+
+/// Gradients of a launch.
+#[cfg(feature = "wgpu")]
+const GRADIENTS: usize = 7;
+
+/// Elements of a workgroup.
+#[cfg(feature = "wgpu")]
+const BLOCK: usize = 8192;
+
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("grad_norm", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("grad_norm", cases) };
 
 /// Inputs: gradients of any shapes. Outputs: the norm f32[]; i32\[1\], 0 where an element is NaN or infinite, else 1.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +81,28 @@ impl Op for GradNorm {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let counts: Vec<usize> = (0..launch.count()).map(|i| launch.ty(i).len()).collect();
+        let blocks_of = |counts: &[usize]| counts.iter().map(|n| n.div_ceil(BLOCK)).sum::<usize>();
+        let blocks = blocks_of(&counts);
+        let found = launch.scratch(3 * blocks);
+        let dispatch = |entry: &str, operands: Vec<Operand>, counts: &[usize], first: usize| {
+            let dispatch = Dispatch::new(SHADER, entry, operands).constant("BLOCK", format!("{BLOCK}u"));
+            let dispatch = (0..8).fold(dispatch, |d, i| d.size(counts.get(i).copied().unwrap_or(0)));
+            dispatch.size(first).size(blocks)
+        };
+        let mut first = 0;
+        for (chunk, counts) in counts.chunks(GRADIENTS).enumerate() {
+            let gradient = |i: usize| if i < counts.len() { Operand::Input(chunk * GRADIENTS + i) } else { Operand::Nothing };
+            let operands = [found].into_iter().chain((0..GRADIENTS).map(gradient)).collect();
+            launch.add(dispatch("grad_norm_blocks_f32", operands, counts, first).rows(blocks_of(counts)));
+            first += blocks_of(counts);
+        }
+        launch.add(dispatch("grad_norm_forward_f32", vec![found, Operand::Output(0), Operand::Output(1)], &[], 0));
+        Ok(())
     }
 }
 

@@ -9,16 +9,21 @@
 //! within [1, 2^24]. The loss's gradient is multiplied by the scale, so that small gradients do not vanish in half precision; powers of
 //! two lose nothing on the way back. A gradient that is not finite is taken for an overflow.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/loss_scale.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("loss_scale", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("loss_scale", cases) };
 
 /// The bounds of the scale.
 const BOUNDS: [f64; 2] = [1.0, 16_777_216.0];
@@ -89,6 +94,14 @@ impl Op for LossScale {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let operands = [Operand::Update(0), Operand::Update(1), Operand::Input(2)];
+        let dispatch = Dispatch::new(SHADER, "loss_scale_forward_f32", operands).word(self.interval as u32);
+        launch.add(BOUNDS.into_iter().fold(dispatch, Dispatch::number));
+        Ok(())
     }
 }
 

@@ -3,18 +3,28 @@
 //! x is [B, L, D]; the mask i32[B, L] is not 0 where a position counts. Positions that do not count are not read, whatever they hold.
 //! Where none counts, y and the gradient are 0. `dx[b, l, d] = dy[b, d] / n_b` where the position counts, else 0.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/masked_mean.wgsl");
+
+/// Positions of a workgroup of the backward pass.
+#[cfg(feature = "wgpu")]
+const POSITIONS: usize = 8;
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
+    wgpu: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", masked_mean(b, input("x")?, input("mask")?)?)])),
     ..Row::new("masked_mean", cases)
 };
@@ -97,6 +107,20 @@ impl Op for MaskedMean {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let extents = [0, 1, 2].map(|d| launch.ty(0).shape[d]);
+        launch.add(dispatch("masked_mean_forward_f32", extents).strips(extents[0], extents[2]));
+        Ok(())
+    }
+}
+
+/// A kernel on [B, L, D].
+#[cfg(feature = "wgpu")]
+fn dispatch(entry: &str, [batch, length, width]: [usize; 3]) -> Dispatch {
+    let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+    Dispatch::new(SHADER, entry, operands).constant("POSITIONS", format!("{POSITIONS}u")).size(batch).size(length).size(width)
 }
 
 impl MaskedMeanBackward {
@@ -151,6 +175,14 @@ impl Op for MaskedMeanBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (mask, width) = (launch.ty(1).shape, launch.ty(0).shape[1]);
+        let extents = [mask[0], mask[1], width];
+        launch.add(dispatch("masked_mean_backward_f32", extents).rows(mask[0] * mask[1].div_ceil(POSITIONS)));
+        Ok(())
     }
 }
 

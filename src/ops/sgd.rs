@@ -9,18 +9,23 @@
 //!
 //! g is the gradient, clipped by the norm of all, before decay. Where a gradient is not finite nothing changes.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::optimizer::{self, BLOCK, Role};
 use crate::device::cpu::{Args, Real, vectorized};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/optimizer.wgsl"), include_str!("../../shaders/sgd.wgsl"));
+
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("sgd", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("sgd", cases) };
 
 /// The settings that all parameters share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,6 +137,14 @@ impl Op for SgdStep {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let Sgd { momentum, nesterov, weight_decay, clip_norm } = self.settings;
+        let finish = |dispatch: Dispatch| dispatch.constant("NESTEROV", nesterov).number(momentum);
+        optimizer::launch(launch, (SHADER, "sgd_forward_f32"), (&self.roles, EACH), (weight_decay, clip_norm), finish);
+        Ok(())
     }
 }
 

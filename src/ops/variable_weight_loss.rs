@@ -13,18 +13,24 @@
 //! the count over an effective batch; where it is 0 the loss is. q is summed over the other classes, which keeps its digits where
 //! p_label nears 1. A label outside [0, C) makes the loss NaN. Rows are short: the backward pass computes the softmax again.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill, Golden};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Tensor, TensorType};
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/ln_1p.wgsl"), include_str!("../../shaders/variable_weight_loss.wgsl"));
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
+    wgpu: Kernel::Own,
     golden: Some(|case, b, input| Ok(vec![("loss", variable_weight_loss(b, input("x")?, input("labels")?, golden(case)?, None)?)])),
     ..Row::new("variable_weight_loss", cases)
 };
@@ -210,6 +216,20 @@ impl VariableWeightLoss {
     }
 }
 
+#[cfg(feature = "wgpu")]
+impl VariableWeightLoss {
+    /// A kernel on the inputs of the forward pass and `more`.
+    fn dispatch(&self, entry: &str, more: &[Operand], logits: &TensorType) -> Dispatch {
+        let given = |is: bool, input: usize| if is { Operand::Input(input) } else { Operand::Nothing };
+        let optional = [given(self.class_weights, 2), given(self.denominator, self.inputs() - 1)];
+        let operands: Vec<Operand> = [Operand::Input(0), Operand::Input(1)].into_iter().chain(optional).chain(more.iter().copied()).collect();
+        let dispatch = Dispatch::new(SHADER, entry, operands).constant("WEIGHTED", self.class_weights).constant("GIVEN", self.denominator);
+        let dispatch = dispatch.constant("VARIABLE", self.kind == LossKind::VariableWeight).constant("FOCAL", self.kind == LossKind::Focal);
+        let numbers = [self.label_smoothing, self.lambda, self.gamma, f64::NAN];
+        numbers.into_iter().fold(dispatch.size(logits.shape[0]).size(logits.shape[1]), Dispatch::number)
+    }
+}
+
 impl Op for VariableWeightLoss {
     fn stem(&self) -> &'static str {
         "variable_weight_loss"
@@ -231,6 +251,12 @@ impl Op for VariableWeightLoss {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.forward(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        launch.add(self.dispatch("variable_weight_loss_forward_f32", &[Operand::Output(0)], launch.ty(0)));
+        Ok(())
     }
 }
 
@@ -261,6 +287,13 @@ impl Op for VariableWeightLossBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.0.gradient(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let more = [Operand::Input(self.0.inputs()), Operand::Output(0)];
+        launch.add(self.0.dispatch("variable_weight_loss_backward_f32", &more, launch.ty(0)).over(launch.ty(0).shape[0]));
+        Ok(())
     }
 }
 

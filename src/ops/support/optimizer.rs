@@ -1,12 +1,18 @@
 //! What the optimizers share: one node updates all parameters, as the device's own counters and flags say.
 
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::op::Check;
 use crate::tensor::TensorType;
 
 /// Elements of a parameter that are updated by one task.
 pub const BLOCK: usize = 16 * 1024;
+
+/// Elements of an invocation on a GPU.
+#[cfg(feature = "wgpu")]
+pub const SPAN: usize = 4;
 
 /// How one parameter is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,4 +79,25 @@ pub fn step<'a, T: Real>(args: &Args<'a, T>, first: usize, clip_norm: Option<f64
     let clip = T::of(clip_norm.map_or(1.0, |most| (most / (norm.wide() + 1e-6)).min(1.0)));
     let finite = args.ints(first + 3)?[0] != 0;
     Ok(finite.then_some(Step { lr, count: count.saturating_add(1), clip }))
+}
+
+/// A step's launches, one a parameter; `finish` adds what the optimizer's `Size` has beside what [`check_settings`] saw.
+#[cfg(feature = "wgpu")]
+pub fn launch(
+    launch: &mut Launch,
+    (source, entry): (&'static str, &str),
+    (roles, each): (&[Role], usize),
+    (weight_decay, clip_norm): (f64, Option<f64>),
+    finish: impl Fn(Dispatch) -> Dispatch,
+) {
+    let control = roles.len() * each;
+    for (i, role) in roles.iter().enumerate() {
+        let (at, n) = (i * each, launch.ty(i * each).len());
+        let operands = (control..control + 4).map(Operand::Input).chain((at..at + each - 1).map(Operand::Update));
+        let operands: Vec<Operand> = operands.chain([Operand::Input(at + each - 1)]).collect();
+        let dispatch = Dispatch::new(source, entry, operands).constant("SPAN", SPAN).constant("CLIP", clip_norm.is_some());
+        let decay = if role.decay { weight_decay } else { 0.0 };
+        let dispatch = dispatch.size(n).size(role.group).number(decay).number(clip_norm.unwrap_or(0.0));
+        launch.add(finish(dispatch).over(n.div_ceil(SPAN)));
+    }
 }
