@@ -116,6 +116,11 @@ impl<'a> Launch<'a> {
         Launch { binding, dispatches: Vec::new(), scratch: Vec::new() }
     }
 
+    /// How many inputs the node has.
+    pub fn inputs(&self) -> usize {
+        self.binding.inputs.len()
+    }
+
     /// The type of an input.
     pub fn ty(&self, input: usize) -> &'a TensorType {
         &self.binding.input(input).ty
