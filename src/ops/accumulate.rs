@@ -4,16 +4,21 @@
 //! Which micro-step it is stands on the device, as the last number of `[seed_lo, seed_hi, step, micro_step]`; no pass is needed to clear
 //! the state.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/accumulate.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("accumulate", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("accumulate", cases) };
 
 /// Inputs: state, the gradient of the same shape, control i32\[4\] and, where there is one, the loss scale f32\[1\]. Updates the state.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +92,15 @@ impl Op for Accumulate {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (n, scaled) = (launch.ty(0).len(), launch.inputs() > 3);
+        let scale = if scaled { Operand::Input(3) } else { Operand::Nothing };
+        let dispatch = Dispatch::new(SHADER, "accumulate_forward_f32", [Operand::Update(0), Operand::Input(1), Operand::Input(2), scale]);
+        launch.add(dispatch.constant("SCALED", scaled).size(n).over(n));
+        Ok(())
     }
 }
 

@@ -1,15 +1,20 @@
 //! Counts applied updates: `step <- step + 1` where the flag is not 0.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/advance.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row::new("advance", cases);
+pub const ROW: Row = Row { wgpu: Kernel::Own, ..Row::new("advance", cases) };
 
 /// Inputs: step i32\[1\], finite i32\[1\]. Updates the step.
 #[derive(Debug, Clone, Copy)]
@@ -62,14 +67,20 @@ impl Op for Advance {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        launch.add(Dispatch::new(SHADER, "advance_forward_i32", [Operand::Update(0), Operand::Input(1)]));
+        Ok(())
+    }
 }
 
 fn cases() -> Vec<Case> {
-    let case = |name: &str, finite: i32, want: f64| {
+    let case = |name: &str, from: i32, finite: i32, want: f64| {
         Case::new(name, |b, v| advance(b, v[0], v[1]).map(|()| Vec::new()))
-            .state("step", TensorType::i32([1]), Fill::Exact(vec![41]))
+            .state("step", TensorType::i32([1]), Fill::Exact(vec![from]))
             .ints("finite", [1], Fill::Exact(vec![finite]))
             .expects("step", vec![want])
     };
-    vec![case("applied", 1, 42.0), case("skipped", 0, 41.0)]
+    vec![case("applied", 41, 1, 42.0), case("skipped", 41, 0, 41.0), case("at the end", i32::MAX, -1, i32::MAX.into())]
 }

@@ -1,17 +1,25 @@
 //! The index of the largest element of each row; among equals the lowest.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, Shape, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/order.wgsl"), include_str!("../../shaders/argmax.wgsl"));
+/// Elements of a row that one workgroup looks through.
+#[cfg(feature = "wgpu")]
+const SHARE: usize = 2048;
+
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("argmax", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("argmax", cases) };
 
 /// Inputs: x [.., N]. Output: i32 [..]. NaN is never the largest.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +61,24 @@ impl Op for Argmax {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let parts = width.div_ceil(SHARE);
+        let split = parts > 1;
+        // Two words for each part.
+        let firsts = if split { launch.scratch(2 * rows * parts) } else { Operand::Nowhere };
+        let of = |entry: &str, x: Operand| {
+            let dispatch = Dispatch::new(SHADER, entry, [x, firsts, Operand::Output(0)]).constant("SHARE", format!("{SHARE}u"));
+            dispatch.size(rows).size(width).size(parts)
+        };
+        launch.add(of("argmax_parts_f32", Operand::Input(0)).rows(rows * parts));
+        if split {
+            launch.add(of("argmax_forward_f32", Operand::Nothing).rows(rows));
+        }
+        Ok(())
+    }
 }
 
 fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
@@ -76,6 +102,12 @@ fn cases() -> Vec<Case> {
         case("1", &[1], Fill::Normal(0.0, 1.0)),
         case("5x7", &[5, 7], Fill::Normal(0.0, 1.0)),
         case("ties", &[2, 3], Fill::Values(vec![1.0, 2.0, 2.0, 5.0, 5.0, 5.0])),
+        case("3x5000", &[3, 5000], Fill::Normal(0.0, 1.0)),
+        case("ties far apart", &[1, 5000], Fill::Values((0..5000).map(|i| f64::from(u8::from(i % 1009 == 1000))).collect())),
+        case("below zero", &[1, 300], Fill::Values((0..300).map(|i| -1.0 - f64::from((i - 280_i32).abs())).collect())),
+        case("signed zeros", &[1, 3], Fill::Values(vec![-1.0, -0.0, 0.0])),
+        case("nothing is a number", &[1, 3], Fill::Values(vec![f64::NAN; 3])),
+        case("not a number", &[1, 3], Fill::Values(vec![f64::NAN, -1.0, f64::NAN])),
         case("2x3x1009", &[2, 3, 1009], Fill::Normal(0.0, 1.0)),
         case("8x30524", &[8, 30524], Fill::Normal(0.0, 1.0)).large(),
     ]

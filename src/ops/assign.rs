@@ -1,15 +1,20 @@
 //! Puts a value into state: always, or where a flag on the device is not 0, such as statistics that are kept only if the step is.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/assign.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row::new("assign", cases);
+pub const ROW: Row = Row { wgpu: Kernel::Own, ..Row::new("assign", cases) };
 
 /// Inputs: state, a value of the same shape, floating point or i32 as the state is, and i32\[1\] with `conditional`. Updates the state.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +89,15 @@ impl Op for Assign {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let n = launch.ty(0).len();
+        let flag = if self.conditional { Operand::Input(2) } else { Operand::Nothing };
+        let dispatch = Dispatch::new(SHADER, "assign_forward_u32", [Operand::Update(0), Operand::Input(1), flag]);
+        launch.add(dispatch.constant("CONDITIONAL", self.conditional).size(n).over(n));
+        Ok(())
     }
 }
 

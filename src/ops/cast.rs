@@ -1,16 +1,23 @@
 //! Conversion between element types, rounding to the nearest, ties to even. i32 goes to floating point; floats do not go to i32.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::map;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
+#[cfg(feature = "wgpu")]
+use crate::error::Error;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/cast.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Follow, ..Row::new("cast", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Follow, wgpu: Kernel::Own, ..Row::new("cast", cases) };
 
 /// Conversion to an element type.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +57,18 @@ impl Op for Cast {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let x = launch.ty(0);
+        let entry = match (x.dtype, self.to) {
+            (DType::I32, DType::F32) => "cast_forward_i32_f32",
+            (DType::F32, DType::F32) => "cast_forward_f32",
+            (from, to) => return Err(Error::Device { device: "wgpu".to_owned(), reason: format!("cast from {from} to {to}: only from i32 or f32 to f32") }),
+        };
+        launch.add(Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]).size(x.len()).over(x.len()));
+        Ok(())
+    }
 }
 
 /// On the CPU all floating-point types are held in one and rounded after each node, so a cast between them is a copy.
@@ -87,6 +106,7 @@ fn cases() -> Vec<Case> {
     vec![
         there_and_back("bf16", DType::BF16),
         there_and_back("f16", DType::F16),
+        Case::of("f32", |b, v| b.apply1(Cast { to: DType::F32 }, v)).normal("x", [301]),
         Case::of("i32", |b, v| cast(b, v[0], DType::F32)).ints("x", [3, 7], Fill::Ints(-50, 50)),
     ]
 }

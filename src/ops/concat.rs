@@ -1,17 +1,22 @@
 //! Tensors laid end to end along one dimension.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::slice::Slice;
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/concat.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("concat", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("concat", cases) };
 
 /// Concatenation. Inputs: any number of tensors, alike in all extents but that of `axis`.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +64,19 @@ impl Op for Concat {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args, self.axis)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let widths: Vec<usize> = (0..launch.inputs()).map(|i| launch.ty(i).shape[self.axis..].iter().product()).collect();
+        let (mut before, whole) = (0, widths.iter().sum());
+        for (part, &width) in widths.iter().enumerate() {
+            let n = launch.ty(part).len();
+            let dispatch = Dispatch::new(SHADER, "concat_forward_u32", [Operand::Input(part), Operand::Output(0)]);
+            launch.add(dispatch.size(n).size(width).size(whole).size(before).over(n));
+            before += width;
+        }
+        Ok(())
     }
 }
 

@@ -6,18 +6,32 @@
 //! An id outside 0..V, or a position outside 0..P, adds nothing; the host checks ids before a run. Backward: dense gradients of all
 //! tables, each row added up by one task in a fixed order. Bound by memory.
 
-use super::Row;
+use super::{Kernel, Row};
+#[cfg(feature = "wgpu")]
+use super::gather::launch_scatter_add;
 use super::gather::{row_at, scatter_add};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/embedding.wgsl");
+#[cfg(feature = "wgpu")]
+/// Rows of dy in one of the sums that the token types' gradient is made of.
+#[cfg(feature = "wgpu")]
+const SHARE: usize = 256;
+#[cfg(feature = "wgpu")]
+const BACKWARD: &str = include_str!("../../shaders/embedding_backward.wgsl");
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
+    wgpu: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", embedding(b, input("ids")?, input("w")?)?)])),
     ..Row::new("embedding", cases)
 };
@@ -119,6 +133,20 @@ impl Op for Embedding {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (n, table) = (launch.out_ty(0).map_or(0, |y| y.len()), launch.ty(1).shape);
+        let given = |given: bool, input: usize| if given { Operand::Input(input) } else { Operand::Nothing };
+        let (positions, offset, types) = (given(self.position, 2), given(self.position, 3), given(self.token_type, self.types_at()));
+        let operands = [Operand::Input(0), Operand::Input(1), positions, offset, types, Operand::Output(0)];
+        let dispatch = Dispatch::new(SHADER, "embedding_forward_f32", operands);
+        let dispatch = dispatch.constant("POSITION", self.position).constant("TYPES", self.token_type);
+        let rows = if self.position { launch.ty(2).shape[0] } else { 0 };
+        let columns = launch.ty(0).shape.rows_and_width().1;
+        launch.add(dispatch.size(n).size(table[1]).size(columns).size(table[0]).size(rows).over(n));
+        Ok(())
+    }
 }
 
 impl Embedding {
@@ -182,6 +210,13 @@ impl Op for EmbeddingBackwardTable {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         backward_table(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let width = launch.ty(0).shape.rows_and_width().1;
+        launch_scatter_add(launch, self.rows, width);
+        Ok(())
+    }
 }
 
 fn backward_table<T: Real>(args: &mut Args<T>) -> Result<()> {
@@ -221,6 +256,22 @@ impl Op for EmbeddingBackwardPosition {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         backward_position(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let dispatch = of(launch, "embedding_backward_position_f32", self.rows, &[Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        launch.add(dispatch.over(launch.out_ty(0).map_or(0, |d| d.len())));
+        Ok(())
+    }
+}
+
+/// A launch of a kernel of `embedding_backward.wgsl` for a table of `rows` rows.
+#[cfg(feature = "wgpu")]
+fn of(launch: &Launch, entry: &str, rows: usize, operands: &[Operand]) -> Dispatch {
+    let shape = launch.ty(0).shape;
+    let (count, width) = shape.rows_and_width();
+    let columns = shape.iter().rev().nth(1).copied().unwrap_or(1);
+    Dispatch::new(BACKWARD, entry, operands).size(rows).size(width).size(count).size(columns).size(count.div_ceil(SHARE)).size(SHARE)
 }
 
 fn backward_position<T: Real>(args: &mut Args<T>) -> Result<()> {
@@ -271,6 +322,18 @@ impl Op for EmbeddingBackwardType {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         backward_type(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (count, width) = launch.ty(0).shape.rows_and_width();
+        let parts = count.div_ceil(SHARE);
+        let sums = launch.scratch(parts * width);
+        let part = of(launch, "embedding_backward_type_parts_f32", self.rows, &[Operand::Input(0), sums]).columns(width);
+        let whole = of(launch, "embedding_backward_type_f32", self.rows, &[Operand::Nothing, sums, Operand::Output(0)]).columns(width);
+        launch.add(Dispatch { grid: [part.grid[0], parts, 1], ..part });
+        launch.add(whole);
+        Ok(())
     }
 }
 
@@ -343,6 +406,7 @@ fn cases() -> Vec<Case> {
         sum("step", [3, 1], [11, 9, 0], 33, 8),
         sum("beyond the positions", [2, 7], [11, 9, 1], 17, 5),
         sum("before the positions", [2, 3], [11, 9, 1], 17, -2),
+        sum("many", [9, 70], [11, 80, 3], 300, 4),
         types.normal("table", [5, 7]).normal("types", [3, 7]),
         sum("8x40x768", [8, 40], [30522, 512, 2], 768, 0).large(),
     ]

@@ -4,17 +4,30 @@
 //! before a run. Backward: `dx[v] = sum of dy[n] over indices[n] = v`, added in the order of n: the indices are sorted, each row of dx
 //! is then the work of one task, and no two write one place. Pure data movement: bound by memory.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
+#[cfg(feature = "wgpu")]
+use crate::error::Error;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/gather.wgsl");
+/// Words that a workgroup holds while rows of state are exchanged.
+#[cfg(feature = "wgpu")]
+const HELD: usize = 2048;
+/// Sorted indices of one workgroup in the backward pass.
+#[cfg(feature = "wgpu")]
+const SHARE: usize = 32;
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("gather", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("gather", cases) };
 
 /// The forward pass. Inputs: x of any element type, indices.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +97,14 @@ impl Op for Gather {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (n, x) = (launch.out_ty(0).map_or(0, |y| y.len()), launch.ty(0).shape);
+        let dispatch = of("gather_forward_u32", [Operand::Input(0), Operand::Input(1), Operand::Output(0)], false);
+        launch.add(dispatch.size(n).size(x[1..].iter().product()).size(x[0]).over(n));
+        Ok(())
+    }
 }
 
 fn run<T: Real>(args: &mut Args<T>) -> Result<()> {
@@ -134,6 +155,39 @@ impl Op for GatherBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run_backward(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (dy, indices) = (launch.ty(0), launch.ty(1));
+        launch_scatter_add(launch, self.rows, dy.len() / indices.len().max(1));
+        Ok(())
+    }
+}
+
+/// A launch of a kernel of `gather.wgsl`.
+#[cfg(feature = "wgpu")]
+fn of(entry: &str, operands: [Operand; 3], length: bool) -> Dispatch {
+    Dispatch::new(SHADER, entry, operands).constant("LENGTH", length).constant("HELD", format!("{HELD}u"))
+}
+
+/// [`scatter_add`] of the first input, rows of `width`, by the second, into the first output of `rows` rows.
+#[cfg(feature = "wgpu")]
+pub(super) fn launch_scatter_add(launch: &mut Launch, rows: usize, width: usize) {
+    const SHADER: &str = include_str!("../../shaders/gather_backward.wgsl");
+    let count = launch.ty(1).len();
+    let (n, shares, across) = (rows * width, count.div_ceil(SHARE), width.div_ceil(256));
+    let (sorted, order, heads) = (launch.scratch(count), launch.scratch(count), launch.scratch(shares * width));
+    let of = |pass: &str, operands: &[Operand]| {
+        let dispatch = Dispatch::new(SHADER, format!("gather_backward_{pass}_f32"), operands).constant("SHARE", format!("{SHARE}u"));
+        dispatch.size(n).size(rows).size(width).size(count).size(shares).size(across)
+    };
+    let (dy, indices, dx) = (Operand::Input(0), Operand::Input(1), Operand::Output(0));
+    launch.add(of("fill", &[dx]).over(n));
+    launch.add(of("sort", &[indices, sorted, order]).over(count));
+    launch.add(of("runs", &[dy, sorted, order, heads, dx]).rows(shares * across));
+    if shares > 1 {
+        launch.add(of("join", &[Operand::Nothing, sorted, Operand::Nowhere, heads, dx]).rows(shares * across));
     }
 }
 
@@ -206,6 +260,20 @@ impl Op for Reorder {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let shape = launch.ty(0).shape;
+        let (rows, row) = (shape[0], shape[1..].iter().product::<usize>());
+        if rows > HELD {
+            return Err(Error::Device { device: "wgpu".to_owned(), reason: format!("gather.reorder: at most {HELD} rows, got {rows}") });
+        }
+        let length = if self.length { Operand::Input(2) } else { Operand::Nothing };
+        let dispatch = of("gather_reorder_u32", [Operand::Update(0), Operand::Input(1), length], self.length);
+        let span = (HELD / rows.max(1)).min(256);
+        launch.add(dispatch.size(rows).size(row).size(self.width(&shape)).size(span).rows(row.div_ceil(span)));
+        Ok(())
+    }
 }
 
 impl Reorder {
@@ -274,6 +342,10 @@ fn cases() -> Vec<Case> {
         let case = case.ints("indices", [dims[0]], Fill::Exact(indices));
         if let Some(n) = length { case.ints("length", [1], Fill::Exact(vec![n])) } else { case }
     };
+    let repeated = |name: &str, rows: usize, index: fn(i32) -> i32| {
+        let case = Case::of(name, |b, v| gather_rows(b, v[0], v[1])).normal("x", [rows, 3]);
+        case.ints("indices", [300], Fill::Exact((0..300).map(index).collect()))
+    };
     let known = Case::of("known", |b, v| gather_rows(b, v[0], v[1])).expects("y", vec![4.0, 5.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
     let known = known.fixed("x", [3, 2], Fill::Values((0..6).map(f64::from).collect())).ints("indices", [4], Fill::Exact(vec![2, -1, 0, 3]));
     let known_move = |name: &str, ty: TensorType, fill: Fill| {
@@ -290,6 +362,11 @@ fn cases() -> Vec<Case> {
         case(&[11, 6], &[4]),
         case(&[7, 3, 5], &[2, 9]),
         case(&[101, 67], &[300]),
+        case(&[3, 300], &[400]),
+        case(&[40, 5], &[330]),
+        repeated("all one", 3, |_| 1),
+        repeated("outside and repeated", 3, |n| if n < 150 { -1 } else if n < 250 { 2 } else { 3 }),
+        repeated("runs that end with their share", 7, |n| n / 32),
         outside.ints("indices", [4], Fill::Exact(vec![2, -1, 3, 0])),
         ints.ints("indices", [4], Fill::Exact(vec![2, 2, 5, 0])),
         move_rows("reorder", &[4, 7, 5], vec![1, 0, 3, 3], None, false),
@@ -297,6 +374,10 @@ fn cases() -> Vec<Case> {
         move_rows("reorder 3 of 7", &[4, 7, 5], vec![2, 2, 0, 1], Some(3), false),
         move_rows("reorder 0 of 7", &[2, 7, 5], vec![1, 1], Some(0), false),
         move_rows("reorder all of 7", &[2, 7, 5], vec![1, 0], Some(7), false),
+        move_rows("reorder 5 of 300", &[3, 300, 5], vec![2, 0, 0], Some(297), false),
+        move_rows("reorder 700 rows", &[700, 7], (0..700).rev().collect(), None, false),
+        move_rows("reorder beyond the end", &[2, 7, 5], vec![1, 0], Some(9), false),
+        move_rows("reorder less than nothing", &[2, 7, 5], vec![1, 0], Some(-3), false),
         move_rows("reorder ints", &[3, 7], vec![2, 2, 1], Some(5), true),
         case(&[30524, 768], &[320]).large(),
         move_rows("reorder 3x20x768", &[3, 20, 768], vec![1, 0, 0], Some(15), false).large(),

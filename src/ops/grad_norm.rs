@@ -85,7 +85,7 @@ impl Op for GradNorm {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let counts: Vec<usize> = (0..launch.count()).map(|i| launch.ty(i).len()).collect();
+        let counts: Vec<usize> = (0..launch.inputs()).map(|i| launch.ty(i).len()).collect();
         let blocks_of = |counts: &[usize]| counts.iter().map(|n| n.div_ceil(BLOCK)).sum::<usize>();
         let blocks = blocks_of(&counts);
         let found = launch.scratch(3 * blocks);

@@ -3,17 +3,22 @@
 //! cache is state [B, Lmax, W], new [B, L, W], position i32 \[1\] on the device, so that one recorded graph serves every step. Rows that
 //! would fall outside the cache are dropped. Pure data movement.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/kv_cache.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row::new("kv_cache", cases);
+pub const ROW: Row = Row { wgpu: Kernel::Own, ..Row::new("kv_cache", cases) };
 
 /// Inputs: cache (updated), new, position.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +64,15 @@ impl Op for KvAppend {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (cache, new) = (launch.ty(0).shape, launch.ty(1).shape);
+        let n = new.len();
+        let dispatch = Dispatch::new(SHADER, "kv_cache_forward_f32", [Operand::Update(0), Operand::Input(1), Operand::Input(2)]);
+        launch.add(dispatch.size(n).size(new[1] * new[2]).size(new[2]).size(cache[1]).over(n));
+        Ok(())
     }
 }
 

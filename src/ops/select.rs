@@ -1,15 +1,20 @@
 //! One of two tensors, element by element: `y = c != 0 ? a : b`.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/select.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("select", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("select", cases) };
 
 /// The choice. Inputs: condition i32, a, b, all of one shape.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +33,12 @@ pub fn select(b: &mut Builder, condition: Value, a: Value, otherwise: Value) -> 
 }
 
 const BLOCK: usize = 4096;
+
+/// Says which gradients are wanted.
+#[cfg(feature = "wgpu")]
+fn with_wanted(dispatch: Dispatch, [a, b]: [bool; 2]) -> Dispatch {
+    dispatch.constant("WANT_A", a).constant("WANT_B", b)
+}
 
 impl Op for Select {
     fn stem(&self) -> &'static str {
@@ -54,6 +65,14 @@ impl Op for Select {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let n = launch.ty(1).len();
+        let operands = [Operand::Input(0), Operand::Input(1), Operand::Input(2), Operand::Output(0)];
+        launch.add(with_wanted(Dispatch::new(SHADER, "select_forward_f32", operands), [false; 2]).size(n).over(n));
+        Ok(())
     }
 }
 
@@ -98,6 +117,15 @@ impl Op for SelectBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         split(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let n = launch.ty(1).len();
+        let wanted = [0, 1].map(|output| launch.out_ty(output).is_some());
+        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0), Operand::Output(1)];
+        launch.add(with_wanted(Dispatch::new(SHADER, "select_backward_f32", operands), wanted).size(n).over(n));
+        Ok(())
     }
 }
 

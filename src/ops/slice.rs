@@ -1,16 +1,21 @@
 //! A run of indices along one dimension; and its gradient, which puts zeros around it.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/slice.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("slice", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("slice", cases) };
 
 /// Indices `start .. start + length` of dimension `axis`.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +52,12 @@ impl Slice {
     }
 }
 
+/// One invocation for each of the `n` elements that are written.
+#[cfg(feature = "wgpu")]
+fn move_run(entry: &str, n: usize, (kept, before, whole): (usize, usize, usize)) -> Dispatch {
+    Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]).size(n).size(kept).size(before).size(whole).over(n)
+}
+
 fn with_extent(ty: &TensorType, axis: usize, extent: usize) -> Result<TensorType> {
     let mut shape = ty.shape.to_vec();
     shape[axis] = extent;
@@ -78,6 +89,14 @@ impl Op for Slice {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args, self)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let x = launch.ty(0).shape;
+        let extents = self.run(x[self.axis], x[self.axis + 1..].iter().product());
+        launch.add(move_run("slice_forward_u32", launch.out_ty(0).map_or(0, |y| y.len()), extents));
+        Ok(())
     }
 }
 
@@ -121,6 +140,14 @@ impl Op for SliceBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         pad(args, self)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let dy = launch.ty(0).shape;
+        let extents = self.slice.run(self.whole, dy[self.slice.axis + 1..].iter().product());
+        launch.add(move_run("slice_backward_u32", launch.out_ty(0).map_or(0, |dx| dx.len()), extents));
+        Ok(())
     }
 }
 

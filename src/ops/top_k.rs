@@ -1,17 +1,28 @@
 //! The k largest of each row, falling, with their indices; among equals the lower index first.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/order.wgsl"), include_str!("../../shaders/top_k.wgsl"));
+/// Elements of a row that one invocation holds.
+#[cfg(feature = "wgpu")]
+const EACH: usize = 8;
+/// Elements of a row that one workgroup of 256 looks through.
+#[cfg(feature = "wgpu")]
+const PART: usize = 256 * EACH;
+
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, ..Row::new("top_k", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("top_k", cases) };
 
 /// Inputs: x [.., N]. Outputs: values [.., k] and indices i32 [.., k]. NaN counts as the smallest.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +68,25 @@ impl Op for TopK {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args, self.k)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let parts = width.div_ceil(PART);
+        let split = parts > 1;
+        // Two words for each that was found.
+        let found = if split { launch.scratch(2 * rows * parts * self.k) } else { Operand::Nowhere };
+        let of = |entry: &str| {
+            let operands = [Operand::Input(0), found, Operand::Output(0), Operand::Output(1)];
+            let dispatch = Dispatch::new(SHADER, entry, operands).constant("EACH", format!("{EACH}u"));
+            dispatch.size(rows).size(width).size(parts).size(self.k)
+        };
+        launch.add(of("top_k_parts_f32").rows(rows * parts));
+        if split {
+            launch.add(of("top_k_forward_f32").rows(rows));
+        }
+        Ok(())
+    }
 }
 
 /// One pass a row: most elements are not larger than the least of the best so far, and cost one comparison.
@@ -97,6 +127,9 @@ fn cases() -> Vec<Case> {
         case("3 of 7", &[5, 7], 3, Fill::Normal(0.0, 1.0)),
         case("ties", &[2, 6], 4, Fill::Values(vec![1.0, 2.0, 2.0, 0.0, 2.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0])),
         case("7 of 1009", &[2, 3, 1009], 7, Fill::Normal(0.0, 1.0)),
+        case("5 of 5000", &[3, 5000], 5, Fill::Normal(0.0, 1.0)),
+        case("1000 of 5000", &[1, 5000], 1000, Fill::Normal(0.0, 1.0)),
+        case("ties far apart", &[1, 5000], 6, Fill::Values((0..5000).map(|i| f64::from(u8::from(i % 1009 == 1000))).collect())),
         case("all", &[3, 5], 5, Fill::Distinct),
         case("7 of 30524", &[3, 30524], 7, Fill::Normal(0.0, 1.0)).large(),
     ]

@@ -1,17 +1,22 @@
 //! Reorders dimensions: dimension `i` of the result is dimension `order[i]` of the input.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{MAX_RANK, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/transpose.wgsl");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("transpose", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("transpose", cases) };
 
 /// A permutation of the dimensions.
 #[derive(Debug, Clone)]
@@ -53,6 +58,12 @@ impl Op for Transpose {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args, &self.order)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        launch.add(dispatch(&launch.ty(0).shape, &self.order));
+        Ok(())
     }
 }
 
@@ -96,6 +107,64 @@ fn permute<E: Copy + Send + Sync>(x: &[E], y: &mut [E], shape: &[usize], order: 
     });
 }
 
+/// A dimension of y: its extent, and the elements from one index to the next in x and in y.
+#[cfg(feature = "wgpu")]
+#[derive(Clone, Copy)]
+struct Dimension {
+    extent: usize,
+    in_x: usize,
+    in_y: usize,
+}
+
+/// The dimensions of y without those of extent 1; neighbours that are neighbours in x as well are joined. At least one.
+#[cfg(feature = "wgpu")]
+fn joined(shape: &[usize], order: &[usize]) -> Vec<Dimension> {
+    let mut joined: Vec<Dimension> = vec![Dimension { extent: 1, in_x: 1, in_y: 1 }];
+    for &d in order.iter().filter(|&&d| shape[d] != 1) {
+        let (extent, in_x) = (shape[d], shape[d + 1..].iter().product());
+        match joined.last_mut() {
+            Some(last) if last.extent == 1 || last.in_x == extent * in_x => *last = Dimension { extent: last.extent * extent, in_x, in_y: 1 },
+            _ => joined.push(Dimension { extent, in_x, in_y: 1 }),
+        }
+    }
+    for d in (1..joined.len()).rev() {
+        joined[d - 1].in_y = joined[d].in_y * joined[d].extent;
+    }
+    joined
+}
+
+/// Elements of a tile, and of its side where neither dimension is shorter.
+#[cfg(feature = "wgpu")]
+const TILE: usize = 1024;
+#[cfg(feature = "wgpu")]
+const SIDE: usize = 32;
+
+#[cfg(feature = "wgpu")]
+fn dispatch(shape: &[usize], order: &[usize]) -> Dispatch {
+    let mut others = joined(shape, order);
+    let b = others.remove(others.len() - 1);
+    // The last dimension of x, where that is not the last of y as well.
+    let a = others.iter().position(|d| d.in_x == 1).map(|at| others.remove(at));
+    let count: usize = others.iter().map(|d| d.extent).product();
+    let slim = |extent: usize| extent.next_power_of_two().min(SIDE);
+    let [tile_a, tile_b] = match a {
+        Some(a) if a.extent < SIDE => [slim(a.extent), TILE / slim(a.extent)],
+        _ => [TILE / slim(b.extent), slim(b.extent)],
+    };
+    let entry = if a.is_some() { "transpose_tiles_u32" } else { "transpose_rows_u32" };
+    let mut dispatch = Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]);
+    others.insert(0, Dimension { extent: 1, in_x: 0, in_y: 0 });
+    dispatch = dispatch.constant("RANK", format!("{}u", others.len())).constant("TILE_A", format!("{tile_a}u")).constant("TILE_B", format!("{tile_b}u"));
+    for other in others.iter().rev() {
+        dispatch = dispatch.size(other.extent).size(other.in_x).size(other.in_y).size(0);
+    }
+    let (tiled, a) = (a.is_some(), a.unwrap_or(b));
+    let (tiles_a, tiles_b) = (a.extent.div_ceil(tile_a), b.extent.div_ceil(tile_b));
+    let n = if tiled { count * tiles_a * tiles_b } else { count * b.extent };
+    let dispatch = dispatch.size(n).size(a.extent).size(b.extent).size(tiles_a).size(tiles_b).size(b.in_x).size(a.in_y);
+    if tiled { dispatch.rows(n) } else { dispatch.over(n) }
+}
+
 fn backward(cx: &mut Backward) -> Result<()> {
     let op: Transpose = cx.op()?;
     if let Some(dy) = cx.grad(0) {
@@ -116,6 +185,11 @@ fn cases() -> Vec<Case> {
         case(&[2, 3, 5, 7], &[0, 2, 3, 1]),
         case(&[2, 3, 5, 7], &[0, 3, 1, 2]),
         case(&[4, 1, 3], &[2, 0, 1]),
+        case(&[2, 3, 5, 7], &[0, 2, 1, 3]),
+        case(&[2, 3, 2, 3, 2, 3], &[5, 0, 4, 1, 3, 2]),
+        case(&[2, 3, 45, 23], &[0, 2, 3, 1]),
+        case(&[2, 45, 23, 3], &[0, 3, 1, 2]),
+        case(&[2, 70, 67], &[0, 2, 1]),
         Case::of("ints", |b, v| transpose(b, v[0], &[1, 0])).ints("x", [3, 5], super::support::case::Fill::Ints(-9, 9)),
         case(&[8, 3, 224, 224], &[0, 2, 3, 1]).large(),
     ]

@@ -128,8 +128,8 @@ impl<'a> Launch<'a> {
         Launch { binding, dispatches: Vec::new(), scratch: Vec::new() }
     }
 
-    /// The number of inputs.
-    pub fn count(&self) -> usize {
+    /// How many inputs the node has.
+    pub fn inputs(&self) -> usize {
         self.binding.inputs.len()
     }
 

@@ -14,8 +14,10 @@
 //! they are rounded once, at the end, where separate operators round each result.
 
 mod fusion;
+#[cfg(feature = "wgpu")]
+mod wgpu;
 
-use super::Row;
+use super::{Kernel, Row};
 use super::gelu::Gelu;
 use super::relu::Relu;
 use super::scale::Scale;
@@ -24,12 +26,14 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::{Function, dims_of};
 use super::tanh::Tanh;
 use crate::device::cpu::{Args, Real, for_heavy_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 /// The row of the table.
-pub const ROW: Row = Row { fusion: Some((90, fusion::absorb)), ..Row::new("elementwise", cases) };
+pub const ROW: Row = Row { fusion: Some((90, fusion::absorb)), wgpu: Kernel::Own, ..Row::new("elementwise", cases) };
 
 /// The chain. Inputs: x, the second operands in the order of their steps. In place of x.
 #[derive(Debug, Clone, PartialEq)]
@@ -208,6 +212,12 @@ impl Op for Elementwise {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        wgpu::launch(self, launch);
+        Ok(())
+    }
 }
 
 /// Fusion alone writes chains, so the cases build them by hand; without gradients, since there is no backward rule.
@@ -226,6 +236,11 @@ fn cases() -> Vec<Case> {
         let case = case.fixed("g", dims_of(rows), normal.clone()).fixed("row", dims_of(row), normal.clone());
         case.fixed("last", dims_of(&dims[dims.len() / 2..]), normal.clone()).fixed("factors", dims_of(dims), normal.clone())
     };
+    // More steps and operands than one launch takes.
+    let long = of("long".to_owned(), &[&mixed[..], &mixed[..3], &[Scale(2.0), Mul, Relu]].concat()).fixed("x", [5, 7], normal.clone());
+    let others: [(&str, &[usize]); 8] =
+        [("a", &[5, 7]), ("b", &[5]), ("c", &[7]), ("d", &[5, 7]), ("e", &[7]), ("f", &[7]), ("g", &[5]), ("h", &[5, 7])];
+    let long = others.iter().fold(long, |case, (name, dims)| case.fixed(name, dims_of(dims), normal.clone()));
     let single = |step: Step| {
         let case = of(format!("{step:?}"), &[step]).fixed("x", [3, 5, 7], normal.clone());
         match step {
@@ -257,6 +272,6 @@ fn cases() -> Vec<Case> {
         .into_iter()
         .chain([&[1][..], &[17], &[9001], &[3, 5, 7], &[301, 33], &[3, 2500], &[2, 61, 7]].map(chain))
         .chain([in_place.fixed("x", [5, 67], Fill::Distinct).fixed("r", [67], normal.clone()), itself.fixed("x", [33], normal.clone())])
-        .chain([known, functions, chain(&[577, 768]).large()])
+        .chain([long, of("18 steps".to_owned(), &[Tanh, Scale(1.5)].repeat(9)).fixed("x", [301], normal.clone()), known, functions, chain(&[577, 768]).large()])
         .collect()
 }

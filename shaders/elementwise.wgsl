@@ -1,0 +1,81 @@
+// A chain of element-wise operators in one pass: v = x; for each step v = step(v); y = v.
+//
+//   RELU, GELU, TANH, SIGMOID   v = f(v)
+//   SCALE                       v = factor v
+//   ADD, MUL                    v = v + r, v r      r's extents are the last of x's: element i meets element i mod |r|
+//   MUL_ROWS                    v = v g[row]
+//
+// The chain is written in constants, so that a driver unrolls it into straight code: KINDS, STEPS of them, and OPERANDS, the number of each step's
+// second operand; what else a step needs is its word of the parameters. One invocation an element: x read and y written once, 8 bytes an element and
+// 4 for each whole second operand; bound by memory.
+
+struct Size {
+    // Of each step: the elements of r, or of a row, or the bits of the factor.
+    words: array<vec4u, 4>,
+    n: u32,
+}
+
+@group(1) @binding(0) var<uniform> size: Size;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> r0: array<f32>;
+@group(0) @binding(3) var<storage, read> r1: array<f32>;
+@group(0) @binding(4) var<storage, read> r2: array<f32>;
+@group(0) @binding(5) var<storage, read> r3: array<f32>;
+@group(0) @binding(6) var<storage, read> r4: array<f32>;
+@group(0) @binding(7) var<storage, read> r5: array<f32>;
+
+const SQRT_HALF = 0.70710678;
+
+const RELU = 0u;
+const GELU = 1u;
+const TANH = 2u;
+const SIGMOID = 3u;
+const SCALE = 4u;
+const ADD = 5u;
+const MUL = 6u;
+const MUL_ROWS = 7u;
+
+fn operand(number: u32, i: u32) -> f32 {
+    switch number {
+        case 0u: { return r0[i]; }
+        case 1u: { return r1[i]; }
+        case 2u: { return r2[i]; }
+        case 3u: { return r3[i]; }
+        case 4u: { return r4[i]; }
+        default: { return r5[i]; }
+    }
+}
+
+fn step_of(kind: u32, number: u32, word: u32, i: u32, v: f32) -> f32 {
+    switch kind {
+        case RELU: { return select(v, 0.0, v < 0.0); }
+        case GELU: { return 0.5 * v * (1.0 + erf(v * SQRT_HALF)); }
+        case TANH: { return hyperbolic_tangent(v); }
+        case SIGMOID: { return 1.0 / (1.0 + exp(-v)); }
+        case SCALE: { return bitcast<f32>(word) * v; }
+        case ADD: { return v + operand(number, i % word); }
+        case MUL: { return v * operand(number, i % word); }
+        default: { return v * operand(number, i / word); }
+    }
+}
+
+@compute @workgroup_size(WIDTH)
+fn elementwise_forward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = flat(id, groups, WIDTH);
+    if i >= size.n {
+        return;
+    }
+    var v: f32;
+    if IN_PLACE {
+        v = y[i];
+    } else {
+        v = x[i];
+    }
+    var kinds = KINDS;
+    var operands = OPERANDS;
+    for (var k = 0u; k < STEPS; k++) {
+        v = step_of(kinds[k], operands[k], size.words[k / 4u][k % 4u], i, v);
+    }
+    y[i] = v;
+}

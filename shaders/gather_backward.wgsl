@@ -1,0 +1,151 @@
+// The gradient of gather, and of embedding's table: dx[v] = sum of dy[n] over indices[n] = v.
+//
+// There are some thousand indices and many more rows, most of them without an index; and one index may be half of all, as what fills short sentences
+// up is. Without atomics, in four launches:
+//
+//   fill   zeros in dx: the floor, 4 bytes an element of dx.
+//   sort   each index counts those before it, which is its place: N^2 comparisons, 256 at a time in workgroup memory; little beside the rest as long
+//          as N is some ten thousand. Leaves `sorted`, the indices in order, and `order`, where in dy each came from.
+//   runs   a workgroup takes `share` places of the sorted indices and 256 columns, and adds up dy along each run of equal indices. A run that begins
+//          here goes to dx, the rest of one that began before to `heads`, a row for each share.
+//   join   where a run goes on behind its share, the heads of the shares behind it are added, in their order.
+//
+// dy is read once, by neighbours along its rows. Every order depends on the indices alone, so that two runs are equal bit by bit.
+
+struct Size {
+    // Elements and rows of dx, elements of a row.
+    n: u32,
+    rows: u32,
+    width: u32,
+    // Indices.
+    count: u32,
+    // Shares of them, and the workgroups side by side that it takes to cover a row.
+    shares: u32,
+    across: u32,
+}
+
+@group(1) @binding(0) var<uniform> size: Size;
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read_write> sorted: array<i32>;
+@group(0) @binding(2) var<storage, read_write> order: array<u32>;
+// [shares, width]
+@group(0) @binding(3) var<storage, read_write> heads: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+
+@group(0) @binding(0) var<storage, read_write> cleared: array<f32>;
+
+@compute @workgroup_size(WIDTH)
+fn gather_backward_fill_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let i = flat(id, groups, WIDTH);
+    if i >= size.n {
+        return;
+    }
+    cleared[i] = 0.0;
+}
+
+@group(0) @binding(0) var<storage, read> indices: array<i32>;
+
+var<workgroup> some: array<i32, WIDTH>;
+
+@compute @workgroup_size(WIDTH)
+fn gather_backward_sort_f32(
+    @builtin(global_invocation_id) id: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(num_workgroups) groups: vec3u,
+) {
+    let n = flat(id, groups, WIDTH);
+    var own = 0;
+    if n < size.count {
+        own = indices[n];
+    }
+    var rank = 0u;
+    for (var start = 0u; start < size.count; start += WIDTH) {
+        if start + lane < size.count {
+            some[lane] = indices[start + lane];
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < min(WIDTH, size.count - start); i++) {
+            if some[i] < own || (some[i] == own && start + i < n) {
+                rank++;
+            }
+        }
+        workgroupBarrier();
+    }
+    if n < size.count {
+        sorted[rank] = own;
+        order[rank] = n;
+    }
+}
+
+var<workgroup> index: array<i32, SHARE>;
+var<workgroup> row: array<u32, SHARE>;
+
+@compute @workgroup_size(WIDTH)
+fn gather_backward_runs_f32(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+) {
+    let number = group.x + group.y * groups.x;
+    if number >= size.shares * size.across {
+        return;
+    }
+    let share = number / size.across;
+    let column = number % size.across * WIDTH + lane;
+    let start = share * SHARE;
+    let count = min(SHARE, size.count - start);
+    if lane < count {
+        index[lane] = sorted[start + lane];
+        row[lane] = order[start + lane];
+    }
+    workgroupBarrier();
+    if column >= size.width {
+        return;
+    }
+    var began_before = share > 0u && sorted[max(start, 1u) - 1u] == index[0];
+    var sum = 0.0;
+    for (var i = 0u; i < count; i++) {
+        sum += dy[row[i] * size.width + column];
+        if i + 1u == count || index[min(i + 1u, SHARE - 1u)] != index[i] {
+            if began_before {
+                heads[share * size.width + column] = sum;
+            } else if index[i] >= 0 && u32(index[i]) < size.rows {
+                dx[u32(index[i]) * size.width + column] = sum;
+            }
+            began_before = false;
+            sum = 0.0;
+        }
+    }
+}
+
+@compute @workgroup_size(WIDTH)
+fn gather_backward_join_f32(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+) {
+    let number = group.x + group.y * groups.x;
+    let share = number / size.across;
+    let column = number % size.across * WIDTH + lane;
+    // The last share has none behind it.
+    if share + 1u >= size.shares || column >= size.width {
+        return;
+    }
+    let last = sorted[(share + 1u) * SHARE - 1u];
+    let began_before = share > 0u && sorted[max(share * SHARE, 1u) - 1u] == last;
+    if began_before || last < 0 || u32(last) >= size.rows {
+        return;
+    }
+    var sum = 0.0;
+    var behind = share + 1u;
+    while behind < size.shares {
+        if sorted[behind * SHARE] != last {
+            break;
+        }
+        sum += heads[behind * size.width + column];
+        behind++;
+    }
+    if behind > share + 1u {
+        dx[u32(last) * size.width + column] += sum;
+    }
+}

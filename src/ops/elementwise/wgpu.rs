@@ -1,0 +1,66 @@
+//! The chain's launches: one, or more where it has more steps or operands than one takes.
+
+use super::{Elementwise, Step};
+use crate::device::wgpu::{Dispatch, Launch, Operand};
+
+const SHADER: &str = include_str!("../../../shaders/elementwise.wgsl");
+/// Steps that a launch has parameters for.
+const STEPS: usize = 16;
+/// Second operands that a launch has bindings for.
+const OPERANDS: usize = 6;
+
+/// The steps of one launch.
+#[derive(Default)]
+struct Part {
+    /// What the shader calls each, and the number of its second operand.
+    kinds: Vec<&'static str>,
+    numbers: Vec<String>,
+    /// What else each needs.
+    words: Vec<u32>,
+    /// The second operands.
+    operands: Vec<Operand>,
+}
+
+/// Adds the launches of the chain.
+pub fn launch(chain: &Elementwise, launch: &mut Launch) {
+    let x = launch.ty(0);
+    let (n, width) = (x.len(), x.shape.last().copied().unwrap_or(1));
+    let mut inputs = 1..launch.inputs();
+    let mut parts = vec![Part::default()];
+    for &step in &chain.steps {
+        let operand = if step.is_binary() { inputs.next() } else { None };
+        let (kind, word) = match step {
+            Step::Relu => ("RELU", 0),
+            Step::Gelu => ("GELU", 0),
+            Step::Tanh => ("TANH", 0),
+            Step::Sigmoid => ("SIGMOID", 0),
+            Step::Scale(factor) => ("SCALE", (factor as f32).to_bits()),
+            Step::Add => ("ADD", operand.map_or(0, |i| launch.ty(i).len()) as u32),
+            Step::Mul => ("MUL", operand.map_or(0, |i| launch.ty(i).len()) as u32),
+            Step::MulRows => ("MUL_ROWS", width as u32),
+        };
+        let is_full = |part: &Part| part.kinds.len() == STEPS || (operand.is_some() && part.operands.len() == OPERANDS);
+        if parts.last().is_some_and(is_full) {
+            parts.push(Part::default());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.kinds.push(kind);
+            part.numbers.push(format!("{}u", part.operands.len()));
+            part.words.push(word);
+            part.operands.extend(operand.map(Operand::Input));
+        }
+    }
+    for (at, mut part) in parts.into_iter().enumerate() {
+        // The launches behind the first go on with what it left.
+        let in_place = at > 0 || launch.in_place(0);
+        part.operands.resize(OPERANDS, Operand::Nothing);
+        part.operands.splice(0..0, [if in_place { Operand::Nothing } else { Operand::Input(0) }, Operand::Output(0)]);
+        let dispatch = Dispatch::new(SHADER, "elementwise_forward_f32", part.operands).constant("IN_PLACE", in_place);
+        let dispatch = dispatch.constant("STEPS", format!("{}u", part.kinds.len()));
+        let dispatch = dispatch.constant("KINDS", format!("array({})", part.kinds.join(", ")));
+        let mut dispatch = dispatch.constant("OPERANDS", format!("array({})", part.numbers.join(", "))).over(n);
+        part.words.resize(STEPS, 0);
+        dispatch.parameters = [&part.words[..], &[n as u32]].concat();
+        launch.add(dispatch);
+    }
+}
