@@ -71,6 +71,12 @@ impl Dispatch {
         self
     }
 
+    /// Adds 32 bits.
+    pub fn word(mut self, word: u32) -> Self {
+        self.parameters.push(word);
+        self
+    }
+
     /// Adds a number.
     pub fn number(mut self, number: f64) -> Self {
         self.parameters.push((number as f32).to_bits());
@@ -86,6 +92,12 @@ impl Dispatch {
     /// One workgroup for each `COLUMNS` of `n` columns that are summed.
     pub fn columns(mut self, n: usize) -> Self {
         self.grid = [n.div_ceil(COLUMNS), 1, 1];
+        self
+    }
+
+    /// One workgroup for each `COLUMNS` of `n` columns in each of `batch` matrices.
+    pub fn strips(mut self, batch: usize, n: usize) -> Self {
+        self.grid = [batch * n.div_ceil(COLUMNS), 1, 1];
         self
     }
 
@@ -114,6 +126,11 @@ pub struct Launch<'a> {
 impl<'a> Launch<'a> {
     pub(crate) fn new(binding: &'a Binding) -> Self {
         Launch { binding, dispatches: Vec::new(), scratch: Vec::new() }
+    }
+
+    /// The number of inputs.
+    pub fn count(&self) -> usize {
+        self.binding.inputs.len()
     }
 
     /// The type of an input.
