@@ -4,11 +4,15 @@
 //! so that the backward pass, `dx = dy keep / (1 - p)`, is the same operator on dy. About 15 integer operations an element; a kernel is
 //! bound by memory.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
+#[cfg(feature = "wgpu")]
+use super::support::philox::GROUP;
 use super::support::philox::{BLOCK, Mask};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -16,8 +20,11 @@ use crate::tensor::TensorType;
 
 pub use super::support::philox::stable_key;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/philox.wgsl"), include_str!("../../shaders/dropout.wgsl"));
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), ..Row::new("dropout", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("dropout", cases) };
 
 /// Dropout, and its own backward pass. Inputs: x or dy of any shape; rng i32\[4\], `[seed_lo, seed_hi, step, micro_step]`. In place.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +109,16 @@ impl Op for Dropout {
                 }
             },
         );
+        Ok(())
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let n = launch.ty(0).len();
+        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+        let dispatch = Dispatch::new(SHADER, "dropout_forward_f32", operands).constant("IN_PLACE", launch.in_place(0));
+        let dispatch = dispatch.size(n).word(self.key as u32).word((self.key >> 32) as u32).word(Mask::threshold(self.p));
+        launch.add(dispatch.number(1.0 / (1.0 - self.p)).over(n.div_ceil(GROUP)));
         Ok(())
     }
 }
