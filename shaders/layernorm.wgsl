@@ -4,8 +4,8 @@
 //   dx = rstd (g - mean of g - xhat (mean of g xhat)) (+ ds)
 //   dw = sum over rows of dy xhat        db = sum over rows of dy
 //
-// One workgroup a row; the variance is taken in a second pass, over numbers that are in cache by then. Bound by memory: 8 bytes an element
-// forward, 12 to 16 backward. The parameters' gradients are sums of columns, 32 a workgroup.
+// One workgroup a row, forward as in common/layernorm.wgsl. Bound by memory: 8 bytes an element forward, 12 to 16 backward. The parameters'
+// gradients are sums of columns, 32 a workgroup.
 
 struct Size {
     rows: u32,
@@ -28,36 +28,13 @@ fn x_at(i: u32) -> f32 {
     return x[i];
 }
 
+fn take(i: u32) -> f32 {
+    return x_at(i);
+}
+
 @compute @workgroup_size(WIDTH)
 fn layernorm_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let row = group.x + group.y * groups.x;
-    if row >= size.rows {
-        return;
-    }
-    let start = row * size.width;
-    let n = f32(size.width);
-    var part = 0.0;
-    for (var i = lane; i < size.width; i += WIDTH) {
-        part += x_at(start + i);
-    }
-    let mean = group_sum(part, lane) / n;
-    part = 0.0;
-    for (var i = lane; i < size.width; i += WIDTH) {
-        let d = x_at(start + i) - mean;
-        part += d * d;
-    }
-    let rstd = 1.0 / sqrt(group_sum(part, lane) / n + size.eps);
-    for (var i = lane; i < size.width; i += WIDTH) {
-        y[start + i] = (x_at(start + i) - mean) * rstd * w[i] + b[i];
-    }
-    if lane == 0u {
-        if SAVE_MEAN {
-            mean_out[row] = mean;
-        }
-        if SAVE_RSTD {
-            rstd_out[row] = rstd;
-        }
-    }
+    normalize(lane, group, groups);
 }
 
 @group(0) @binding(0) var<storage, read> dy: array<f32>;

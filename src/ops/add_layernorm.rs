@@ -4,18 +4,23 @@
 //! latter, which is [`super::layernorm`]'s: both inputs get `ds + dlayernorm(dy)`. Bound by memory: two tensors are read, one or two
 //! written, where two operators would move five.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::layernorm::{FLOPS, gradients, infer, normalize, optional};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows_of};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/layernorm.wgsl"), include_str!("../../shaders/add_layernorm.wgsl"));
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, ..Row::new("add_layernorm", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("add_layernorm", cases) };
 
 /// The forward pass. Inputs: x, residual, w, b. Outputs: y; the sum, mean and rstd (optional, the latter in f32). In place of x.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +69,17 @@ impl Op for AddLayerNorm {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let operands: Vec<Operand> = (0..4).map(Operand::Input).chain((0..4).map(Operand::Output)).collect();
+        let dispatch = Dispatch::new(SHADER, "add_layernorm_forward_f32", operands).constant("IN_PLACE", launch.in_place(0));
+        let saves = [("SAVE_SUM", 1), ("SAVE_MEAN", 2), ("SAVE_RSTD", 3)];
+        let dispatch = saves.into_iter().fold(dispatch, |d, (name, output)| d.constant(name, launch.out_ty(output).is_some()));
+        launch.add(dispatch.size(rows).size(width).number(self.eps).rows(rows));
+        Ok(())
     }
 }
 

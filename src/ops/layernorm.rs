@@ -24,7 +24,7 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/layernorm.wgsl");
+const SHADER: &str = concat!(include_str!("../../shaders/common/layernorm.wgsl"), include_str!("../../shaders/layernorm.wgsl"));
 
 /// The row of the table.
 pub const ROW: Row = Row {

@@ -6,6 +6,8 @@ use super::reference;
 use super::tensors::{Extents, Form, Tensors, layouts};
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
 use crate::device::cpu::{Args, Real, dot, vectorized};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
@@ -83,6 +85,11 @@ impl Op for AttentionBackward {
         let grads: Vec<_> = grads.into_iter().map(|grad| grad.map(Pieces::new)).collect();
         let grads = self.outputs().map(|o| grads[o].as_ref());
         run(&self.form, &tensors, &saved, grads, args.workspace()?)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        super::wgpu::backward(&self.form, launch)
     }
 }
 

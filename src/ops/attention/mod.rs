@@ -28,11 +28,15 @@ mod cases;
 mod cpu;
 mod reference;
 mod tensors;
+#[cfg(feature = "wgpu")]
+mod wgpu;
 
-use super::Row;
+use super::{Kernel, Row};
 use super::reshape::reshape;
 use super::transpose::transpose;
 use crate::device::cpu::Args;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::{Error, Result};
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -46,6 +50,7 @@ use tensors::Tensors;
 pub const ROW: Row = Row {
     backward: Some(backward_rule),
     precision: Precision::Low,
+    wgpu: Kernel::Own,
     golden: Some(|case, b, input| {
         // [B, H, L, D] is PyTorch's layout.
         let [batch, heads, queries, size] = case.shape("q")?[..] else { return Err(Error::graph(case.name, "q [B, H, L, D]", "another rank")) };
@@ -207,6 +212,11 @@ impl Op for Attention {
             return Ok(());
         }
         cpu::forward(&tensors, y, lse, mean, args.workspace()?)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        wgpu::forward(&self.form, self.mean_probabilities, launch)
     }
 }
 

@@ -1,0 +1,207 @@
+//! What attention launches through wgpu: tiles of queries and keys, or pieces of the keys for a few queries.
+
+use super::tensors::{Extents, Form};
+use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::error::Result;
+use crate::ops::support::philox::Mask;
+use crate::tensor::TensorType;
+
+/// The kernels of one file, what they share before it.
+macro_rules! shader {
+    ($file:literal) => {
+        concat!(
+            include_str!("../../../shaders/common/philox.wgsl"),
+            include_str!("../../../shaders/common/attention.wgsl"),
+            include_str!(concat!("../../../shaders/", $file))
+        )
+    };
+}
+
+const FORWARD: &str = shader!("attention.wgsl");
+const DECODE: &str = shader!("attention_decode.wgsl");
+const BACKWARD: &str = shader!("attention_backward.wgsl");
+
+/// Queries, or keys, of a tile.
+const SIDE: usize = 32;
+/// Keys of a piece.
+const PIECE: usize = 64;
+/// Vectors of four that the strip of values holds.
+const STRIP: usize = 256;
+/// Invocations that share a row of a head in [`BACKWARD`]'s first kernel, and rows of its workgroups.
+const NOTED: usize = 32;
+
+/// How the forward pass is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    /// By tiles of queries and keys.
+    Tiles,
+    /// A few queries: by this many pieces of the keys.
+    Decode(usize),
+}
+
+impl Variant {
+    /// Fewer queries than a quarter of a tile would leave most of it idle, and one workgroup to go along all the keys.
+    fn of(e: &Extents) -> Self {
+        if e.queries <= SIDE / 4 && e.keys > 0 { Variant::Decode(e.keys.div_ceil(PIECE)) } else { Variant::Tiles }
+    }
+}
+
+/// Columns of a head that a workgroup of tiles sums, and how many such parts a head has: at most 128 columns, for the registers' sake.
+fn parts(size: usize) -> (usize, usize) {
+    let columns = size.div_ceil(size.div_ceil(128).max(1)).next_multiple_of(SIDE).max(SIDE);
+    (columns, size.div_ceil(columns))
+}
+
+/// Rows of values that are in workgroup memory at once: a power of two.
+fn chunk(columns: usize) -> usize {
+    1 << (STRIP * 4 / columns).min(SIDE).ilog2()
+}
+
+/// One execution: what all its launches have in common.
+struct Problem<'a> {
+    form: &'a Form,
+    e: Extents,
+    /// Of the inputs from queries on.
+    types: Vec<TensorType>,
+    /// Where these start.
+    first: usize,
+}
+
+impl<'a> Problem<'a> {
+    fn new(form: &'a Form, launch: &Launch, first: usize) -> Self {
+        let count = form.sources() + usize::from(form.mask) + usize::from(form.lengths) + usize::from(form.dropout.is_some());
+        let types: Vec<TensorType> = (first..first + count).map(|i| *launch.ty(i)).collect();
+        Problem { form, e: form.extents(&types), types, first }
+    }
+
+    /// An input of the form; nothing where it is empty.
+    fn input(&self, i: usize) -> Operand {
+        if self.types[i].len() == 0 { Operand::Nothing } else { Operand::Input(self.first + i) }
+    }
+
+    /// q, k, v and the mask.
+    fn sources(&self) -> [Operand; 4] {
+        let [q, k, v] = if self.form.fused { [0, 0, 0] } else { [0, 1, 2] }.map(|i| self.input(i));
+        [q, k, v, if self.form.mask { self.input(self.form.sources()) } else { Operand::Nothing }]
+    }
+
+    fn lengths_at(&self) -> usize {
+        self.form.sources() + usize::from(self.form.mask)
+    }
+
+    /// The lengths and the words of dropout.
+    fn told(&self) -> [Operand; 2] {
+        let lengths = if self.form.lengths { self.input(self.lengths_at()) } else { Operand::Nothing };
+        let rng = self.lengths_at() + usize::from(self.form.lengths);
+        [lengths, if self.form.dropout.is_some() { self.input(rng) } else { Operand::Nothing }]
+    }
+
+    /// A launch, its constants and its sizes.
+    fn dispatch(&self, source: &'static str, entry: &str, operands: impl IntoIterator<Item = Operand>) -> Dispatch {
+        let Problem { form, e, .. } = self;
+        let (part, _) = parts(e.size);
+        let mut dispatch = Dispatch::new(source, entry, operands.into_iter().collect::<Vec<_>>());
+        for (name, size) in [("SIZE", e.size), ("PART", part), ("CHUNK", chunk(part)), ("PIECE", PIECE)] {
+            dispatch = dispatch.constant(name, format!("{size}u"));
+        }
+        let flags = [("FUSED", form.fused), ("CAUSAL", form.causal), ("MASK", form.mask), ("LENGTHS", form.lengths)];
+        for (name, flag) in flags.into_iter().chain([("DROPOUT", form.dropout.is_some())]) {
+            dispatch = dispatch.constant(name, flag);
+        }
+        let share = |there: bool, at: usize| if there { e.batch / self.types[at].shape[0].max(1) } else { 1 };
+        let (p, key) = form.dropout.unwrap_or_default();
+        for size in [e.batch, e.group, e.heads, e.queries, e.keys, share(form.mask, form.sources()), share(form.lengths, self.lengths_at())] {
+            dispatch = dispatch.size(size);
+        }
+        let dispatch = dispatch.number(form.scale).size(Mask::threshold(p) as usize).number(1.0 / (1.0 - p));
+        dispatch.size(key as u32 as usize).size((key >> 32) as usize)
+    }
+}
+
+/// y, lse and the mean of the probabilities.
+pub fn forward(form: &Form, mean: bool, launch: &mut Launch) -> Result<()> {
+    let problem = Problem::new(form, launch, 0);
+    let e = problem.e;
+    if e.batch * e.queries == 0 {
+        return Ok(());
+    }
+    let saves = launch.out_ty(1).is_some();
+    let lse = if mean && !saves { launch.scratch(e.batch * e.heads * e.queries) } else { Operand::Output(1) };
+    let save = saves || mean;
+    let given: Vec<Operand> = problem.sources().into_iter().chain(problem.told()).collect();
+    let with = |y: Operand, lse: Operand| given.iter().copied().chain([y, lse]);
+    match Variant::of(&e) {
+        Variant::Tiles => {
+            let groups = e.batch * e.heads * e.queries.div_ceil(SIDE) * parts(e.size).1;
+            let tiles = problem.dispatch(FORWARD, "attention_forward_f32", with(Operand::Output(0), lse));
+            launch.add(tiles.constant("SAVE", save).rows(groups));
+        }
+        Variant::Decode(pieces) => {
+            let rows = e.batch * e.heads * e.queries;
+            let (y, whole) = match pieces {
+                1 => (Operand::Output(0), lse),
+                _ => (launch.scratch(rows * pieces * (e.size + 2)), Operand::Nowhere),
+            };
+            let decode = problem.dispatch(DECODE, "attention_decode_f32", with(y, whole)).constant("SAVE", save);
+            launch.add(decode.rows(e.batch / e.group * e.heads * pieces));
+            if pieces > 1 {
+                let merge = problem.dispatch(DECODE, "attention_decode_merge_f32", [y, Operand::Output(0), lse]);
+                launch.add(merge.constant("SAVE", save).over(rows * e.size));
+            }
+        }
+    }
+    if mean && e.keys > 0 {
+        let mut dispatch = problem.dispatch(FORWARD, "attention_probabilities_f32", with(Operand::Output(2), lse)).constant("SAVE", save);
+        dispatch.grid = [e.keys.div_ceil(SIDE), e.queries.div_ceil(SIDE), e.batch];
+        launch.add(dispatch);
+    }
+    Ok(())
+}
+
+/// The gradients that are wanted. Inputs: dy, y, lse, then those of the form.
+pub fn backward(form: &Form, launch: &mut Launch) -> Result<()> {
+    let problem = Problem::new(form, launch, 3);
+    let (e, rows) = (problem.e, problem.e.batch * problem.e.heads * problem.e.queries);
+    let wants = if form.fused { [0, 0, 0] } else { [0, 1, 2] }.map(|o| launch.out_ty(o).is_some_and(|ty| ty.len() > 0));
+    let with_rows = |i: usize| if rows == 0 { Operand::Nothing } else { Operand::Input(i) };
+    let notes = launch.scratch(4 + e.batch + 2 * rows);
+    let dispatch = |name: &str, operands: Vec<Operand>| {
+        let dispatch = problem.dispatch(BACKWARD, &format!("attention_backward_{name}_f32"), operands);
+        dispatch.constant("SECOND", !form.fused).constant("WANTS_KEYS", wants[1]).constant("WANTS_VALUES", wants[2])
+    };
+    let noted = (0..3).map(with_rows).chain(problem.told()).chain([notes]).collect();
+    launch.add(dispatch("notes", noted).rows(rows.div_ceil(NOTED).max(1)));
+    let with = |outputs: [Operand; 2]| problem.sources().into_iter().chain([with_rows(0), notes]).chain(outputs).collect();
+    let groups = |batch: usize, rows: usize| batch * e.heads * rows.div_ceil(SIDE) * parts(e.size).1;
+    if wants[0] {
+        launch.add(dispatch("query", with([Operand::Output(0), Operand::Nowhere])).rows(groups(e.batch, e.queries)));
+    }
+    if wants[1] || wants[2] {
+        let outputs = if form.fused { [Operand::Output(0), Operand::Nowhere] } else { [Operand::Output(1), Operand::Output(2)] };
+        launch.add(dispatch("key", with(outputs)).rows(groups(e.batch / e.group.max(1), e.keys)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Variant, chunk, parts};
+    use crate::ops::attention::tensors::Extents;
+
+    #[test]
+    fn a_few_queries_meet_pieces_of_the_keys() {
+        let of = |queries: usize, keys: usize| Variant::of(&Extents { batch: 3, group: 3, heads: 12, queries, keys, size: 64 });
+        assert_eq!([of(1, 577), of(1, 40), of(8, 65)], [Variant::Decode(10), Variant::Decode(1), Variant::Decode(2)]);
+        assert_eq!([of(9, 577), of(577, 577), of(1, 0)], [Variant::Tiles; 3]);
+    }
+
+    #[test]
+    fn parts_cover_a_head_and_strips_fit() {
+        assert_eq!([1, 33, 64, 96, 128, 129, 160, 300].map(parts), [(32, 1), (64, 1), (64, 1), (96, 1), (128, 1), (96, 2), (96, 2), (128, 3)]);
+        for size in 1..=512 {
+            let (columns, parts) = parts(size);
+            assert!(columns * parts >= size && columns * (parts - 1) < size && columns <= 128 && columns.is_multiple_of(32), "{size}");
+            assert!(chunk(columns) * columns / 4 <= 256 && 32usize.is_multiple_of(chunk(columns)) && chunk(columns) >= 4, "{size}");
+        }
+    }
+}
