@@ -1,5 +1,5 @@
 // Put before every shader: what all of them share. A workgroup has WIDTH = 256 invocations, and everything keeps to WebGPU's least limits.
-// The extents WIDTH, COLUMNS and TILE, which the host counts workgroups by, are lines put before this file.
+// The extents WIDTH and COLUMNS, which the host counts workgroups by, are lines put before this file.
 
 // The lowest finite number: WGSL has no infinity to write down.
 const LOWEST = -3.4028234e38;

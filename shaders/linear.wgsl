@@ -3,45 +3,66 @@
 //
 //   PASS 0, forward           A = x    [M, K], B = W^T [K, N]
 //   PASS 1, backward_input    A = dy   [M, N], B = W   [N, K]      dx = dy W
-//   PASS 2, backward_weight   A = dy^T [N, M], B = x   [M, K]      dW = dy^T x
+//   PASS 2, backward_weight   A = dy^T [N, M], B = x   [M, K]      dW = dy^T x, db = the sums of the rows of A
 
 struct Size {
     // Of the product: rows and columns of what is written, and the extent that is summed over.
     m: u32,
     n: u32,
     k: u32,
+    depth: u32,
+    batch: u32,
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
 // x, or dy.
-@group(0) @binding(0) var<storage, read> left: array<f32>;
+@group(0) @binding(1) var<storage, read> left: array<f32>;
 // W, or x.
-@group(0) @binding(1) var<storage, read> right: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(2) var<storage, read> right: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
 // x W^T + b, for GELU's gradient.
-@group(0) @binding(4) var<storage, read_write> before: array<f32>;
+@group(0) @binding(5) var<storage, read_write> before: array<f32>;
+
+alias Place = u32;
 
 const A_ALONG_K = PASS != 2;
 const B_ALONG_K = PASS == 0;
 const SQRT_HALF = 0.70710678;
 
-fn a_at(batch: u32, row: u32, k: u32) -> f32 {
-    if PASS == 2 {
-        return left[k * size.m + row];
-    }
-    return left[row * size.k + k];
+fn extents(batch: u32) -> vec3u {
+    return vec3u(size.m, size.n, size.k);
 }
 
-fn b_at(batch: u32, k: u32, column: u32) -> f32 {
-    if PASS == 0 {
-        return right[column * size.k + k];
-    }
-    return right[k * size.n + column];
+fn a_row(batch: u32, row: u32) -> Place {
+    return row * select(1u, size.k, A_ALONG_K);
 }
 
-fn put(batch: u32, row: u32, column: u32, sum: f32) {
-    let i = row * size.n + column;
+fn a_k(batch: u32, k: u32) -> Place {
+    return k * select(size.m, 1u, A_ALONG_K);
+}
+
+fn b_column(batch: u32, column: u32) -> Place {
+    return column * select(1u, size.k, B_ALONG_K);
+}
+
+fn b_k(batch: u32, k: u32) -> Place {
+    return k * select(size.n, 1u, B_ALONG_K);
+}
+
+fn a_at(row: Place, k: Place) -> f32 {
+    return left[row + k];
+}
+
+fn b_at(column: Place, k: Place) -> f32 {
+    return right[column + k];
+}
+
+fn c_row(batch: u32, row: u32) -> u32 {
+    return row * size.n;
+}
+
+fn put(i: u32, column: u32, sum: f32) {
     var v = sum;
     if BIAS {
         v += bias[column];
@@ -58,22 +79,21 @@ fn put(batch: u32, row: u32, column: u32, sum: f32) {
 }
 
 @compute @workgroup_size(WIDTH)
-fn linear_product_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) tile: vec3u) {
-    gemm(lane, tile, size.m, size.n, size.k);
+fn linear_product_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    gemm(lane, group, groups);
 }
 
-// db: the sums of the columns of dy [k, n].
 @compute @workgroup_size(WIDTH)
-fn linear_backward_bias_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let column = (group.x + group.y * groups.x) * COLUMNS + lane % COLUMNS;
-    var part = 0.0;
-    if column < size.n {
-        for (var row = lane / COLUMNS; row < size.k; row += WIDTH / COLUMNS) {
-            part += left[row * size.n + column];
-        }
-    }
-    let sum = column_sum(part, lane);
-    if lane < COLUMNS && column < size.n {
-        y[column] = sum;
-    }
+fn linear_product_rows_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    gemv(lane, group, groups);
+}
+
+@compute @workgroup_size(WIDTH)
+fn linear_product_sum_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    gemm_sum(flat(id, groups, WIDTH));
+}
+
+@compute @workgroup_size(WIDTH)
+fn linear_product_bias_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    gemm_row_sums(lane, group, groups);
 }

@@ -4,35 +4,67 @@ struct Size {
     m: u32,
     n: u32,
     k: u32,
+    depth: u32,
+    batch: u32,
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+
+alias Place = u32;
 
 const A_ALONG_K = !TRANSPOSE_A;
 const B_ALONG_K = TRANSPOSE_B;
 
-fn a_at(batch: u32, row: u32, k: u32) -> f32 {
-    if TRANSPOSE_A {
-        return a[(batch * size.k + k) * size.m + row];
-    }
-    return a[(batch * size.m + row) * size.k + k];
+fn extents(batch: u32) -> vec3u {
+    return vec3u(size.m, size.n, size.k);
 }
 
-fn b_at(batch: u32, k: u32, column: u32) -> f32 {
-    if TRANSPOSE_B {
-        return b[(batch * size.n + column) * size.k + k];
-    }
-    return b[(batch * size.k + k) * size.n + column];
+fn a_row(batch: u32, row: u32) -> Place {
+    return batch * size.m * size.k + row * select(size.k, 1u, TRANSPOSE_A);
 }
 
-fn put(batch: u32, row: u32, column: u32, sum: f32) {
-    c[(batch * size.m + row) * size.n + column] = sum;
+fn a_k(batch: u32, k: u32) -> Place {
+    return k * select(1u, size.m, TRANSPOSE_A);
+}
+
+fn b_column(batch: u32, column: u32) -> Place {
+    return batch * size.n * size.k + column * select(1u, size.k, TRANSPOSE_B);
+}
+
+fn b_k(batch: u32, k: u32) -> Place {
+    return k * select(size.n, 1u, TRANSPOSE_B);
+}
+
+fn a_at(row: Place, k: Place) -> f32 {
+    return a[row + k];
+}
+
+fn b_at(column: Place, k: Place) -> f32 {
+    return b[column + k];
+}
+
+fn c_row(batch: u32, row: u32) -> u32 {
+    return (batch * size.m + row) * size.n;
+}
+
+fn put(i: u32, column: u32, sum: f32) {
+    c[i] = sum;
 }
 
 @compute @workgroup_size(WIDTH)
-fn matmul_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) tile: vec3u) {
-    gemm(lane, tile, size.m, size.n, size.k);
+fn matmul_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    gemm(lane, group, groups);
+}
+
+@compute @workgroup_size(WIDTH)
+fn matmul_forward_rows_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    gemv(lane, group, groups);
+}
+
+@compute @workgroup_size(WIDTH)
+fn matmul_forward_sum_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    gemm_sum(flat(id, groups, WIDTH));
 }

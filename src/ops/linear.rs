@@ -7,6 +7,8 @@ use super::gelu::Gelu;
 use super::relu::Relu;
 use super::support::case::Case;
 use super::support::elementwise::{Function, MapBackward};
+#[cfg(feature = "wgpu")]
+use super::support::product::Product;
 use super::{Kernel, Row};
 use crate::device::cpu::gemm::{Matrix, PackedB, Rhs, gemm};
 use crate::device::cpu::{Args, Packed, for_rows, sum_rows};
@@ -158,14 +160,15 @@ impl Op for Linear {
         let ((m, k), n) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[0]);
         let (left, right) = (Operand::Input(0), Operand::Input(1));
         let bias = if self.bias { Operand::Input(2) } else { Operand::Nothing };
-        let dispatch = product(0, [left, right, Operand::Output(0), bias, Operand::Output(1)], [m, n, k]);
+        let dispatch = product(0, [left, right, Operand::Output(0), bias, Operand::Output(1)]);
         let activation = match self.activation {
             Activation::None => 0,
             Activation::Relu => 1,
             Activation::Gelu => 2,
         };
         let save = launch.out_ty(1).is_some();
-        launch.add(dispatch.constant("BIAS", self.bias).constant("SAVE", save).constant("ACTIVATION", activation));
+        let dispatch = dispatch.constant("BIAS", self.bias).constant("SAVE", save).constant("ACTIVATION", activation);
+        Product { batch: 1, m, n, k }.launch(launch, dispatch);
         Ok(())
     }
 
@@ -234,7 +237,7 @@ impl Op for LinearBackwardInput {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let ((m, n), k) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[1]);
-        launch.add(gradient(1, Operand::Output(0), [m, k, n]));
+        Product { batch: 1, m, n: k, k: n }.launch(launch, gradient(1, Operand::Output(0)));
         Ok(())
     }
 }
@@ -301,26 +304,25 @@ impl Op for LinearBackwardWeight {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let ((m, n), (_, k)) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape.rows_and_width());
-        launch.add(gradient(2, Operand::Output(0), [n, k, m]));
+        Product { batch: 1, m: n, n: k, k: m }.launch(launch, gradient(2, Operand::Output(0)));
         if launch.out_ty(1).is_some() {
-            let sums = Dispatch { entry: "linear_backward_bias_f32".to_owned(), ..gradient(2, Operand::Output(1), [1, n, m]) };
-            launch.add(sums.columns(n));
+            Product { batch: 1, m: n, n: 1, k: m }.launch_row_sums(launch, gradient(2, Operand::Output(1)));
         }
         Ok(())
     }
 }
 
-/// A product [m, k] x [k, n] of the shader's `PASS`.
+/// A product of the shader's `PASS`.
 #[cfg(feature = "wgpu")]
-fn product(pass: usize, operands: [Operand; 5], [m, n, k]: [usize; 3]) -> Dispatch {
-    Dispatch::new(SHADER, "linear_product_f32", operands).constant("PASS", pass).size(m).size(n).size(k).tiles(1, m, n)
+fn product(pass: usize, operands: [Operand; 5]) -> Dispatch {
+    Dispatch::new(SHADER, "linear_product", operands).constant("PASS", pass)
 }
 
 /// A gradient from the first two inputs: the bare product.
 #[cfg(feature = "wgpu")]
-fn gradient(pass: usize, to: Operand, extents: [usize; 3]) -> Dispatch {
-    let operands = [Operand::Input(0), Operand::Input(1), to, Operand::Nothing, Operand::Nowhere];
-    product(pass, operands, extents).constant("BIAS", false).constant("SAVE", false).constant("ACTIVATION", 0)
+fn gradient(pass: usize, to: Operand) -> Dispatch {
+    let dispatch = product(pass, [Operand::Input(0), Operand::Input(1), to, Operand::Nothing, Operand::Nowhere]);
+    dispatch.constant("BIAS", false).constant("SAVE", false).constant("ACTIVATION", 0)
 }
 
 fn backward(cx: &mut Backward) -> Result<()> {
@@ -361,6 +363,10 @@ fn cases() -> Vec<Case> {
             cases.push(case(m, n, k, activation, true));
         }
         cases.push(case(m, n, k, Activation::None, false));
+    }
+    // What GPUs share out in other ways: long sums of few rows, of few columns, of both, and many rows of a bias' gradient.
+    for (m, n, k) in [(2, 40, 600), (12, 40, 600), (40, 12, 600), (20, 40, 600), (1100, 40, 3)] {
+        cases.push(case(m, n, k, Activation::Gelu, true));
     }
     cases.push(Case::of("rank 4", |b, v| linear(b, v[0], v[1], None, Activation::None)).normal("x", [2, 3, 5, 7]).normal("w", [11, 7]));
     for (m, n, k) in [(577, 2304, 768), (577, 3072, 768), (577, 768, 3072), (1, 768, 768), (20, 30524, 768)] {

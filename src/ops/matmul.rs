@@ -6,6 +6,8 @@
 use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
+#[cfg(feature = "wgpu")]
+use super::support::product::Product;
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
 use crate::device::cpu::Args;
 #[cfg(feature = "wgpu")]
@@ -129,9 +131,9 @@ impl Op for MatMul {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let Extents { batch, m, n, k } = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
-        let dispatch = Dispatch::new(SHADER, "matmul_forward_f32", [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        let dispatch = Dispatch::new(SHADER, "matmul_forward", [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
         let dispatch = dispatch.constant("TRANSPOSE_A", self.transpose_a).constant("TRANSPOSE_B", self.transpose_b);
-        launch.add(dispatch.size(m).size(n).size(k).tiles(batch, m, n));
+        Product { batch, m, n, k }.launch(launch, dispatch);
         Ok(())
     }
 }
@@ -164,6 +166,11 @@ fn cases() -> Vec<Case> {
         cases.push(case(&[], 7, 5, 3, ta, tb));
         cases.push(case(&[2, 3], 17, 9, 23, ta, tb));
         cases.push(case(&[], 65, 67, 129, ta, tb));
+        // What GPUs share out in other ways: few rows, few columns, long sums, many tiles.
+        for (m, n) in [(3, 20), (9, 70), (70, 9), (20, 37)] {
+            cases.push(case(&[], m, n, 600, ta, tb));
+        }
+        cases.push(case(&[130], 33, 65, 5, ta, tb));
     }
     cases.extend([case(&[], 1, 1, 1, false, false), case(&[3], 1, 33, 300, false, false), case(&[], 3, 2, 1, false, false)]);
     cases.push(case(&[], 1024, 1024, 1024, false, false).large());

@@ -7,11 +7,9 @@ use crate::tensor::TensorType;
 const WIDTH: usize = 256;
 /// Columns of a workgroup that sums columns.
 const COLUMNS: usize = 32;
-/// Rows and columns of a workgroup's part of a matrix product.
-const TILE: usize = 64;
 
 /// The same as the `const` lines that every shader finds before it.
-pub(super) const EXTENTS: &[(&str, usize)] = &[("WIDTH", WIDTH), ("COLUMNS", COLUMNS), ("TILE", TILE)];
+pub(super) const EXTENTS: &[(&str, usize)] = &[("WIDTH", WIDTH), ("COLUMNS", COLUMNS)];
 
 /// A tensor that a kernel is given: `@group(0)`, numbered in the order in which they are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +96,6 @@ impl Dispatch {
     /// One workgroup for each `COLUMNS` of `n` columns in each of `batch` matrices.
     pub fn strips(mut self, batch: usize, n: usize) -> Self {
         self.grid = [batch * n.div_ceil(COLUMNS), 1, 1];
-        self
-    }
-
-    /// A workgroup for each tile of `batch` products of `m` rows and `n` columns.
-    pub fn tiles(mut self, batch: usize, m: usize, n: usize) -> Self {
-        self.grid = [n.div_ceil(TILE), m.div_ceil(TILE), batch];
         self
     }
 

@@ -1,7 +1,11 @@
 //! The gradients: of x, and of the filters and the bias.
 
+#[cfg(feature = "wgpu")]
+use super::wgpu;
 use super::{Conv2d, Extents, cpu};
 use crate::device::cpu::Args;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::graph::Backward;
 use crate::op::{Check, Cost, Op};
@@ -79,6 +83,13 @@ impl Op for Conv2dBackwardInput {
         let e = self.extents(args.shape(0), args.shape(1));
         cpu::backward_input(&e, args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let e = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+        wgpu::backward_input(&e, launch);
+        Ok(())
+    }
 }
 
 impl Conv2dBackwardInput {
@@ -140,6 +151,13 @@ impl Op for Conv2dBackwardWeight {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         let e = self.extents(args.shape(0), args.shape(1));
         cpu::backward_weight(&e, args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let e = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+        wgpu::backward_weight(&e, launch);
+        Ok(())
     }
 }
 

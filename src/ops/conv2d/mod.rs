@@ -11,15 +11,19 @@ mod backward;
 mod cpu;
 mod fusion;
 mod patches;
+#[cfg(feature = "wgpu")]
+mod wgpu;
 
 pub use backward::{Conv2dBackwardInput, Conv2dBackwardWeight};
 
-use super::Row;
+use super::{Kernel, Row};
 use super::linear::Activation;
 use super::support::case::{Case, Fill};
 use super::transpose::transpose;
 use crate::device::cpu::gemm::{Matrix, PackedB};
 use crate::device::cpu::{Args, Packed};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -29,6 +33,7 @@ use crate::tensor::TensorType;
 pub const ROW: Row = Row {
     backward: Some(backward::backward),
     precision: Precision::Low,
+    wgpu: Kernel::Own,
     fusion: Some((20, fusion::absorb)),
     golden: Some(|case, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
@@ -191,6 +196,13 @@ impl Op for Conv2d {
         cpu::forward(self, args)
     }
 
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let e = Extents::new(&launch.ty(0).shape, &launch.ty(1).shape, self.stride, self.padding);
+        wgpu::forward(self, &e, launch);
+        Ok(())
+    }
+
     fn pack_layout(&self, input: usize) -> Option<&'static str> {
         (input == 1).then_some("gemm right, from [O, KH KW I]")
     }
@@ -287,6 +299,10 @@ fn cases() -> Vec<Case> {
         case([3, 19, 18, 10], [6, 3, 3], 1, 1),
         case([2, 33, 34, 4], [3, 3, 3], 2, 1),
         case([2, 25, 24, 9], [40, 1, 1], 1, 0).normal("bias", [40]),
+        // What GPUs share out in other ways: long sums, of which some phases have less, and many pixels.
+        case([1, 5, 5, 64], [20, 3, 3], 1, 1).normal("bias", [20]),
+        case([2, 5, 6, 17], [130, 3, 3], 2, 1),
+        case([4, 64, 65, 1], [33, 3, 3], 1, 1),
         fused(false, false),
         fused(false, true),
         fused(true, false),

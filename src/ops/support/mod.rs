@@ -4,3 +4,5 @@ pub mod case;
 pub mod elementwise;
 pub mod optimizer;
 pub mod philox;
+#[cfg(feature = "wgpu")]
+pub mod product;

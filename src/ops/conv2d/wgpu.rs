@@ -1,0 +1,66 @@
+//! What a convolution launches: one kernel for the three products, which differ in what their factors are.
+
+use super::{Conv2d, Extents};
+use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::ops::linear::Activation;
+use crate::ops::support::product::Product;
+
+const SHADER: &str = concat!(include_str!("../../../shaders/common/gemm.wgsl"), include_str!("../../../shaders/conv2d.wgsl"));
+
+/// What happens to the sums of the forward pass; nothing in the others.
+#[derive(Default)]
+struct Finish {
+    bias: Option<Operand>,
+    residual: Option<Operand>,
+    in_place: bool,
+    relu: bool,
+}
+
+/// y.
+pub fn forward(op: &Conv2d, e: &Extents, launch: &mut Launch) {
+    let last = 2 + usize::from(op.bias);
+    let finish = Finish {
+        bias: op.bias.then_some(Operand::Input(2)),
+        residual: op.residual.then_some(Operand::Input(last)),
+        in_place: op.residual && launch.in_place(last),
+        relu: op.activation == Activation::Relu,
+    };
+    let product = Product { batch: 1, m: e.batch * e.out[0] * e.out[1], n: e.filters, k: e.patch() };
+    product.launch(launch, dispatch(0, e, Operand::Output(0), &finish));
+}
+
+/// dx: a product for each phase, as large as the first, which is the largest.
+pub fn backward_input(e: &Extents, launch: &mut Launch) {
+    let [h, w, kh, kw] = [e.size[0], e.size[1], e.kernel[0], e.kernel[1]].map(|extent| extent.div_ceil(e.stride));
+    let product = Product { batch: e.stride * e.stride, m: e.batch * h * w, n: e.channels, k: kh * kw * e.filters };
+    product.launch(launch, dispatch(1, e, Operand::Output(0), &Finish::default()));
+}
+
+/// dw, and db where it is wanted.
+pub fn backward_weight(e: &Extents, launch: &mut Launch) {
+    let product = Product { batch: 1, m: e.filters, n: e.patch(), k: e.batch * e.out[0] * e.out[1] };
+    product.launch(launch, dispatch(2, e, Operand::Output(0), &Finish::default()));
+    if launch.out_ty(1).is_some() {
+        Product { n: 1, ..product }.launch_row_sums(launch, dispatch(2, e, Operand::Output(1), &Finish::default()));
+    }
+}
+
+impl Extents {
+    /// Numbers in a patch.
+    fn patch(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels
+    }
+}
+
+fn dispatch(pass: usize, e: &Extents, to: Operand, finish: &Finish) -> Dispatch {
+    let one_tap = e.kernel == [1, 1];
+    let [bias, residual] = [finish.bias, finish.residual].map(|operand| operand.unwrap_or(Operand::Nothing));
+    let dispatch = Dispatch::new(SHADER, "conv2d_product", [Operand::Input(0), Operand::Input(1), to, bias, residual]);
+    let dispatch = dispatch.constant("PASS", pass).constant("STRIDE", format!("{}u", e.stride)).constant("ONE_TAP", one_tap);
+    // No patch reaches beyond its picture.
+    let dispatch = dispatch.constant("INSIDE", e.padding == 0 && (pass != 1 || one_tap));
+    let dispatch = dispatch.constant("BIAS", finish.bias.is_some()).constant("RESIDUAL", finish.residual.is_some());
+    let dispatch = dispatch.constant("IN_PLACE", finish.in_place).constant("RELU", finish.relu);
+    let dispatch = dispatch.size(e.batch).size(e.size[0]).size(e.size[1]).size(e.channels).size(e.filters);
+    dispatch.size(e.kernel[0]).size(e.kernel[1]).size(e.out[0]).size(e.out[1]).size(e.padding)
+}
