@@ -33,12 +33,13 @@ fn embedding_forward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_
     let d = i % size.width;
     let row = ids[n];
     var v = 0.0;
-    if row >= 0 && u32(row) < size.vocabulary {
+    // A negative one is a large one.
+    if u32(row) < size.vocabulary {
         v = table[u32(row) * size.width + d];
     }
     if POSITION {
         let position = offset[0] + i32(n % size.columns);
-        if position >= 0 && u32(position) < size.positions {
+        if u32(position) < size.positions {
             v += positions[u32(position) * size.width + d];
         }
     }

@@ -31,7 +31,8 @@ fn embedding_backward_position_f32(@builtin(global_invocation_id) id: vec3u, @bu
     }
     let column = i32(i / size.width) - first[0];
     var sum = 0.0;
-    if column >= 0 && u32(column) < size.columns {
+    // A negative one is a large one.
+    if u32(column) < size.columns {
         for (var n = u32(column); n < size.count; n += size.columns) {
             sum += dy[n * size.width + i % size.width];
         }

@@ -26,7 +26,8 @@ fn gather_forward_u32(@builtin(global_invocation_id) id: vec3u, @builtin(num_wor
     let row = indices[i / size.width];
     // The word of 0.0 is 0.
     var word = 0u;
-    if row >= 0 && u32(row) < size.rows {
+    // A negative index is a large one.
+    if u32(row) < size.rows {
         word = x[u32(row) * size.width + i % size.width];
     }
     y[i] = word;
@@ -60,7 +61,7 @@ fn gather_reorder_u32(@builtin(local_invocation_index) lane: u32, @builtin(workg
     for (var i = lane; i < exchange.rows * span; i += WIDTH) {
         let row = i / span;
         let index = indices[row];
-        let here = index < 0 || u32(index) >= exchange.rows;
+        let here = u32(index) >= exchange.rows;
         held[i] = state[select(u32(index), row, here) * exchange.width + start + i % span];
     }
     workgroupBarrier();

@@ -109,7 +109,8 @@ fn gather_backward_runs_f32(
         if i + 1u == count || index[min(i + 1u, SHARE - 1u)] != index[i] {
             if began_before {
                 heads[share * size.width + column] = sum;
-            } else if index[i] >= 0 && u32(index[i]) < size.rows {
+            } else if u32(index[i]) < size.rows {
+                // A negative index is a large one.
                 dx[u32(index[i]) * size.width + column] = sum;
             }
             began_before = false;
@@ -133,7 +134,7 @@ fn gather_backward_join_f32(
     }
     let last = sorted[(share + 1u) * SHARE - 1u];
     let began_before = share > 0u && sorted[max(share * SHARE, 1u) - 1u] == last;
-    if began_before || last < 0 || u32(last) >= size.rows {
+    if began_before || u32(last) >= size.rows {
         return;
     }
     var sum = 0.0;

@@ -24,9 +24,9 @@ fn kv_cache_forward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_w
         return;
     }
     let within = i % size.sequence;
-    // Too large a position wraps to a negative row, which is outside as well.
+    // A negative row, and so one that has wrapped, is a large one.
     let row = position[0] + i32(within / size.width);
-    if row >= 0 && u32(row) < size.rows {
+    if u32(row) < size.rows {
         cache[(i / size.sequence * size.rows + u32(row)) * size.width + within % size.width] = added[i];
     }
 }

@@ -82,5 +82,10 @@ fn cases() -> Vec<Case> {
             .ints("finite", [1], Fill::Exact(vec![finite]))
             .expects("step", vec![want])
     };
-    vec![case("applied", 41, 1, 42.0), case("skipped", 41, 0, 41.0), case("at the end", i32::MAX, -1, i32::MAX.into())]
+    vec![
+        case("applied", 41, 1, 42.0),
+        case("applied by any number", 41, -1, 42.0),
+        case("skipped", 41, 0, 41.0),
+        case("at the end", i32::MAX, 1, i32::MAX.into()),
+    ]
 }

@@ -342,6 +342,8 @@ fn cases() -> Vec<Case> {
         let case = case.ints("indices", [dims[0]], Fill::Exact(indices));
         if let Some(n) = length { case.ints("length", [1], Fill::Exact(vec![n])) } else { case }
     };
+    // Where nothing else lies in dx's memory, a row that it does not have is seen when it is written.
+    let alone = Case::of("gradient alone", |b, v| b.apply1(GatherBackward { rows: 3 }, v));
     let repeated = |name: &str, rows: usize, index: fn(i32) -> i32| {
         let case = Case::of(name, |b, v| gather_rows(b, v[0], v[1])).normal("x", [rows, 3]);
         case.ints("indices", [300], Fill::Exact((0..300).map(index).collect()))
@@ -364,6 +366,7 @@ fn cases() -> Vec<Case> {
         case(&[101, 67], &[300]),
         case(&[3, 300], &[400]),
         case(&[40, 5], &[330]),
+        alone.fixed("dy", [300, 3], Fill::Normal(0.0, 1.0)).ints("indices", [300], Fill::Exact((0..300).map(|n| n / 100 + 2).collect())),
         repeated("all one", 3, |_| 1),
         repeated("outside and repeated", 3, |n| if n < 150 { -1 } else if n < 250 { 2 } else { 3 }),
         repeated("runs that end with their share", 7, |n| n / 32),

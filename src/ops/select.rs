@@ -156,5 +156,13 @@ fn cases() -> Vec<Case> {
     let case = |n: usize| {
         Case::of(format!("{n}"), |b, v| select(b, v[0], v[1], v[2])).ints("condition", [n], Fill::Ints(-1, 2)).normal("a", [n]).normal("b", [n])
     };
-    vec![case(1), case(37), case(9001)]
+    let of = |name: &str| Case::of(name, |b, v| select(b, v[0], v[1], v[2])).ints("condition", [37], Fill::Ints(-1, 2));
+    let normal = Fill::Normal(0.0, 1.0);
+    vec![
+        case(1),
+        case(37),
+        case(9001),
+        of("gradient of a").normal("a", [37]).fixed("b", [37], normal.clone()),
+        of("gradient of b").fixed("a", [37], normal).normal("b", [37]),
+    ]
 }
