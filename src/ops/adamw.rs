@@ -194,14 +194,15 @@ fn golden(case: &Golden, b: &mut Builder, input: &dyn Fn(&str) -> Result<Value>)
 
 fn cases() -> Vec<Case> {
     let settings = AdamW { betas: [0.9, 0.99], eps: 1e-6, weight_decay: 0.05, clip_norm: Some(3.0) };
+    let slow = AdamW { betas: [0.9999, 0.9999], ..settings };
     // Two parameters in two groups, only the first of which decays.
-    let case = |name: &str, first: usize, second: usize, settings: AdamW, norm: f64, finite: i32| {
-        let step = move |b: &mut Builder, v: &[Value]| {
+    let case = |name: &str, first: usize, second: usize, settings: AdamW, step: i32, norm: f64, finite: i32| {
+        let build = move |b: &mut Builder, v: &[Value]| {
             let tuned = |i: usize, group: usize, decay: bool| Tuned { parameter: v[i], m: v[i + 1], v: v[i + 2], gradient: v[i + 3], group, decay };
             adamw(b, settings, &[tuned(0, 1, true), tuned(4, 0, false)], v[8], v[9], v[10], v[11])?;
             Ok(Vec::new())
         };
-        let mut case = Case::new(name, step);
+        let mut case = Case::new(name, build);
         for (names, len) in [(["p", "m", "v", "g"], first), (["q", "n", "w", "h"], second)] {
             case = case
                 .state(names[0], TensorType::f32([len]), Fill::Normal(0.0, 1.0))
@@ -210,18 +211,20 @@ fn cases() -> Vec<Case> {
                 .fixed(names[3], [len], Fill::Normal(0.0, 1.0));
         }
         case.fixed("lr", [2], Fill::Values(vec![0.01, 0.1]))
-            .ints("step", [1], Fill::Exact(vec![6]))
+            .ints("step", [1], Fill::Exact(vec![step]))
             .fixed("norm", [], Fill::Values(vec![norm]))
             .ints("finite", [1], Fill::Exact(vec![finite]))
     };
     vec![
-        case("clipped", 7, 1, settings, 12.5, 1),
-        case("not clipped", 33, 65, settings, 2.5, 1),
-        case("no limit", 5, 3, AdamW { clip_norm: None, ..settings }, 1e6, 1),
-        case("not finite", 9, 4, settings, 2.5, 0),
-        case("several blocks", 40_001, 3, settings, 12.5, 1),
+        case("clipped", 7, 1, settings, 6, 12.5, 1),
+        case("first step", 33, 65, slow, 0, 2.5, 1),
+        case("late step", 33, 65, slow, 1_000_000, 2.5, 1),
+        case("not clipped", 33, 65, settings, 6, 2.5, 1),
+        case("no limit", 5, 3, AdamW { clip_norm: None, ..settings }, 6, 1e6, 1),
+        case("not finite", 9, 4, settings, 6, 2.5, 0),
+        case("several blocks", 40_001, 3, settings, 6, 12.5, 1),
         two_steps(),
-        case("2x 3072x768", 3072 * 768, 3072 * 768, settings, 2.5, 1).large(),
+        case("2x 3072x768", 3072 * 768, 3072 * 768, settings, 6, 2.5, 1).large(),
     ]
 }
 

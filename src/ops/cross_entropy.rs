@@ -305,6 +305,8 @@ fn cases() -> Vec<Case> {
         case("5x7 smoothed", 7, vec![0, 6, 3, -100, 1], 0.1),
         case("37x131 smoothed", 131, ragged.clone(), 0.3),
         case("37x131 over 64", 131, ragged, 0.1).fixed("denominator", [], Fill::Values(vec![64.0])),
+        case("several parts of a row", 9001, vec![4095, 4096, 9000], 0.1),
+        case("many rows", 5, (0..300).map(|r| r % 5).collect(), 0.1),
         case("nothing counted", 7, vec![-100; 3], 0.1),
         case("nothing counted over 0", 7, vec![-100; 3], 0.0).fixed("denominator", [], Fill::Values(vec![0.0])),
         Case::of("640x30524", |b, v| cross_entropy(b, v[0], v[1], None, 0.1, -100))

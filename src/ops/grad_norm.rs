@@ -114,6 +114,11 @@ fn cases() -> Vec<Case> {
         });
         fills.iter().fold(case, |case, (name, dims, fill)| case.fixed(name, dims_of(dims), fill.clone()))
     };
+    // The norm itself may not be finite, or not in f32.
+    let finite = |name: &str, numbers: Vec<f64>, is: f64| {
+        let case = Case::new(name, |b, v| Ok(vec![("finite", grad_norm(b, v)?.1)])).fixed("g", [numbers.len()], Fill::Values(numbers));
+        case.fixed("h", [3], Fill::Uniform(0.0, 1.0)).expects("finite", vec![is])
+    };
     let normal = Fill::Normal(0.0, 2.0);
     let known = case("known", &[("g", &[3], Fill::Values(vec![1.0, -4.0, 2.0])), ("h", &[], Fill::Values(vec![2.0]))]);
     vec![
@@ -122,6 +127,13 @@ fn cases() -> Vec<Case> {
         case("one element", &[("g", &[1], normal.clone())]),
         case("three tensors", &[("f", &[3, 5], normal.clone()), ("g", &[131], normal.clone()), ("h", &[], normal.clone())]),
         case("squares beyond f32", &[("g", &[40], Fill::Normal(0.0, 1e25))]),
+        case("squares below f32", &[("g", &[40], Fill::Normal(0.0, 1e-22))]),
+        case("large and small", &[("g", &[900], Fill::Normal(0.0, 1e6)), ("h", &[70], normal.clone())]),
+        finite("infinite", vec![1.0, f64::NEG_INFINITY, 2.0], 0.0),
+        finite("not a number", vec![f64::NAN, 2.0], 0.0),
+        finite("largest", vec![f64::from(f32::MAX); 300], 1.0),
+        case("nine tensors", &["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|name| (name, &[5][..], normal.clone()))),
+        case("many blocks", &[("g", &[2_200_000], Fill::Uniform(-1.0, 2.0))]),
         case("several blocks", &[("g", &[70_001], normal.clone()), ("h", &[3], normal.clone())]),
         case("2x 3072x768", &[("g", &[3072, 768], normal.clone()), ("h", &[3072, 768], normal)]).large(),
     ]

@@ -204,6 +204,7 @@ fn cases() -> Vec<Case> {
         case(3, 5, 7, Fill::PrefixMask),
         case(2, 6, 3, Fill::Exact(vec![0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0])),
         case(7, 61, 130, Fill::PrefixMask),
+        case(2, 301, 259, Fill::Exact((0..602).map(|i| i32::from(i % 7 != 3)).collect())),
         case(32, 61, 768, Fill::PrefixMask).large(),
     ]
 }

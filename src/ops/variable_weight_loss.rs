@@ -333,6 +333,12 @@ fn cases() -> Vec<Case> {
         let case = if constant_weight { case.fixed("x", [rows, width], logits) } else { case.float("x", [rows, width], logits) };
         case.ints("labels", [rows], Fill::Exact(labels))
     };
+    // Of each sample the labelled class is ahead by 10.
+    let nearly_right = |name: &str, config: LossConfig| {
+        let logits = (0..35).map(|i| if i % 7 == i / 7 { 10.0 } else { 0.125 * f64::from(i % 3) }).collect();
+        let case = Case::of(name, move |b, v| variable_weight_loss(b, v[0], v[1], config.clone(), None));
+        case.float("x", [5, 7], Fill::Values(logits)).ints("labels", [5], Fill::Exact((0..5).collect()))
+    };
     let unbalanced = LossConfig { class_weights: Some(vec![0.5, 2.0, 1.0, 1.5, 0.25, 1.0, 3.0]), ..config(LossKind::Focal, 2.0, 0.1) };
     vec![
         case("one sample of one class", (1, 1), config(LossKind::Focal, 2.0, 0.0)),
@@ -343,6 +349,10 @@ fn cases() -> Vec<Case> {
         case("focal over 9", (5, 8), config(LossKind::Focal, 1.0, 0.0)).fixed("denominator", [], Fill::Values(vec![9.0])),
         case("unbalanced over 0", (5, 7), unbalanced).fixed("denominator", [], Fill::Values(vec![0.0])),
         case("variable weight", (13, 7), config(LossKind::VariableWeight, 2.0, 0.0)),
+        case("focal of power 0", (5, 7), config(LossKind::Focal, 0.0, 0.0)),
+        case("many rows", (300, 3), config(LossKind::Focal, 1.0, 0.1)),
+        nearly_right("nearly right", config(LossKind::CrossEntropy, 1.0, 0.0)),
+        nearly_right("focal nearly right", config(LossKind::Focal, 0.5, 0.0)),
         case("256x8", (256, 8), config(LossKind::VariableWeight, 1.0, 0.0)).large(),
     ]
 }
