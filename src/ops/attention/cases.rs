@@ -125,6 +125,8 @@ fn known() -> Vec<Case> {
 pub fn cases() -> Vec<Case> {
     let prefix = Some(Fill::PrefixMask);
     let holes = |rows: &[[i32; 5]]| Some(Fill::Exact(rows.concat()));
+    // In the middle of two tiles and at the end nothing is seen.
+    let holes_far = Some(Fill::Exact((0..70).map(|j| i32::from(j % 3 > 0 && !(20..50).contains(&j) && j < 68)).collect()));
     let mut cases = known();
     cases.extend([
         fused(1, 1, 1, 1).case("one"),
@@ -160,6 +162,13 @@ pub fn cases() -> Vec<Case> {
         Shape { mean: true, dropout: 0.3, ..separate(1, 2, 1, 11, 4) }.case("probabilities decode dropout"),
         Shape { mean: true, ..separate(1, 2, 290, 270, 3) }.case("probabilities in blocks"),
         separate(1, 1, 3, 5, 128).case("head of 128"),
+        separate(1, 2, 40, 37, 96).case("tiles, heads of 96"),
+        separate(1, 1, 35, 33, 130).case("tiles, head of 130"),
+        Shape { causal: true, mask: prefix.clone(), dropout: 0.2, ..fused(1, 2, 70, 64) }.case("tiles, fused causal mask dropout"),
+        Shape { group: 2, lengths: vec![50, 71, 33, 0], causal: true, dropout: 0.3, ..separate(2, 2, 41, 71, 5) }.case("tiles, beams, lengths of each"),
+        Shape { mask: holes_far, ..separate(1, 2, 10, 70, 4) }.case("tiles, mask with holes"),
+        Shape { group: 5, lengths: vec![150, 1, 64, 65, 0], ..separate(1, 2, 1, 150, 33) }.case("decode in pieces"),
+        Shape { causal: true, mask: prefix.clone(), dropout: 0.3, ..separate(2, 1, 3, 130, 7) }.case("decode in pieces, causal mask dropout"),
         fused(1, 12, 577, 64).case("1x12x577x64").large(),
         fused(1, 12, 197, 64).case("1x12x197x64").large(),
         Shape { causal: true, mask: prefix, ..separate(8, 12, 40, 40, 64) }.case("8x12x40x64 causal").large(),

@@ -113,8 +113,8 @@ impl<'a> Problem<'a> {
         for size in [e.batch, e.group, e.heads, e.queries, e.keys, share(form.mask, form.sources()), share(form.lengths, self.lengths_at())] {
             dispatch = dispatch.size(size);
         }
-        let dispatch = dispatch.number(form.scale).size(Mask::threshold(p) as usize).number(1.0 / (1.0 - p));
-        dispatch.size(key as u32 as usize).size((key >> 32) as usize)
+        let dispatch = dispatch.number(form.scale).word(Mask::threshold(p)).number(1.0 / (1.0 - p));
+        dispatch.word(key as u32).word((key >> 32) as u32)
     }
 }
 
