@@ -4,6 +4,8 @@
 //   PASS 0, forward           A = x    [M, K], B = W^T [K, N]
 //   PASS 1, backward_input    A = dy   [M, N], B = W   [N, K]      dx = dy W
 //   PASS 2, backward_weight   A = dy^T [N, M], B = x   [M, K]      dW = dy^T x
+//
+// The bias' gradient is a sum of columns: reduce_leading.wgsl.
 
 struct Size {
     // Of the product: rows and columns of what is written, and the extent that is summed over.
@@ -60,20 +62,4 @@ fn put(batch: u32, row: u32, column: u32, sum: f32) {
 @compute @workgroup_size(WIDTH)
 fn linear_product_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) tile: vec3u) {
     gemm(lane, tile, size.m, size.n, size.k);
-}
-
-// db: the sums of the columns of dy [k, n].
-@compute @workgroup_size(WIDTH)
-fn linear_backward_bias_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let column = (group.x + group.y * groups.x) * COLUMNS + lane % COLUMNS;
-    var part = 0.0;
-    if column < size.n {
-        for (var row = lane / COLUMNS; row < size.k; row += WIDTH / COLUMNS) {
-            part += left[row * size.n + column];
-        }
-    }
-    let sum = column_sum(part, lane);
-    if lane < COLUMNS && column < size.n {
-        y[column] = sum;
-    }
 }

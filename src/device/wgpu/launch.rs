@@ -4,9 +4,9 @@ use crate::device::binding::Binding;
 use crate::tensor::TensorType;
 
 /// Invocations of a workgroup.
-const WIDTH: usize = 256;
-/// Columns of a workgroup that sums columns.
-const COLUMNS: usize = 32;
+pub(super) const WIDTH: usize = 256;
+/// Columns that a workgroup goes through side by side.
+pub(super) const COLUMNS: usize = 32;
 /// Rows and columns of a workgroup's part of a matrix product.
 const TILE: usize = 64;
 
@@ -80,12 +80,6 @@ impl Dispatch {
     /// One invocation for each of `n` elements.
     pub fn over(mut self, n: usize) -> Self {
         self.grid = [n.div_ceil(WIDTH), 1, 1];
-        self
-    }
-
-    /// One workgroup for each `COLUMNS` of `n` columns that are summed.
-    pub fn columns(mut self, n: usize) -> Self {
-        self.grid = [n.div_ceil(COLUMNS), 1, 1];
         self
     }
 
