@@ -3,7 +3,7 @@
 //
 //   PASS 0, forward           A = patches of x [B OH OW, KH KW I], B = w^T        y = act(A B + bias + residual), added to the sums in registers
 //   PASS 1, backward_input    A = patches of dy [pixels, taps O],  B = w          dx = A B
-//   PASS 2, backward_weight   A = dy^T [O, B OH OW], B = patches of x             dw = A B, db = the sums of the rows of A
+//   PASS 2, backward_weight   A = dy^T [O, B OH OW], B = patches of x             dw = A B
 //
 // With stride s the pixels of x fall into s x s phases, each of which meets its own taps: ky = fy + a s with fy = (py + p) mod s for the phase's first
 // row py. PASS 1 is a batch of products, a phase each, in which nothing is multiplied by zeros in between.
@@ -223,9 +223,4 @@ fn conv2d_product_rows_f32(@builtin(local_invocation_index) lane: u32, @builtin(
 @compute @workgroup_size(WIDTH)
 fn conv2d_product_sum_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     gemm_sum(flat(id, groups, WIDTH));
-}
-
-@compute @workgroup_size(WIDTH)
-fn conv2d_product_bias_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    gemm_row_sums(lane, group, groups);
 }

@@ -2,10 +2,8 @@
 //
 //   xhat = (x - mean) rstd        g = dy w
 //   dx = rstd (g - mean of g - xhat (mean of g xhat)) (+ ds)
-//   dw = sum over rows of dy xhat        db = sum over rows of dy
 //
-// One workgroup a row, forward as in common/layernorm.wgsl. Bound by memory: 8 bytes an element forward, 12 to 16 backward. The parameters'
-// gradients are sums of columns, 32 a workgroup.
+// One workgroup a row, forward as in common/layernorm.wgsl. Bound by memory: 8 bytes an element forward, 12 to 16 backward.
 
 struct Size {
     rows: u32,
@@ -82,34 +80,5 @@ fn layernorm_backward_input_f32(
             d += ds[start + i];
         }
         dx[start + i] = d;
-    }
-}
-
-@group(0) @binding(2) var<storage, read> mean_of: array<f32>;
-@group(0) @binding(3) var<storage, read> rstd_of: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dw: array<f32>;
-@group(0) @binding(5) var<storage, read_write> db: array<f32>;
-
-@compute @workgroup_size(WIDTH)
-fn layernorm_backward_weight_f32(
-    @builtin(local_invocation_index) lane: u32,
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-) {
-    let column = (group.x + group.y * groups.x) * COLUMNS + lane % COLUMNS;
-    var weight = 0.0;
-    var bias = 0.0;
-    if column < size.width {
-        for (var row = lane / COLUMNS; row < size.rows; row += WIDTH / COLUMNS) {
-            let i = row * size.width + column;
-            weight += dy[i] * ((of_x[i] - mean_of[row]) * rstd_of[row]);
-            bias += dy[i];
-        }
-    }
-    let weight_sum = column_sum(weight, lane);
-    let bias_sum = column_sum(bias, lane);
-    if lane < COLUMNS && column < size.width {
-        dw[column] = weight_sum;
-        db[column] = bias_sum;
     }
 }

@@ -3,7 +3,9 @@
 //
 //   PASS 0, forward           A = x    [M, K], B = W^T [K, N]
 //   PASS 1, backward_input    A = dy   [M, N], B = W   [N, K]      dx = dy W
-//   PASS 2, backward_weight   A = dy^T [N, M], B = x   [M, K]      dW = dy^T x, db = the sums of the rows of A
+//   PASS 2, backward_weight   A = dy^T [N, M], B = x   [M, K]      dW = dy^T x
+//
+// The bias' gradient is a sum of columns: reduce_leading.wgsl.
 
 struct Size {
     // Of the product: rows and columns of what is written, and the extent that is summed over.
@@ -91,9 +93,4 @@ fn linear_product_rows_f32(@builtin(local_invocation_index) lane: u32, @builtin(
 @compute @workgroup_size(WIDTH)
 fn linear_product_sum_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     gemm_sum(flat(id, groups, WIDTH));
-}
-
-@compute @workgroup_size(WIDTH)
-fn linear_product_bias_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    gemm_row_sums(lane, group, groups);
 }

@@ -3,8 +3,7 @@
 //   leading   y[i] = s sum over o of x[o, i]      dx[o, i] = s dy[i]
 //   trailing  y[o] = s sum over i of x[o, i]      dx[o, i] = s dy[o]
 //
-// Leading: a workgroup takes 32 columns, eight rows of them at once. Trailing: a workgroup a row. Either way neighbours read neighbours, and
-// each number is read once: bound by memory. Few columns and many rows, or one long row, leave most of a large GPU idle.
+// Leading is in reduce_leading.wgsl. Trailing: a workgroup a row; neighbours read neighbours, and each number is read once: bound by memory.
 
 struct Size {
     outer: u32,
@@ -15,21 +14,6 @@ struct Size {
 @group(1) @binding(0) var<uniform> size: Size;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-
-@compute @workgroup_size(WIDTH)
-fn reduce_leading_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let column = (group.x + group.y * groups.x) * COLUMNS + lane % COLUMNS;
-    var part = 0.0;
-    if column < size.inner {
-        for (var row = lane / COLUMNS; row < size.outer; row += WIDTH / COLUMNS) {
-            part += x[row * size.inner + column];
-        }
-    }
-    let sum = column_sum(part, lane);
-    if lane < COLUMNS && column < size.inner {
-        y[column] = sum * size.factor;
-    }
-}
 
 @compute @workgroup_size(WIDTH)
 fn reduce_trailing_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {

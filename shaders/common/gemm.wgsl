@@ -23,7 +23,6 @@
 // column, which take turns along K. Expected bound: memory, 4 N K bytes.
 //
 // Where there are few tiles and K is long, SPLIT cuts K into parts of `depth`, whose sums go to `parts`; `gemm_sum` adds them up in a second launch.
-// `gemm_row_sums` makes a bias' gradient from such parts.
 // Which of these it is depends on the extents alone (src/ops/support/product.rs), and every sum has its order: equal factors give equal bits.
 
 // [batch, part, M, N]
@@ -247,26 +246,5 @@ fn gemm_sum(i: u32) {
             }
             put(c_row(batch, row) + column, column, sum);
         }
-    }
-}
-
-// The sums of the rows of one A that does not lie along K, as the parts of a product with one column. Bound by memory: 4 M K bytes.
-fn gemm_row_sums(lane: u32, group: vec3u, groups: vec3u) {
-    let blocks = (size.m + COLUMNS - 1u) / COLUMNS;
-    let number = group.x + group.y * groups.x;
-    let part = number / blocks;
-    let row = number % blocks * COLUMNS + lane % COLUMNS;
-    let start = part * size.depth;
-    let end = min(start + size.depth, size.k);
-    var sum = 0.0;
-    if row < size.m {
-        let at = a_row(0u, row);
-        for (var k = start + lane / COLUMNS; k < end; k += WIDTH / COLUMNS) {
-            sum += a_at(at, a_k(0u, k));
-        }
-    }
-    sum = column_sum(sum, lane);
-    if lane < COLUMNS && row < size.m && start < end {
-        parts[part * size.m + row] = sum;
     }
 }

@@ -6,7 +6,7 @@ use super::support::case::Case;
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -131,8 +131,8 @@ impl Op for BroadcastAddBackward {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (n, inner) = (launch.ty(0).len(), self.shape.len());
-        let dispatch = Dispatch::new(SHADER, "broadcast_add_backward_f32", [Operand::Input(0), Operand::Output(0)]);
-        launch.add(dispatch.constant("IN_PLACE", false).size(n).size(inner).columns(inner));
+        let sums = super::reduce::leading([Operand::Input(0), Operand::Output(0)], 1.0);
+        launch.sum_columns(Columns::summed(n / inner.max(1), inner), Summed::Sums(1), sums);
         Ok(())
     }
 }

@@ -1,19 +1,25 @@
 //! Mean over a picture: `y[b, c] = sum over h, w of x[b, h, w, c] / (H W)`. x is [B, H, W, C], y is [B, C].
 
-use super::Row;
+use super::{Kernel, Row};
 use super::conv2d::NCHW_TO_NHWC;
 use super::support::case::Case;
 use super::transpose::transpose;
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = concat!(include_str!("../../shaders/common/columns.wgsl"), include_str!("../../shaders/global_avgpool.wgsl"));
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
+    wgpu: Kernel::Own,
     golden: Some(|_, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
         Ok(vec![("y", global_avgpool(b, x)?)])
@@ -65,6 +71,15 @@ impl Op for GlobalAvgPool {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let shape = &launch.ty(0).shape;
+        let (pixels, c) = (shape[1] * shape[2], shape[3]);
+        let sums = super::reduce::leading([Operand::Input(0), Operand::Output(0)], 1.0 / pixels as f64);
+        launch.sum_parts(Columns::by(pixels, shape[0] * pixels, c), Summed::Sums(1), sums);
+        Ok(())
     }
 }
 
@@ -120,6 +135,14 @@ impl Op for GlobalAvgPoolBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let ((batch, c), pixels) = (launch.ty(0).shape.rows_and_width(), self.size[0] * self.size[1]);
+        let dispatch = Dispatch::new(SHADER, "global_avgpool_backward_f32", [Operand::Input(0), Operand::Output(0)]);
+        launch.add(Columns::by(pixels, batch * pixels, c).launch(dispatch));
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows, for_rows_of, sum, sum_rows, sum2};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -25,6 +25,12 @@ use crate::tensor::{Shape, TensorType};
 
 #[cfg(feature = "wgpu")]
 const SHADER: &str = concat!(include_str!("../../shaders/common/layernorm.wgsl"), include_str!("../../shaders/layernorm.wgsl"));
+#[cfg(feature = "wgpu")]
+const SUMS: &str = concat!(
+    include_str!("../../shaders/common/columns.wgsl"),
+    include_str!("../../shaders/common/column_sums.wgsl"),
+    include_str!("../../shaders/layernorm_backward_weight.wgsl")
+);
 
 /// The row of the table.
 pub const ROW: Row = Row {
@@ -298,8 +304,8 @@ impl Op for LayerNormBackwardWeight {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (rows, width) = launch.ty(1).shape.rows_and_width();
         let operands: Vec<Operand> = (0..4).map(Operand::Input).chain((0..2).map(Operand::Output)).collect();
-        let dispatch = Dispatch::new(SHADER, "layernorm_backward_weight_f32", operands).constant("IN_PLACE", false).constant("ADD", false);
-        launch.add(dispatch.constant("SAVE_MEAN", false).constant("SAVE_RSTD", false).size(rows).size(width).number(0.0).columns(width));
+        let dispatch = Dispatch::new(SUMS, "layernorm_backward_weight_f32", operands);
+        launch.sum_columns(Columns::summed(rows, width), Summed::Sums(2), dispatch);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::{Kernel, Row};
 use crate::device::cpu::gemm::{Matrix, PackedB, Rhs, gemm};
 use crate::device::cpu::{Args, Packed, for_rows, sum_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -306,7 +306,8 @@ impl Op for LinearBackwardWeight {
         let ((m, n), (_, k)) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape.rows_and_width());
         Product { batch: 1, m: n, n: k, k: m }.launch(launch, gradient(2, Operand::Output(0)));
         if launch.out_ty(1).is_some() {
-            Product { batch: 1, m: n, n: 1, k: m }.launch_row_sums(launch, gradient(2, Operand::Output(1)));
+            let sums = super::reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0);
+            launch.sum_columns(Columns::summed(m, n), Summed::Sums(1), sums);
         }
         Ok(())
     }

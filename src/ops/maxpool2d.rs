@@ -5,19 +5,25 @@
 //! y W + x in the picture; of equal ones the first in row-major order, as in PyTorch. NaN wins. The backward pass gathers: each pixel of
 //! dx adds up, in order, the windows that it won.
 
-use super::Row;
+use super::{Kernel, Row};
 use super::conv2d::{NCHW_TO_NHWC, NHWC_TO_NCHW};
 use super::support::case::{Case, Fill};
 use super::transpose::transpose;
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
 
+#[cfg(feature = "wgpu")]
+const SHADER: &str = include_str!("../../shaders/maxpool2d.wgsl");
+
 /// The row of the table.
 pub const ROW: Row = Row {
     backward: Some(backward),
+    wgpu: Kernel::Own,
     golden: Some(|case, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
         let y = maxpool2d(b, x, case.count("kernel")?, case.count("stride")?, case.count("padding")?)?;
@@ -58,6 +64,15 @@ impl MaxPool2d {
     /// How many windows lie along a side.
     fn out(&self, size: usize) -> usize {
         (size + 2 * self.padding - self.kernel) / self.stride + 1
+    }
+
+    /// One invocation for each of `n` elements, on pictures of [H, W, C].
+    #[cfg(feature = "wgpu")]
+    fn dispatch(&self, entry: &str, operands: [Operand; 3], n: usize, [h, w, c]: [usize; 3]) -> Dispatch {
+        let windows = [("KERNEL", self.kernel), ("STRIDE", self.stride), ("PADDING", self.padding)];
+        let dispatch = Dispatch::new(SHADER, entry, operands);
+        let dispatch = windows.into_iter().fold(dispatch, |d, (name, value)| d.constant(name, format!("{value}u")));
+        [n, h, w, c, self.out(h), self.out(w)].into_iter().fold(dispatch, Dispatch::size).over(n)
     }
 
     /// The pixels that a window covers along a side.
@@ -163,6 +178,15 @@ impl Op for MaxPool2d {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let x = launch.ty(0).shape;
+        let (operands, n) = ([Operand::Input(0), Operand::Output(0), Operand::Output(1)], x[0] * self.out(x[1]) * self.out(x[2]) * x[3]);
+        let dispatch = self.dispatch("maxpool2d_forward_f32", operands, n, [x[1], x[2], x[3]]);
+        launch.add(dispatch.constant("SAVE", launch.out_ty(1).is_some()));
+        Ok(())
+    }
 }
 
 impl Op for MaxPool2dBackward {
@@ -197,6 +221,16 @@ impl Op for MaxPool2dBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        let (shape, [h, w]) = (launch.ty(0).shape, self.size);
+        let (batch, c) = (shape[0], shape[3]);
+        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+        let dispatch = self.windows.dispatch("maxpool2d_backward_f32", operands, batch * h * w * c, [h, w, c]);
+        launch.add(dispatch.constant("SAVE", false));
+        Ok(())
     }
 }
 

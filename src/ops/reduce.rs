@@ -14,7 +14,7 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, sum, sum_rows, sum_wide};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -22,6 +22,12 @@ use crate::tensor::{Shape, TensorType};
 
 #[cfg(feature = "wgpu")]
 const SHADER: &str = include_str!("../../shaders/reduce.wgsl");
+#[cfg(feature = "wgpu")]
+const SUMS: &str = concat!(
+    include_str!("../../shaders/common/columns.wgsl"),
+    include_str!("../../shaders/common/column_sums.wgsl"),
+    include_str!("../../shaders/reduce_leading.wgsl")
+);
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("reduce", cases) };
@@ -62,6 +68,12 @@ pub struct ReduceBackward {
     pub forward: Reduce,
     /// The extents of x.
     pub shape: Shape,
+}
+
+/// For [`Launch::sum_columns`]: the sums of the columns of one tensor, times `factor`, to another.
+#[cfg(feature = "wgpu")]
+pub(super) fn leading(from_to: [Operand; 2], factor: f64) -> Dispatch {
+    Dispatch::new(SUMS, "reduce_leading_f32", from_to).number(factor)
 }
 
 /// Sum or mean of `x` over `axes`.
@@ -159,10 +171,13 @@ impl Op for Reduce {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (outer, inner, trailing) = self.extents(&launch.ty(0).shape);
-        let entry = if trailing { "reduce_trailing_f32" } else { "reduce_leading_f32" };
-        let dispatch = Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]).constant("TRAILING", trailing);
-        let dispatch = dispatch.size(outer).size(inner).number(self.factor(&launch.ty(0).shape));
-        launch.add(if trailing { dispatch.rows(outer) } else { dispatch.columns(inner) });
+        let (operands, factor) = ([Operand::Input(0), Operand::Output(0)], self.factor(&launch.ty(0).shape));
+        if trailing {
+            let dispatch = Dispatch::new(SHADER, "reduce_trailing_f32", operands).constant("TRAILING", true);
+            launch.add(dispatch.size(outer).size(inner).number(factor).rows(outer));
+        } else {
+            launch.sum_columns(Columns::summed(outer, inner), Summed::Sums(1), leading(operands, factor));
+        }
         Ok(())
     }
 }

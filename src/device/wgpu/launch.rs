@@ -4,9 +4,9 @@ use crate::device::binding::Binding;
 use crate::tensor::TensorType;
 
 /// Invocations of a workgroup.
-const WIDTH: usize = 256;
-/// Columns of a workgroup that sums columns.
-const COLUMNS: usize = 32;
+pub(super) const WIDTH: usize = 256;
+/// Columns that a workgroup goes through side by side.
+pub(super) const COLUMNS: usize = 32;
 
 /// The same as the `const` lines that every shader finds before it.
 pub(super) const EXTENTS: &[(&str, usize)] = &[("WIDTH", WIDTH), ("COLUMNS", COLUMNS)];

@@ -2,11 +2,13 @@
 //!
 //! A graph's nodes say what they launch as [`Dispatch`]es; those become pipelines and bind groups once, and a replay is one submission.
 
+mod columns;
 mod launch;
 mod memory;
 mod pipeline;
 mod replay;
 
+pub use columns::{Columns, Summed};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::Recording;

@@ -5,6 +5,8 @@
 
 use super::{BatchNorm, CHECK, rstd, scales};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::graph::Rewriter;
 use crate::op::{Cost, Op};
@@ -50,6 +52,12 @@ impl Op for FoldIntoConv2d {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        self.launch(launch);
+        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@
 
 use super::{CHECK, check, map_row, rstd, scales};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Cost, Op};
@@ -56,6 +58,12 @@ impl Op for BatchNorm {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        self.launch(launch);
+        Ok(())
     }
 }
 
@@ -118,6 +126,12 @@ impl Op for BatchNormBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        self.launch(launch);
+        Ok(())
     }
 }
 

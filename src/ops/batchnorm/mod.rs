@@ -9,17 +9,19 @@ mod fold;
 mod inference;
 mod stage;
 mod training;
+#[cfg(feature = "wgpu")]
+mod wgpu;
 
 pub use fold::FoldIntoConv2d;
 pub use inference::{BatchNorm, BatchNormBackward, batchnorm};
 pub use stage::{StageStatistics, stage_statistics};
 pub use training::{BatchNormTraining, BatchNormTrainingBackward, BatchStats, batchnorm_training};
 
-use super::Row;
 use super::conv2d::{NCHW_TO_NHWC, NHWC_TO_NCHW};
 use super::linear::Activation;
 use super::support::case::{Case, Fill, Golden};
 use super::transpose::transpose;
+use super::{Kernel, Row};
 use crate::device::cpu::Real;
 use crate::error::{Error, Result};
 use crate::graph::{Backward, Builder, Precision, StateKind, Value};
@@ -30,6 +32,7 @@ use crate::tensor::{Tensor, TensorType};
 pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
+    wgpu: Kernel::Own,
     fusion: Some((10, fold::fold_into_conv2d)),
     golden: Some(golden),
     ..Row::new("batchnorm", cases)

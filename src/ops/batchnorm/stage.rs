@@ -5,6 +5,8 @@
 
 use super::CHECK;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::op::{Cost, Op};
@@ -58,6 +60,12 @@ impl Op for StageStatistics {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        self.launch(launch);
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@
 
 use super::{CHECK, check, map_row, rstd, scales};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows, vectorized};
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Launch;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Cost, Op};
@@ -147,6 +149,12 @@ impl Op for BatchNormTraining {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args, moments_by_block)
     }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        self.launch(launch);
+        Ok(())
+    }
 }
 
 impl BatchNormTraining {
@@ -250,6 +258,12 @@ impl Op for BatchNormTrainingBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn wgpu(&self, launch: &mut Launch) -> Result<()> {
+        self.launch(launch);
+        Ok(())
     }
 }
 

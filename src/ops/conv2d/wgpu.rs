@@ -1,8 +1,9 @@
 //! What a convolution launches: one kernel for the three products, which differ in what their factors are.
 
 use super::{Conv2d, Extents};
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::ops::linear::Activation;
+use crate::ops::reduce;
 use crate::ops::support::product::Product;
 
 const SHADER: &str = concat!(include_str!("../../../shaders/common/gemm.wgsl"), include_str!("../../../shaders/conv2d.wgsl"));
@@ -41,7 +42,7 @@ pub fn backward_weight(e: &Extents, launch: &mut Launch) {
     let product = Product { batch: 1, m: e.filters, n: e.patch(), k: e.batch * e.out[0] * e.out[1] };
     product.launch(launch, dispatch(2, e, Operand::Output(0), &Finish::default()));
     if launch.out_ty(1).is_some() {
-        Product { n: 1, ..product }.launch_row_sums(launch, dispatch(2, e, Operand::Output(1), &Finish::default()));
+        launch.sum_columns(Columns::summed(product.k, e.filters), Summed::Sums(1), reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0));
     }
 }
 

@@ -8,8 +8,6 @@ const ENOUGH: usize = 256;
 const PART: usize = 256;
 /// Rows that `gemv` takes, and columns of one of its workgroups.
 const GEMV: (usize, usize) = (4, 16);
-/// Columns of a workgroup that sums columns, and the least rows that it sums.
-const SUMS: (usize, usize) = (32, 512);
 
 /// A batch of products of [m, k] and [k, n].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,17 +86,6 @@ impl Product {
         if parts > 1 {
             launch.add(self.prepared(dispatch, kernel, depth, sums, "_sum").over(batch * m * n));
         }
-    }
-
-    /// Adds the launches that sum the rows of A, for a product of one column whose A does not lie along K; `dispatch` as for [`Product::launch`].
-    pub fn launch_row_sums(self, launch: &mut Launch, dispatch: Dispatch) {
-        let blocks = self.m.div_ceil(SUMS.0);
-        let (depth, parts) = cut(self.k, (ENOUGH / blocks.max(1)).clamp(1, (self.k / SUMS.1).max(1)));
-        let dispatch = dispatch.constant("SPLIT", true);
-        let sums = launch.scratch(parts * self.m);
-        let kernel = Kernel::Rows;
-        launch.add(self.prepared(dispatch.clone(), kernel, depth, sums, "_bias").rows(parts * blocks));
-        launch.add(self.prepared(dispatch, kernel, depth, sums, "_sum").over(self.m));
     }
 
     fn prepared(self, mut dispatch: Dispatch, kernel: Kernel, depth: usize, sums: Operand, ending: &str) -> Dispatch {

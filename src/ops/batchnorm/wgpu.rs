@@ -1,0 +1,129 @@
+//! What is launched through wgpu.
+
+use super::{BatchNorm, BatchNormBackward, BatchNormTraining, BatchNormTrainingBackward, FoldIntoConv2d, StageStatistics};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::ops::linear::Activation;
+
+macro_rules! shader {
+    ($($name:literal),*) => { concat!($(include_str!(concat!("../../../shaders/", $name, ".wgsl"))),*) };
+}
+
+const MAPS: &str = shader!("common/columns", "common/affine", "batchnorm");
+const STATISTICS: &str = shader!("common/columns", "common/column_sums", "batchnorm_statistics");
+const SUMS: &str = shader!("common/columns", "common/column_sums", "common/affine", "batchnorm_sums");
+const FOLD: &str = shader!("batchnorm_fold");
+const STAGE: &str = shader!("batchnorm_stage");
+
+/// An output, or memory in its place where it is not wanted.
+fn kept(launch: &mut Launch, output: usize, len: usize) -> Operand {
+    if launch.out_ty(output).is_some() { Operand::Output(output) } else { launch.scratch(len) }
+}
+
+impl BatchNorm {
+    pub(super) fn launch(&self, launch: &mut Launch) {
+        let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1), Operand::Input(2), Operand::Input(3), Operand::Input(4)];
+        let dispatch = Dispatch::new(MAPS, "batchnorm_forward_f32", operands).constant("IN_PLACE", launch.in_place(0)).constant("RELU", false);
+        let (rows, c) = launch.ty(0).shape.rows_and_width();
+        launch.add(Columns::mapped(rows, c).launch(dispatch.number(self.eps)));
+    }
+}
+
+impl BatchNormTraining {
+    pub(super) fn launch(&self, launch: &mut Launch) {
+        let (rows, c) = launch.ty(0).shape.rows_and_width();
+        let in_place = launch.in_place(0);
+        let [mean, var, rstd] = [1, 2, 3].map(|output| kept(launch, output, c));
+        let operands = [Operand::Input(0), Operand::Output(0), mean, var, rstd];
+        let statistics = Dispatch::new(STATISTICS, "batchnorm_statistics_f32", operands).constant("IN_PLACE", in_place);
+        launch.sum_columns(Columns::summed(rows, c), Summed::Moments, statistics.number(self.eps));
+        let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1), Operand::Input(2), mean, rstd];
+        let dispatch = Dispatch::new(MAPS, "batchnorm_training_f32", operands).constant("IN_PLACE", in_place);
+        let dispatch = dispatch.constant("RELU", self.activation == Activation::Relu).number(self.eps);
+        launch.add(Columns::mapped(rows, c).launch(dispatch));
+    }
+}
+
+/// The sums of dz xhat and of dz, of dy and x, the first two inputs; to dw and db, outputs 1 and 2, as they are wanted, and to `sums`.
+struct Sums {
+    mean: Operand,
+    /// rstd, or with `of_variance` the variance.
+    spread: Operand,
+    of_variance: Option<f64>,
+    /// w and b, where ReLU follows.
+    relu: Option<[Operand; 2]>,
+    sums: Option<Operand>,
+}
+
+impl Sums {
+    fn launch(self, launch: &mut Launch) {
+        let (rows, c) = launch.ty(1).shape.rows_and_width();
+        let (columns, summed) = (Columns::summed(rows, c), Summed::Sums(2));
+        let partials = launch.scratch(columns.partials(summed));
+        let [w, b] = self.relu.unwrap_or([Operand::Nothing; 2]);
+        let rstd = if self.relu.is_some() { self.spread } else { Operand::Nothing };
+        let constants = [
+            ("IN_PLACE", launch.in_place(0)),
+            ("RELU", self.relu.is_some()),
+            ("OF_VARIANCE", self.of_variance.is_some()),
+            ("WEIGHT", launch.out_ty(1).is_some()),
+            ("BIAS", launch.out_ty(2).is_some()),
+            ("INPUT", self.sums.is_some()),
+        ];
+        let dispatch = |entry: &str, operands: Vec<Operand>| {
+            let dispatch = Dispatch::new(SUMS, entry, operands).number(self.of_variance.unwrap_or(0.0));
+            constants.into_iter().fold(dispatch, |d, (name, value)| d.constant(name, value))
+        };
+        let operands = vec![partials, Operand::Input(0), Operand::Output(0), Operand::Input(1), self.mean, rstd, w, b];
+        launch.add(columns.sum(1, summed, dispatch("batchnorm_sums_f32", operands)));
+        let operands = vec![partials, self.spread, Operand::Output(1), Operand::Output(2), self.sums.unwrap_or(Operand::Nowhere)];
+        launch.add(columns.sum(2, summed, dispatch("batchnorm_parameters_f32", operands)));
+    }
+}
+
+impl BatchNormBackward {
+    pub(super) fn launch(&self, launch: &mut Launch) {
+        let (w, mean, var) = (Operand::Input(2), Operand::Input(3), Operand::Input(4));
+        if launch.out_ty(1).is_some() || launch.out_ty(2).is_some() {
+            Sums { mean, spread: var, of_variance: Some(self.eps), relu: None, sums: None }.launch(launch);
+        }
+        if launch.out_ty(0).is_some() {
+            let operands = [Operand::Input(0), Operand::Output(0), w, Operand::Nothing, mean, var];
+            let dispatch = Dispatch::new(MAPS, "batchnorm_backward_input_f32", operands).constant("IN_PLACE", launch.in_place(0));
+            let (rows, c) = launch.ty(1).shape.rows_and_width();
+            launch.add(Columns::mapped(rows, c).launch(dispatch.constant("RELU", false).number(self.eps)));
+        }
+    }
+}
+
+impl BatchNormTrainingBackward {
+    pub(super) fn launch(&self, launch: &mut Launch) {
+        let (rows, c) = launch.ty(1).shape.rows_and_width();
+        let [x, w, b, mean, rstd] = [1, 2, 3, 4, 5].map(Operand::Input);
+        let relu = self.activation == Activation::Relu;
+        let sums = launch.out_ty(0).is_some().then(|| launch.scratch(2 * c));
+        Sums { mean, spread: rstd, of_variance: None, relu: relu.then_some([w, b]), sums }.launch(launch);
+        if let Some(sums) = sums {
+            let operands = [Operand::Input(0), Operand::Output(0), w, b, mean, rstd, x, sums];
+            let dispatch = Dispatch::new(MAPS, "batchnorm_training_backward_f32", operands).constant("IN_PLACE", launch.in_place(0));
+            launch.add(Columns::mapped(rows, c).launch(dispatch.constant("RELU", relu).number(0.0)));
+        }
+    }
+}
+
+impl FoldIntoConv2d {
+    pub(super) fn launch(&self, launch: &mut Launch) {
+        let (n, filters) = (launch.ty(0).len(), launch.ty(1).len());
+        let c = if self.bias { Operand::Input(5) } else { Operand::Nothing };
+        let operands: Vec<Operand> = (0..5).map(Operand::Input).chain([c, Operand::Output(0), Operand::Output(1)]).collect();
+        let dispatch = Dispatch::new(FOLD, "batchnorm_fold_f32", operands).constant("BIAS", self.bias);
+        launch.add(dispatch.size(n).size(filters).size(n / filters.max(1)).number(self.eps).over(n.max(filters)));
+    }
+}
+
+impl StageStatistics {
+    pub(super) fn launch(&self, launch: &mut Launch) {
+        let n = launch.ty(0).len();
+        let operands = [Operand::Update(0), Operand::Input(1), Operand::Input(2), Operand::Input(3)];
+        launch.add(Dispatch::new(STAGE, "batchnorm_stage_f32", operands).size(n).number(1.0 - self.momentum).number(self.momentum).over(n));
+    }
+}
