@@ -110,7 +110,27 @@ fn known() -> Vec<Case> {
     // Scores 0 and ln 3 for both queries.
     let fused = Case::of("known fused", |b, v| Ok(attention(b, Qkv::Fused(v[0]), AttentionOptions::new(1, 1))?.y));
     let fused = fused.fixed("qkv", [1, 2, 3], Fill::Values(vec![1.0, 0.0, 5.0, 1.0, 3.0f64.ln(), 7.0]));
+    // Each query's last key is so far above the others that any maximum but the right one would overflow.
+    let apart = Case::of("known, scores far apart", |b, v| {
+        let options = AttentionOptions { causal: true, ..AttentionOptions::new(1, 1) };
+        Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, options)?.y)
+    });
+    let rising = |factor: f64| Fill::Values((0..40).map(|j| factor * f64::from(j)).collect());
+    let apart = apart.fixed("q", [1, 40, 1], Fill::Values(vec![1.0; 40])).fixed("k", [1, 40, 1], rising(100.0)).fixed("v", [1, 40, 1], rising(1.0));
+    // Keys and values beyond the length are never met.
+    let unread = |name: &str, queries: usize| {
+        let case = Case::of(name, |b, v| {
+            let options = AttentionOptions { lengths: Some(v[3]), ..AttentionOptions::new(1, 2) };
+            Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, options)?.y)
+        });
+        let numbers = || Fill::Values((0..24).map(|i| if i < 14 { f64::from(i) / 8.0 } else { f64::NAN }).collect());
+        let case = case.fixed("q", [1, queries, 2], Fill::Normal(0.0, 1.0)).fixed("k", [1, 12, 2], numbers()).fixed("v", [1, 12, 2], numbers());
+        case.ints("lengths", [1], Fill::Exact(vec![7]))
+    };
     vec![
+        apart.expects("y", (0..40).map(f64::from).collect()),
+        unread("beyond the length", 10),
+        unread("decode, beyond the length", 1),
         uniform("known beams, masks", [4, 1], v, false, Some(mask.clone()), None).expects("y", vec![1.5, 1.5, 30.0, 30.0]),
         uniform("known beams, masks, two queries", [4, 2], v, false, Some(mask), None).expects("y", vec![1.5, 1.5, 1.5, 1.5, 30.0, 30.0, 30.0, 30.0]),
         uniform("known beams, lengths", [4, 1], v, false, None, Some(vec![1, 2, 3, 0])).expects("y", vec![1.0, 1.5, 70.0 / 3.0, 0.0]),

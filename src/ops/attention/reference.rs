@@ -51,7 +51,7 @@ pub fn forward(t: &Tensors<f64>, y: &mut [f64], mut lse: Option<&mut [f64]>, mut
         }
         let y = &mut y[((b * e.queries + i) * e.heads + h) * e.size..][..e.size];
         for (d, y) in y.iter_mut().enumerate() {
-            *y = (0..e.keys).map(|j| p[j] * kept(t, b, h, i, j) * t.row(2, b / e.group, j, h)[d]).sum();
+            *y = (0..t.limit(b, i)).map(|j| p[j] * kept(t, b, h, i, j) * t.row(2, b / e.group, j, h)[d]).sum();
         }
     }
 }
