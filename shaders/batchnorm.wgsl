@@ -5,7 +5,7 @@
 //   training_backward   dx = rstd w (dz - sum of dz / n - xhat (sum of dz xhat) / n),    dz = dy where the activation let it pass
 //
 // A workgroup goes down 32 channels of 64 rows, so that an invocation reads what belongs to its channel once for eight elements. Forward 8 bytes an
-// element; backward 8, in training 12, and 4 more where the sums were not in the cache. Bound by memory. Training reads x once more, for the statistics.
+// element, backward 8, in training 12. Bound by memory. The statistics, and the sums of the backward pass, are passes before this one.
 
 struct Size {
     columns: Columns,

@@ -77,9 +77,5 @@ fn put(part: u32, column: u32, sum: vec3f) {
 
 @compute @workgroup_size(WIDTH)
 fn batchnorm_parameters_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let s = strip(size.columns, lane, group, groups);
-    let sum = sum_of_parts(size.columns, s, lane);
-    if lane < COLUMNS && s.inside && s.part == 0u {
-        put(0u, s.column, sum);
-    }
+    finish(size.columns, lane, group, groups);
 }

@@ -67,6 +67,15 @@ fn sum_of_parts(columns: Columns, s: Strip, lane: u32) -> vec3f {
     return join_down(sum, lane);
 }
 
+// The second launch, of one workgroup a block: it counts as the block's first part.
+fn finish(columns: Columns, lane: u32, group: vec3u, groups: vec3u) {
+    let s = strip(columns, lane, group, groups);
+    let sum = sum_of_parts(columns, s, lane);
+    if lane < COLUMNS && s.inside && s.part == 0u {
+        put(0u, s.column, sum);
+    }
+}
+
 fn leave(columns: Columns, s: Strip, sum: vec3f) {
     for (var word = 0u; word < WORDS; word++) {
         partials[(s.part * WORDS + word) * columns.width + s.column] = sum[word];
@@ -74,15 +83,11 @@ fn leave(columns: Columns, s: Strip, sum: vec3f) {
 }
 
 fn sum_columns(columns: Columns, lane: u32, group: vec3u, groups: vec3u) {
-    let s = strip(columns, lane, group, groups);
     if STAGE == 2 {
-        let sum = sum_of_parts(columns, s, lane);
-        // One workgroup a block: it counts as the block's first part.
-        if lane < COLUMNS && s.inside && s.part == 0u {
-            put(0u, s.column, sum);
-        }
+        finish(columns, lane, group, groups);
         return;
     }
+    let s = strip(columns, lane, group, groups);
     let sum = sum_of_rows(s, lane);
     if lane < COLUMNS && s.inside {
         if STAGE == 1 {

@@ -281,6 +281,10 @@ fn cases() -> Vec<Case> {
         };
         Case::new(format!("{b}x{h}x{w}x{c}_k{kernel}s{stride}p{padding}"), build).float("x", shape, Fill::Distinct)
     };
+    let mut ties = case([1, 3, 4, 1], 2, 1, 0);
+    ties.name = "ties".to_owned();
+    ties.inputs[0].fill = Fill::Values(vec![1.0, 1.0, -2.0, -3.0, 1.0, 0.0, -2.0, -2.0, 4.0, 4.0, 5.0, -2.0]);
+    ties.inputs[0].gradient = false;
     vec![
         case([1, 1, 1, 1], 1, 1, 0),
         case([2, 1, 1, 3], 3, 2, 1),
@@ -288,6 +292,7 @@ fn cases() -> Vec<Case> {
         case([1, 7, 5, 17], 2, 2, 0),
         case([1, 6, 9, 2], 3, 1, 1),
         case([2, 11, 10, 3], 2, 3, 1),
+        ties,
         case([8, 112, 112, 64], 3, 2, 1).large(),
     ]
 }
@@ -301,12 +306,22 @@ mod tests {
 
     #[test]
     fn the_first_of_equals_wins_and_so_does_nan() -> Result<()> {
+        first_of_equals_and_nan(&Device::cpu(1)?)
+    }
+
+    #[test]
+    #[cfg(feature = "wgpu")]
+    fn so_they_do_on_a_gpu_where_there_is_one() -> Result<()> {
+        if crate::device::wgpu::adapters().is_empty() { Ok(()) } else { first_of_equals_and_nan(&Device::wgpu(None)?) }
+    }
+
+    fn first_of_equals_and_nan(device: &Device) -> Result<()> {
         let mut b = Builder::new();
         let x = b.input("x", TensorType::f32([1, 4, 4, 1]))?;
         let outputs = b.apply(MaxPool2d { kernel: 2, stride: 2, padding: 0 }, &[x])?;
         b.output("y", outputs[0]);
         b.output("winners", outputs[1]);
-        let mut store = Store::new(&Device::cpu(1)?);
+        let mut store = Store::new(device);
         let mut session = Session::new(b.finish(), &mut store, Options::default())?;
         let (low, nan) = (f32::NEG_INFINITY, f32::NAN);
         #[rustfmt::skip]

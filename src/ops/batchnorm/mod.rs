@@ -20,6 +20,7 @@ pub use training::{BatchNormTraining, BatchNormTrainingBackward, BatchStats, bat
 use super::conv2d::{NCHW_TO_NHWC, NHWC_TO_NCHW};
 use super::linear::Activation;
 use super::support::case::{Case, Fill, Golden};
+use super::tanh::tanh;
 use super::transpose::transpose;
 use super::{Kernel, Row};
 use crate::device::cpu::Real;
@@ -137,8 +138,43 @@ fn cases() -> Vec<Case> {
         let case = case.state("staged_mean", TensorType::f32([c]), mean).state("staged_var", TensorType::f32([c]), var);
         case.ints("micro_step", [1], Fill::Exact(vec![micro_step]))
     };
+    // In place, where x or dy is nobody else's; and with some of the gradients unwanted.
+    let made = |name: &str, training: bool, backward: bool| {
+        let case = Case::of(name, move |b, v| {
+            let x = if backward { v[0] } else { tanh(b, v[0])? };
+            let y = match training {
+                true => batchnorm_training(b, x, v[1], v[2], EPS, Activation::Relu)?.y,
+                false => batchnorm(b, x, v[1], v[2], v[3], v[4], EPS)?,
+            };
+            if backward { tanh(b, y) } else { Ok(y) }
+        });
+        let (mean, var) = (Fill::Normal(0.0, 1.0), Fill::Uniform(0.2, 3.0));
+        let mut case = inputs(case, &[70, 33]).fixed("mean", [33], mean).fixed("var", [33], var);
+        case.inputs.iter_mut().for_each(|input| input.gradient &= backward);
+        case
+    };
+    let only = |case: Case, name: &str, wanted: &[&str]| {
+        let mut case = Case { name: name.to_owned(), ..case };
+        case.inputs.iter_mut().for_each(|input| input.gradient = wanted.contains(&input.name));
+        case
+    };
+    let fold = |name: &str, bias: bool| {
+        let outputs = move |b: &mut Builder, v: &[Value]| b.apply(FoldIntoConv2d { eps: EPS, bias }, v).map(|o| vec![("w", o[0]), ("b", o[1])]);
+        let normal = Fill::Normal(0.0, 1.0);
+        let case = Case::new(name, outputs).fixed("filters", [19, 3, 3, 2], normal.clone()).fixed("weight", [19], normal.clone());
+        let case = case.fixed("bias", [19], normal.clone()).fixed("mean", [19], normal.clone()).fixed("var", [19], Fill::Uniform(0.2, 3.0));
+        if bias { case.fixed("before", [19], normal) } else { case }
+    };
+    let mut far = train(&[300, 5], Activation::None);
+    far.name = "train far from 0".to_owned();
+    far.inputs[0].fill = Fill::Normal(30.0, 1.0);
     let mut cases: Vec<Case> = shapes.iter().flat_map(|dims| [eval(dims), train(dims, Activation::None), stage(dims, 0)]).collect();
     cases.extend([stage(&[7, 3], 1), stage(&[7, 3], 4), train(&[2, 3, 2, 5], Activation::Relu), train(&[13, 9], Activation::Relu)]);
+    cases.extend([train(&[200, 70], Activation::Relu), eval(&[200, 70]), far, fold("fold", false), fold("fold bias", true)]);
+    cases.extend([made("eval in place", false, false), made("train in place", true, false)]);
+    cases.extend([made("eval dy in place", false, true), made("train dy in place", true, true)]);
+    cases.extend([only(eval(&[70, 33]), "eval dw", &["w"]), only(eval(&[70, 33]), "eval dx", &["x"])]);
+    cases.extend([only(train(&[70, 33], Activation::Relu), "train db", &["b"]), only(train(&[70, 33], Activation::Relu), "train dx", &["x"])]);
     cases.extend(resnet.iter().flat_map(|dims| [eval(dims).large(), train(dims, Activation::Relu).large()]));
     cases
 }
