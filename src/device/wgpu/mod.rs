@@ -155,6 +155,11 @@ impl Gpu {
         &self.0.name
     }
 
+    /// Entry point and whole WGSL text of every kernel that was made for it so far, in the order of the entry points.
+    pub fn kernels(&self) -> Vec<(String, String)> {
+        self.0.pipelines.texts()
+    }
+
     /// Gives the GPU back. Whatever is still asked of it, through whichever copy, fails with [`Error::Device`].
     pub fn close(&self) {
         self.0.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| "closed".to_owned());

@@ -40,11 +40,25 @@ impl Pipelines {
         known.insert(key, pipeline.clone());
         Ok(pipeline)
     }
+
+    /// Entry point and whole text of each, in the order of the entry points.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut texts: Vec<_> = known.keys().map(|key| (key.1.clone(), text(key))).collect();
+        texts.sort();
+        texts
+    }
 }
 
-fn build(device: &api::Device, (source, entry, constants, written, plain): &Key) -> Pipeline {
+/// What is compiled: extents, switches, what all share, and the kernel.
+fn text((source, _, constants, ..): &Key) -> String {
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
-    let source = format!("{extents}{constants}{COMMON}{source}");
+    format!("{extents}{constants}{COMMON}{source}")
+}
+
+fn build(device: &api::Device, key: &Key) -> Pipeline {
+    let (_, entry, _, written, plain) = key;
+    let source = text(key);
     let module = device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Owned(source)) });
     let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {
         binding: binding as u32,

@@ -76,7 +76,7 @@ impl<'a> Problem<'a> {
 
     /// An input of the form; nothing where it is empty.
     fn input(&self, i: usize) -> Operand {
-        if self.types[i].len() == 0 { Operand::Nothing } else { Operand::Input(self.first + i) }
+        if self.types[i].is_empty() { Operand::Nothing } else { Operand::Input(self.first + i) }
     }
 
     /// q, k, v and the mask.
@@ -162,7 +162,7 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) -> Result<()> {
 pub fn backward(form: &Form, launch: &mut Launch) -> Result<()> {
     let problem = Problem::new(form, launch, 3);
     let (e, rows) = (problem.e, problem.e.batch * problem.e.heads * problem.e.queries);
-    let wants = if form.fused { [0, 0, 0] } else { [0, 1, 2] }.map(|o| launch.out_ty(o).is_some_and(|ty| ty.len() > 0));
+    let wants = if form.fused { [0, 0, 0] } else { [0, 1, 2] }.map(|o| launch.out_ty(o).is_some_and(|ty| !ty.is_empty()));
     let with_rows = |i: usize| if rows == 0 { Operand::Nothing } else { Operand::Input(i) };
     let notes = launch.scratch(4 + e.batch + 2 * rows);
     let dispatch = |name: &str, operands: Vec<Operand>| {

@@ -1,0 +1,55 @@
+//! Writes the text of every WGSL kernel that the operators' cases and the small golden models run, as it is given to the GPU, to a folder:
+//! `cargo run --example wgsl --features wgpu -- DIR`. Without one it only counts them.
+
+use escnet::graph::{Options, Session, Store, gradients};
+use escnet::ops::{TABLE, rules};
+use escnet::{DType, Device};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    if escnet::device::wgpu::adapters().is_empty() {
+        println!("no adapter: nothing to write");
+        return Ok(());
+    }
+    let device = Device::wgpu(None)?;
+    for row in TABLE {
+        for case in (row.cases)().iter().filter(|case| !case.large) {
+            let (mut builder, values, results) = case.graph()?;
+            let mut seeds = Vec::new();
+            for (name, value) in results {
+                let ty = builder.ty(value);
+                if ty.dtype.is_float() {
+                    seeds.push((value, builder.input(&format!("gradient of {name}"), ty)?));
+                }
+            }
+            let wanted: Vec<_> = case.inputs.iter().zip(&values).filter(|(input, _)| input.gradient).map(|(_, value)| *value).collect();
+            for (n, gradient) in gradients(&mut builder, &rules(), &seeds, &wanted)?.into_iter().enumerate() {
+                if let Some(gradient) = gradient {
+                    builder.output(&format!("gradient {n}"), gradient);
+                }
+            }
+            let mut store = Store::new(&device);
+            // Half precision is not on the GPU yet.
+            if let Ok(mut session) = Session::new(builder.finish(), &mut store, Options::default()) {
+                session.run(&mut store, escnet::graph::Segment::Run)?;
+            }
+        }
+    }
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for model in ["default", "i2t_lexicon_focal", "self_none", "t2i_ce"] {
+        escnet::verify::model_folder(&models.join(model), &device, DType::F32)?;
+    }
+    let kernels = device.gpu().map(|gpu| gpu.kernels()).unwrap_or_default();
+    let entries: std::collections::BTreeSet<&str> = kernels.iter().map(|(entry, _)| entry.as_str()).collect();
+    println!("{} kernels of {} entry points", kernels.len(), entries.len());
+    if let Some(folder) = std::env::args().nth(1).map(PathBuf::from) {
+        std::fs::create_dir_all(&folder)?;
+        let mut variants = BTreeMap::new();
+        for (entry, text) in &kernels {
+            let variant = variants.entry(entry).and_modify(|n| *n += 1).or_insert(0);
+            std::fs::write(folder.join(format!("{entry}.{variant}.wgsl")), text)?;
+        }
+    }
+    Ok(())
+}
