@@ -63,7 +63,7 @@ struct Recipe<'a> {
     options: StepOptions<'a>,
     rates: Vec<f32>,
     dtype: DType,
-    threads: usize,
+    device: Device,
     steps: usize,
 }
 
@@ -76,7 +76,7 @@ fn recipe(stage: &str) -> Recipe<'static> {
         options: StepOptions { optimizer, weight_decay, clip_norm, ..StepOptions::default() },
         rates: table(&format!("rate.{stage}")).to_f32(),
         dtype: DType::F32,
-        threads: 2,
+        device: Device::cpu(2).unwrap(),
         steps: STEPS,
     }
 }
@@ -92,7 +92,7 @@ fn rows<T: Copy>(table: &[T], pictures: &[i32], width: usize) -> Vec<T> {
 
 /// The loss of each step.
 fn curve(stage: &str, recipe: &Recipe<'_>) -> Vec<f64> {
-    let Recipe { config, options, rates, dtype, threads, steps } = recipe;
+    let Recipe { config, options, rates, dtype, device, steps } = recipe;
     let (order, pictures, labels) = (table("order"), table("pictures"), table("label"));
     let tokens = table(if stage == "caption" { "lm_ids" } else { "words" });
     let (batch, words, side) = (order.shape()[1], tokens.shape()[1], config.image_size);
@@ -102,7 +102,7 @@ fn curve(stage: &str, recipe: &Recipe<'_>) -> Vec<f64> {
     };
     let graph = lower_precision(&build(config, form, options).unwrap().graph, &rules(), *dtype).unwrap();
     let weights = load(&manifest(config).unwrap(), &[Source::whole(folder())]).unwrap();
-    let mut store = Store::with_source(&Device::cpu(*threads).unwrap(), weight_source(weights));
+    let mut store = Store::with_source(device, weight_source(weights));
     let mut session = Session::new(fuse(graph, &rules()).unwrap(), &mut store, Options::default()).unwrap();
     let (order, tokens, labels) = (order.as_i32().unwrap(), tokens.as_i32().unwrap(), labels.as_i32().unwrap());
     let pictures: Vec<f32> = pictures.as_i32().unwrap().iter().map(|&x| x as f32 / 127.5 - 1.0).collect();
@@ -149,16 +149,21 @@ fn first_out(ours: &[f64], exact: &[f64], yardstick: &[f64]) -> Option<usize> {
     (0..ours.len()).find(|&t| (ours[t] - exact[t]).is_nan() || (ours[t] - exact[t]).abs() > yardstick[t])
 }
 
-/// Checks a curve; where `LEARNING_CURVES` names a folder, leaves it there for `tools/peers/plot_learning.py`.
-fn judge(name: &str, stage: &str, prefix: &str, ours: &[f64]) {
-    if let Some(folder) = std::env::var_os("LEARNING_CURVES") {
-        std::fs::write(Path::new(&folder).join(format!("{name}.{stage}.json")), serde_json::to_string(ours).unwrap()).unwrap();
-    }
+/// Checks that a curve, or its beginning, stays as near to PyTorch's as those to each other.
+fn follows(stage: &str, prefix: &str, ours: &[f64]) {
     let peer = Peer::open();
     let (exact, yardstick) = (peer.curve(stage, EXACT), peer.yardstick(stage, prefix));
     if let Some(t) = first_out(ours, &exact, &yardstick) {
         panic!("{stage}, step {t}: {} against {}, {:e} apart where {:e} are allowed", ours[t], exact[t], (ours[t] - exact[t]).abs(), yardstick[t]);
     }
+}
+
+/// Checks a curve; where `LEARNING_CURVES` names a folder, leaves it there for `tools/peers/plot_learning.py`.
+fn judge(name: &str, stage: &str, prefix: &str, ours: &[f64]) {
+    if let Some(folder) = std::env::var_os("LEARNING_CURVES") {
+        std::fs::write(Path::new(&folder).join(format!("{name}.{stage}.json")), serde_json::to_string(ours).unwrap()).unwrap();
+    }
+    follows(stage, prefix, ours);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     let (first, last) = (mean(&ours[..20]), mean(&ours[STEPS - 20..]));
     assert!(last < 0.4 * first, "{stage} did not learn: {first} fell to {last}");
@@ -184,10 +189,32 @@ fn classifier_learns_in_half_precision() {
     judge("bf16", "classify", "bfloat16", &curve("classify", &Recipe { dtype: DType::BF16, ..recipe("classify") }));
 }
 
+#[cfg(feature = "wgpu")]
+mod wgpu {
+    use super::*;
+
+    /// The first hundred steps on a GPU; of no account where there is none, unless that is said to be a failure.
+    fn learns(stage: &str) {
+        if std::env::var_os("ESCNET_REQUIRE_DEVICES").is_some() || !escnet::device::wgpu::adapters().is_empty() {
+            follows(stage, "float32", &curve(stage, &Recipe { device: Device::wgpu(None).unwrap(), steps: 100, ..recipe(stage) }));
+        }
+    }
+
+    #[test]
+    fn captioner_learns_as_in_pytorch() {
+        learns("caption");
+    }
+
+    #[test]
+    fn classifier_learns_as_in_pytorch() {
+        learns("classify");
+    }
+}
+
 #[test]
 fn curves_are_equal_on_any_number_of_threads() {
     for stage in STAGES {
-        let on = |threads: usize| curve(stage, &Recipe { threads, steps: 30, ..recipe(stage) });
+        let on = |threads: usize| curve(stage, &Recipe { device: Device::cpu(threads).unwrap(), steps: 30, ..recipe(stage) });
         assert!(on(1) == on(2), "{stage}");
     }
 }
