@@ -1,7 +1,7 @@
 //! What a session and its device do on a GPU, whatever the operators: `cargo nextest run --features wgpu --test gpu`.
 
 use escnet::device::wgpu::{AdapterKind, adapters};
-use escnet::graph::{Builder, Options, Segment, Session, StateKind, Store};
+use escnet::graph::{Builder, NodeTime, Options, Segment, Session, StateKind, Store};
 use escnet::ops::{add::add, relu::relu, softmax::softmax};
 use escnet::{DType, Device, Error, Tensor, TensorType};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -90,12 +90,14 @@ fn timed() -> Outcome {
         let mut session = Session::new(b.finish(), &mut store, options)?;
         session.write("x", &Tensor::from_f32([100, 1000], (0..100_000).map(|i| (i % 37) as f32 / 9.0).collect())?)?;
         session.run(&mut store, Segment::Run)?;
-        Ok((session.read("z", &mut store)?.to_f32(), session.times().to_vec()))
+        Ok((session.read("z", &mut store)?.to_f32(), session.times()?))
     };
     let (plain, no_times) = run(Options::default())?;
     let (same, times) = run(Options { timed: true, ..Options::default() })?;
     check(plain == same, "other results")?;
-    check(no_times.iter().all(|t| t.is_zero()) && times.len() == 2 && times.iter().all(|t| !t.is_zero()), format!("{times:?}"))
+    check(no_times.iter().all(|t| t.time.is_zero()) && times.len() == 2, format!("{no_times:?}"))?;
+    let told = |t: &NodeTime| !t.time.is_zero() && t.runs == 1 && t.kernels.iter().all(|k| k.source.contains(&k.entry)) && !t.kernels.is_empty();
+    check(times.iter().all(told), format!("{times:?}"))
 }
 
 fn out_of_memory() -> Outcome {

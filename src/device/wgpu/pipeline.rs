@@ -10,9 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Type aliases, constants and reductions that every shader may use.
 const COMMON: &str = include_str!("../../../shaders/common.wgsl");
 
+/// A kernel as a device was given it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kernel {
+    /// The entry point, `<op>_<pass>[_<variant>]_<dtype>`.
+    pub entry: String,
+    /// The whole text in WGSL: `const` lines, what every shader may use, and the shader.
+    pub source: Arc<str>,
+}
+
 /// A kernel ready to be launched.
 #[derive(Debug)]
 pub(super) struct Pipeline {
+    pub kernel: Kernel,
     pub raw: api::ComputePipeline,
     pub tensors: api::BindGroupLayout,
     /// Of its parameters, where it has some.
@@ -44,8 +54,8 @@ impl Pipelines {
 
 fn build(device: &api::Device, (source, entry, constants, written, plain): &Key) -> Pipeline {
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
-    let source = format!("{extents}{constants}{COMMON}{source}");
-    let module = device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Owned(source)) });
+    let source: Arc<str> = format!("{extents}{constants}{COMMON}{source}").into();
+    let module = device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) });
     let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: api::ShaderStages::COMPUTE,
@@ -68,5 +78,5 @@ fn build(device: &api::Device, (source, entry, constants, written, plain): &Key)
         compilation_options: api::PipelineCompilationOptions::default(),
         cache: None,
     });
-    Pipeline { raw, tensors, parameters }
+    Pipeline { kernel: Kernel { entry: entry.clone(), source }, raw, tensors, parameters }
 }
