@@ -3,7 +3,7 @@
 //! Prints the peers' JSON rows, each from a fresh process, so that peak memory is the row's own. Random weights; the fixed input of all
 //! peers. A row whose `others` (cores that other programs kept busy meanwhile) is above about 0.05 is no measurement.
 
-use escnet::graph::{Builder, NodeTime, Graph, Options, Segment, Session, Source, StateKind, Store, Value, fuse, gradients};
+use escnet::graph::{Builder, Graph, NodeTime, Options, Segment, Session, Source, StateKind, Store, Value, fuse, gradients};
 use escnet::infer::{Captioner, Generation};
 use escnet::model::config::{BackboneConfig, CaptionerConfig, TextDecoderConfig, TextEncoderConfig, VisionConfig};
 use escnet::model::{Training, backbone::backbone, text::text_encoder, vision::vision};
@@ -194,7 +194,7 @@ fn caption(batch: usize, a: &Arguments) -> Result<Work> {
     b.output("y", whole.logits);
     let mut store = random_store(&[&b.finish()], a.threads)?;
     let generation = Generation { beams: 1, max_length: 21, min_length: 21, ..Generation::default() };
-    let mut captioner = Captioner::new(&config, batch, generation, DType::F32, &mut store)?;
+    let mut captioner = Captioner::new(&config, batch, generation, DType::F32, Options::default(), &mut store)?;
     let image = picture(batch, 384)?;
     Ok(Box::new(move || {
         let found = captioner.caption(&image, 0, &mut store)?;

@@ -2,9 +2,11 @@
 
 use escnet::device::wgpu::{AdapterKind, adapters};
 use escnet::graph::{Builder, NodeTime, Options, Segment, Session, StateKind, Store};
+use escnet::infer::{Classification, Model, ModelFiles};
 use escnet::ops::{add::add, relu::relu, softmax::softmax};
-use escnet::{DType, Device, Error, Tensor, TensorType};
+use escnet::{DType, Device, Engine, EngineOptions, Error, Image, Tensor, TensorType};
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::Path;
 
 type Outcome = Result<(), Failed>;
 
@@ -20,6 +22,7 @@ fn main() {
         trial("wgpu::a_timed_session_computes_the_same_and_takes_time", timed),
         trial("wgpu::more_than_a_buffer_may_hold_is_out_of_memory", out_of_memory),
         trial("wgpu::after_the_device_is_closed_everything_is_an_error", closed),
+        trial("wgpu::a_model_from_memory_says_what_the_cpu_says", whole_model),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -126,4 +129,28 @@ fn closed() -> Outcome {
         None => Ok(()),
         Some(other) => Err(format!("{other:?}").into()),
     }
+}
+
+/// The demo model as a browser has it, against the one the CPU reads from its folder.
+fn whole_model() -> Outcome {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
+    let text = |name: &str| std::fs::read_to_string(dir.join(name));
+    let weights = std::fs::read(dir.join("model.safetensors"))?;
+    let files = ModelFiles { config: text("config.json")?, weights, vocabulary: text("vocab.txt")?, ..ModelFiles::default() };
+    let picture = Image::from_rgb(64, 48, (0..64 * 48 * 3).map(|i| (i * 7 % 251) as u8).collect())?;
+
+    let expected = Engine::load(&dir, EngineOptions { device: "cpu".to_owned(), ..EngineOptions::default() })?.classify(&picture)?;
+    let mut engine = Engine::new(Model::of(files)?, &Device::wgpu(None)?, EngineOptions { timed: true, ..EngineOptions::default() });
+    let got = engine.classify(&picture)?;
+    check(got.caption.ids == expected.caption.ids, format!("{} instead of {}", got.caption.text, expected.caption.text))?;
+    let probability = |of: &Classification, class: &str| of.predictions.iter().find(|p| p.class == class).map_or(f32::NAN, |p| p.probability);
+    let classes = got.predictions.iter().map(|p| &p.class);
+    let farthest = classes.map(|c| (probability(&got, c) - probability(&expected, c)).abs()).fold(0.0, f32::max);
+    check(farthest <= 1e-4, format!("probabilities differ by {farthest}"))?;
+    // The decoder's step runs once a token, all else once.
+    let tokens = got.caption.ids.len() as u64 - 1;
+    let times = engine.times()?;
+    let ran = |t: &&NodeTime| !t.kernels.is_empty();
+    check(times.iter().filter(ran).all(|t| t.runs == 1 || t.runs >= tokens), "a node ran neither once nor for each token")?;
+    check(engine.times()?.iter().all(|t| t.runs == 0), "what was told is told again")
 }

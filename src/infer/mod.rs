@@ -6,9 +6,11 @@ pub mod explain;
 mod generate;
 mod handoff;
 pub mod inspect;
+mod model;
 pub mod search;
 
 pub use engine::{Caption, Classification, Engine, EngineOptions, Prediction, WordGate};
 pub use generate::{Captioner, Generation};
 pub use handoff::hand_off;
+pub use model::{Model, ModelFiles};
 pub use search::Sampling;

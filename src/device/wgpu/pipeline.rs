@@ -55,7 +55,8 @@ impl Pipelines {
 fn build(device: &api::Device, (source, entry, constants, written, plain): &Key) -> Pipeline {
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
     let source: Arc<str> = format!("{extents}{constants}{COMMON}{source}").into();
-    let module = device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) });
+    let module =
+        device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) });
     let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: api::ShaderStages::COMPUTE,
