@@ -2,6 +2,7 @@
 
 pub mod binding;
 pub mod cpu;
+mod kernel;
 pub(crate) mod memory;
 pub(crate) mod now;
 #[cfg(feature = "wgpu")]
@@ -10,6 +11,7 @@ pub mod wgpu;
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 use cpu::Cpu;
+pub use kernel::Kernel;
 use std::sync::Arc;
 
 /// A place where graphs run.

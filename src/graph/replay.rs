@@ -8,7 +8,7 @@ use crate::device::cpu::{Args, Memory, Real};
 use crate::device::memory::DeviceMemory;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu;
-use crate::device::{Device, Kind};
+use crate::device::{Device, Kernel, Kind};
 use crate::error::{Error, Result};
 use crate::op::Op;
 use std::ops::Range;
@@ -28,6 +28,17 @@ pub(super) enum Recording {
     Nothing,
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Recording),
+}
+
+impl Recording {
+    /// What each step launches; nothing on the CPU.
+    pub fn kernels(&self) -> Vec<Vec<Kernel>> {
+        match self {
+            Recording::Nothing => Vec::new(),
+            #[cfg(feature = "wgpu")]
+            Recording::Wgpu(recording) => recording.kernels(),
+        }
+    }
 }
 
 /// Steps of a graph, ready to run.

@@ -2,8 +2,9 @@
 
 use super::Graph;
 use super::replay::{Recording, Step};
+use crate::device::Kernel;
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Kernel, Ticks};
+use crate::device::wgpu::Ticks;
 use crate::error::Result;
 use crate::op::Cost;
 use std::time::{Duration, Instant};
@@ -22,7 +23,6 @@ pub struct NodeTime {
     /// The work of one run.
     pub cost: Cost,
     /// What it launches on a GPU, in their order.
-    #[cfg(feature = "wgpu")]
     pub kernels: Vec<Kernel>,
 }
 
@@ -69,22 +69,10 @@ impl Times {
         }
         let told = |(node, taken): (&super::Node, &mut Taken)| {
             let Taken { time, runs } = std::mem::take(taken);
-            NodeTime {
-                label: node.op.label(),
-                scope: node.scope.clone(),
-                time,
-                runs,
-                cost: graph.cost(node),
-                #[cfg(feature = "wgpu")]
-                kernels: Vec::new(),
-            }
+            NodeTime { label: node.op.label(), scope: node.scope.clone(), time, runs, cost: graph.cost(node), kernels: Vec::new() }
         };
         let mut all: Vec<NodeTime> = graph.nodes.iter().zip(&mut self.sums).map(told).collect();
-        match recording {
-            Recording::Nothing => {}
-            #[cfg(feature = "wgpu")]
-            Recording::Wgpu(recording) => steps.iter().zip(recording.kernels()).for_each(|(step, kernels)| all[step.node].kernels = kernels),
-        }
+        steps.iter().zip(recording.kernels()).for_each(|(step, kernels)| all[step.node].kernels = kernels);
         Ok(all)
     }
 }

@@ -18,7 +18,7 @@ use crate::ops::rules;
 use crate::ops::softmax::softmax;
 use crate::tensor::{DType, Tensor};
 use crate::weights::weight_source;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How a model is loaded and run.
@@ -102,8 +102,8 @@ pub struct Engine {
     classify_input: Preprocess,
     caption_input: Preprocess,
     store: Store,
-    captioners: HashMap<usize, Captioner>,
-    classifiers: HashMap<usize, Session>,
+    captioners: BTreeMap<usize, Captioner>,
+    classifiers: BTreeMap<usize, Session>,
     /// Pictures captioned so far.
     captioned: usize,
     notes: Vec<String>,
@@ -138,8 +138,8 @@ impl Engine {
             lexicon,
             classify_input,
             caption_input,
-            captioners: HashMap::new(),
-            classifiers: HashMap::new(),
+            captioners: BTreeMap::new(),
+            classifiers: BTreeMap::new(),
             captioned: 0,
             notes,
         }

@@ -12,7 +12,6 @@ mod replay;
 pub use columns::{Columns, Summed};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
-pub use pipeline::Kernel;
 pub(crate) use replay::{Recording, Ticks};
 
 use crate::device::now::now;

@@ -2,6 +2,7 @@
 
 use super::launch::{Dispatch, EXTENTS};
 use super::{Gpu, api};
+use crate::device::Kernel;
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,15 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Type aliases, constants and reductions that every shader may use.
 const COMMON: &str = include_str!("../../../shaders/common.wgsl");
-
-/// A kernel as a device was given it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kernel {
-    /// The entry point, `<op>_<pass>[_<variant>]_<dtype>`.
-    pub entry: String,
-    /// The whole text in WGSL: `const` lines, what every shader may use, and the shader.
-    pub source: Arc<str>,
-}
 
 /// A kernel ready to be launched.
 #[derive(Debug)]

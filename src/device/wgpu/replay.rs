@@ -1,8 +1,9 @@
 //! Nodes recorded once, replayed in one submission.
 
 use super::launch::{Dispatch, Launch, Operand};
-use super::pipeline::{Kernel, Pipeline};
+use super::pipeline::Pipeline;
 use super::{Gpu, Memory, api};
+use crate::device::Kernel;
 use crate::device::binding::{Binding, Home, Place};
 use crate::error::Result;
 use std::ops::Range;
@@ -178,9 +179,10 @@ impl Recording {
         Ok(Ticks { gpu: self.gpu.clone(), resolved, bytes })
     }
 
-    /// What each node launches: the entry points, and the texts they were made from.
-    pub fn kernels(&self) -> impl Iterator<Item = Vec<Kernel>> {
-        self.nodes.iter().map(|range| self.launches[range.clone()].iter().map(|bound| bound.pipeline.kernel.clone()).collect())
+    /// What each node launches.
+    pub fn kernels(&self) -> Vec<Vec<Kernel>> {
+        let of_node = |range: &Range<usize>| self.launches[range.clone()].iter().map(|bound| bound.pipeline.kernel.clone()).collect();
+        self.nodes.iter().map(of_node).collect()
     }
 
     fn launch(&self, pass: &mut api::ComputePass, node: usize) {
