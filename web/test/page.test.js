@@ -12,7 +12,8 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const demo = `${root}assets/demo`;
 const samples = readdirSync(`${demo}/samples`).map((file) => file.replace(/\.png$/, ""));
 const { CHROMIUM: executablePath, ESCNET: program, SCREENSHOTS: folder } = process.env;
-const SLOW = { timeout: 120_000 };
+// Chromium's software adapter takes long to compile: once for each page.
+const SLOW = { timeout: 300_000 };
 
 let server, browser, address;
 

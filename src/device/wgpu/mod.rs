@@ -157,7 +157,8 @@ impl Gpu {
                 report(&on_loss, format!("lost: {text}"));
             }
         });
-        let name = adapter.get_info().name;
+        // Browsers often keep it to themselves.
+        let name = Some(adapter.get_info().name).filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed GPU".to_owned());
         let pipelines = Pipelines::default();
         Ok(Gpu(Arc::new(Inner { name, device, queue, pipelines, broken })))
     }
