@@ -132,6 +132,7 @@ impl Model {
             batch: self.batch(),
             generation: wording.generation(sampling)?,
             prompt: wording.prompt.clone(),
+            timed: false,
         })
     }
 

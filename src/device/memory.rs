@@ -60,11 +60,21 @@ impl DeviceMemory {
         each!(self, m => m.write_f64(index, from))
     }
 
-    pub fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
-        each!(self, m => m.read(index, ty))
+    pub async fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
+        match self {
+            DeviceMemory::Cpu(m) => m.read(index, ty),
+            DeviceMemory::Reference(m) => m.read(index, ty),
+            #[cfg(feature = "wgpu")]
+            DeviceMemory::Wgpu(m) => m.read(index, ty).await,
+        }
     }
 
-    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
-        each!(self, m => m.read_f64(index, ty))
+    pub async fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
+        match self {
+            DeviceMemory::Cpu(m) => m.read_f64(index, ty),
+            DeviceMemory::Reference(m) => m.read_f64(index, ty),
+            #[cfg(feature = "wgpu")]
+            DeviceMemory::Wgpu(m) => m.read_f64(index, ty).await,
+        }
     }
 }

@@ -12,6 +12,7 @@ mod precision;
 mod replay;
 mod run;
 mod store;
+mod times;
 
 pub use backward::{Backward, gradients};
 pub use builder::Builder;
@@ -20,6 +21,7 @@ pub use plan::{Plan, Slot};
 pub use precision::{Precision, lower_precision};
 pub use run::{Options, Session};
 pub use store::{Store, WeightSource};
+pub use times::NodeTime;
 
 use crate::error::{Error, Result};
 use crate::op::{Cost, Op};

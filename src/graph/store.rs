@@ -4,6 +4,7 @@ use super::StateKind;
 use crate::device::Device;
 use crate::device::cpu::Packed;
 use crate::device::memory::DeviceMemory;
+use crate::device::now::now;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, TensorType};
 use std::collections::HashMap;
@@ -148,7 +149,7 @@ impl Store {
     pub fn read(&mut self, name: &str) -> Result<Tensor> {
         let i = self.find(name)?;
         self.load(i)?;
-        self.memory.read(i, &self.entries[i].ty)
+        now(self.memory.read(i, &self.entries[i].ty))
     }
 
     /// Reads state as f64.
@@ -158,7 +159,7 @@ impl Store {
     pub fn read_f64(&mut self, name: &str) -> Result<Vec<f64>> {
         let i = self.find(name)?;
         self.load(i)?;
-        self.memory.read_f64(i, &self.entries[i].ty)
+        now(self.memory.read_f64(i, &self.entries[i].ty))
     }
 
     /// Bytes presently held by state, rearranged copies aside.

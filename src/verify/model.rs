@@ -295,7 +295,7 @@ impl<'a> Folder<'a> {
             let generation = Generation { beams, max_length, min_length: 0, ..Generation::default() };
             let mut store = self.store();
             let images = want.shape()[0];
-            let mut captioner = Captioner::new(&self.config.captioner, images, generation, self.dtype, &mut store)?;
+            let mut captioner = Captioner::new(&self.config.captioner, images, generation, self.dtype, Options::default(), &mut store)?;
             let found = captioner.caption(&self.image("in.caption_image")?, 0, &mut store)?;
             let end = text.sep_token_id as i32;
             let cut = |row: &[i32]| -> Vec<i32> { row[..row.iter().position(|&id| id == end).map_or(row.len(), |at| at + 1)].to_vec() };

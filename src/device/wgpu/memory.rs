@@ -1,9 +1,10 @@
 //! Buffers on a GPU.
 
+use super::answer::question;
 use super::{Gpu, api};
+use crate::device::now::now;
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Tensor, TensorType};
-use std::sync::mpsc;
 
 /// Elements behind each buffer of a checked session that nobody may write.
 const GUARD: usize = 64;
@@ -92,7 +93,7 @@ impl Memory {
     /// True where the guard band behind a guarded buffer is whole.
     pub fn guard_is_whole(&self, index: usize) -> Result<bool> {
         let Buffer { len, guarded, ref raw, .. } = self.buffers[index];
-        Ok(!guarded || raw.is_none() || self.words(index, len, GUARD)?.iter().all(|&word| word == GUARD_WORD))
+        Ok(!guarded || raw.is_none() || now(self.words(index, len, GUARD))?.iter().all(|&word| word == GUARD_WORD))
     }
 
     fn put(&self, index: usize, words: &[u32]) -> Result<()> {
@@ -116,8 +117,8 @@ impl Memory {
     }
 
     /// Copies a buffer out as a host tensor.
-    pub fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
-        let words = self.words(index, 0, ty.len())?;
+    pub async fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
+        let words = self.words(index, 0, ty.len()).await?;
         if self.buffers[index].float {
             Tensor::from_f32(ty.shape, bytemuck::cast_vec(words))
         } else {
@@ -126,37 +127,43 @@ impl Memory {
     }
 
     /// Copies a buffer out as f64.
-    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
-        let words = self.words(index, 0, ty.len())?;
+    pub async fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
+        let words = self.words(index, 0, ty.len()).await?;
         let wide = |word: u32| if self.buffers[index].float { f32::from_bits(word).into() } else { f64::from(word as i32) };
         Ok(words.into_iter().map(wide).collect())
     }
 
     /// `len` elements from the `from`th on, once all work before is done.
-    fn words(&self, index: usize, from: usize, len: usize) -> Result<Vec<u32>> {
+    async fn words(&self, index: usize, from: usize, len: usize) -> Result<Vec<u32>> {
         if len == 0 {
             return Ok(Vec::new());
         }
-        self.gpu.read(self.raw(index)?, 4 * from as u64, 4 * len as u64).map(|bytes| bytemuck::pod_collect_to_vec(&bytes))
+        let bytes = self.gpu.read(self.raw(index)?, 4 * from as u64, 4 * len as u64).await?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 }
 
 impl Gpu {
-    /// Bytes of a buffer, once all work before is done.
-    pub(super) fn read(&self, source: &api::Buffer, at: u64, bytes: u64) -> Result<Vec<u8>> {
+    /// Bytes of a buffer, once all work before is done. Natively they are there when the future is first asked; a browser tells later.
+    pub(super) async fn read(&self, source: &api::Buffer, at: u64, bytes: u64) -> Result<Vec<u8>> {
         let usage = api::BufferUsages::MAP_READ | api::BufferUsages::COPY_DST;
         let descriptor = api::BufferDescriptor { label: Some("read"), size: bytes, usage, mapped_at_creation: false };
         let staging = self.scoped(bytes, || self.device().create_buffer(&descriptor))?;
         let mut encoder = self.device().create_command_encoder(&api::CommandEncoderDescriptor { label: Some("read") });
         encoder.copy_buffer_to_buffer(source, at, &staging, 0, bytes);
         self.queue().submit([encoder.finish()]);
-        let (done, outcome) = mpsc::channel();
-        staging.map_async(api::MapMode::Read, .., move |mapped| drop(done.send(mapped)));
-        self.wait()?;
-        match outcome.try_recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => return Err(self.error(e)),
-            Err(e) => return Err(self.error(e)),
+        let (mapped, outcome) = question();
+        staging.map_async(api::MapMode::Read, .., move |how| mapped.tell(how));
+        if !cfg!(target_arch = "wasm32") {
+            self.wait()?;
+        }
+        let outcome = outcome.await;
+        // A reason that is known says more than that the buffer could not be mapped.
+        self.check()?;
+        match outcome {
+            Some(Ok(())) => {}
+            Some(Err(e)) => return Err(self.error(e)),
+            None => return Err(self.error("a buffer was neither mapped nor refused")),
         }
         let view = staging.get_mapped_range(..).map_err(|e| self.error(e))?;
         Ok(view.to_vec())

@@ -2,6 +2,7 @@
 
 use super::launch::{Dispatch, EXTENTS};
 use super::{Gpu, api};
+use crate::device::Kernel;
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ const COMMON: &str = include_str!("../../../shaders/common.wgsl");
 /// A kernel ready to be launched.
 #[derive(Debug)]
 pub(super) struct Pipeline {
+    pub kernel: Kernel,
     pub raw: api::ComputePipeline,
     pub tensors: api::BindGroupLayout,
     /// Of its parameters, where it has some.
@@ -41,25 +43,20 @@ impl Pipelines {
         Ok(pipeline)
     }
 
-    /// Entry point and whole text of each, in the order of the entry points.
-    pub fn texts(&self) -> Vec<(String, String)> {
+    /// All of them, in the order of their entry points and texts.
+    pub fn kernels(&self) -> Vec<Kernel> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut texts: Vec<_> = known.keys().map(|key| (key.1.clone(), text(key))).collect();
-        texts.sort();
-        texts
+        let mut kernels: Vec<_> = known.values().map(|pipeline| pipeline.kernel.clone()).collect();
+        kernels.sort();
+        kernels
     }
 }
 
-/// What is compiled: extents, switches, what all share, and the kernel.
-fn text((source, _, constants, ..): &Key) -> String {
+fn build(device: &api::Device, (source, entry, constants, written, plain): &Key) -> Pipeline {
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
-    format!("{extents}{constants}{COMMON}{source}")
-}
-
-fn build(device: &api::Device, key: &Key) -> Pipeline {
-    let (_, entry, _, written, plain) = key;
-    let source = text(key);
-    let module = device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Owned(source)) });
+    let source: Arc<str> = format!("{extents}{constants}{COMMON}{source}").into();
+    let module =
+        device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) });
     let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: api::ShaderStages::COMPUTE,
@@ -82,5 +79,5 @@ fn build(device: &api::Device, key: &Key) -> Pipeline {
         compilation_options: api::PipelineCompilationOptions::default(),
         cache: None,
     });
-    Pipeline { raw, tensors, parameters }
+    Pipeline { kernel: Kernel { entry: entry.clone(), source }, raw, tensors, parameters }
 }
