@@ -17,7 +17,7 @@ struct Size {
 // One workgroup a part.
 @compute @workgroup_size(WIDTH)
 fn argmax_parts_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let part = group.x + group.y * groups.x;
+    let part = row_of(group, groups);
     if part >= size.rows * size.parts {
         return;
     }
@@ -43,7 +43,7 @@ fn argmax_parts_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgro
 // One workgroup a row.
 @compute @workgroup_size(WIDTH)
 fn argmax_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let row = group.x + group.y * groups.x;
+    let row = row_of(group, groups);
     if row >= size.rows {
         return;
     }

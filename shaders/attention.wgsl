@@ -7,33 +7,9 @@
 // 4 Lq Lk D FLOPs a head; keys and values are read Lq / 32 times, from cache, queries once for every 32 keys, y is written once. Expected bound:
 // workgroup memory, which gives a number for 5 to 8 multiply-adds.
 
-@group(0) @binding(4) var<storage, read> lengths: array<i32>;
-@group(0) @binding(5) var<storage, read> rng: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 // The bits of a number, since there is no infinity among WGSL's.
 @group(0) @binding(7) var<storage, read_write> lse: array<u32>;
-
-fn number(part: u32, at: u32) -> f32 {
-    switch part {
-        case 0u: {
-            return q[at];
-        }
-        case 1u: {
-            return k[at];
-        }
-        default: {
-            return v[at];
-        }
-    }
-}
-
-fn told_length(batch: u32) -> u32 {
-    return u32(max(lengths[batch / size.length_share], 0));
-}
-
-fn random() -> vec4u {
-    return vec4u(rng[0], rng[1], rng[2], rng[3]);
-}
 
 // Eight numbers for each row, one of each column of invocations.
 var<workgroup> beside: array<f32, SIDE * 8u>;

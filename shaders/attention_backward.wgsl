@@ -58,7 +58,7 @@ fn attention_backward_notes_f32(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
 ) {
-    let index = group.x + group.y * groups.x;
+    let index = row_of(group, groups);
     let row = index * (WIDTH / 8u) + lane / 8u;
     let there = row < size.batch * size.queries * size.heads;
     var part = 0.0;

@@ -7,37 +7,12 @@
 //
 // Keys and values are read once for four rows. Floor: 8 bytes a key and column of a head.
 
-@group(0) @binding(4) var<storage, read> lengths: array<i32>;
-@group(0) @binding(5) var<storage, read> rng: array<u32>;
 // y, or the parts: SIZE + 2 numbers for each row and piece.
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read_write> lse: array<u32>;
 
-fn number(part: u32, at: u32) -> f32 {
-    switch part {
-        case 0u: {
-            return q[at];
-        }
-        case 1u: {
-            return k[at];
-        }
-        default: {
-            return v[at];
-        }
-    }
-}
-
-fn told_length(batch: u32) -> u32 {
-    return u32(max(lengths[batch / size.length_share], 0));
-}
-
-fn random() -> vec4u {
-    return vec4u(rng[0], rng[1], rng[2], rng[3]);
-}
-
 // Rows that are taken at once.
 const FEW = WIDTH / PIECE;
-
 
 var<workgroup> strip: array<vec4f, PIECE * PITCH>;
 var<workgroup> asked: array<vec4f, FEW * STRIP>;
@@ -82,7 +57,7 @@ fn part_start(row: u32, piece: u32) -> u32 {
 
 @compute @workgroup_size(WIDTH)
 fn attention_decode_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let index = group.x + group.y * groups.x;
+    let index = row_of(group, groups);
     let piece = index % pieces();
     let head = index / pieces() % size.heads;
     let key_batch = index / pieces() / size.heads;

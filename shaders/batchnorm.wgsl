@@ -13,8 +13,6 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read> mean: array<f32>;
@@ -22,13 +20,6 @@ struct Size {
 // Of the batch: the launch before wrote them.
 @group(0) @binding(4) var<storage, read_write> batch_mean: array<f32>;
 @group(0) @binding(5) var<storage, read_write> batch_rstd: array<f32>;
-
-fn x_at(i: u32) -> f32 {
-    if IN_PLACE {
-        return y[i];
-    }
-    return x[i];
-}
 
 fn normalise(s: Strip, by: Affine) {
     for (var row = s.row; row < s.end; row += DOWN) {
@@ -54,15 +45,7 @@ fn batchnorm_training_f32(@builtin(local_invocation_index) lane: u32, @builtin(w
     }
 }
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read_write> dx: array<f32>;
-
-fn dy_at(i: u32) -> f32 {
-    if IN_PLACE {
-        return dx[i];
-    }
-    return dy[i];
-}
+// From here on dy is called x, and dx y.
 
 @compute @workgroup_size(WIDTH)
 fn batchnorm_backward_input_f32(
@@ -75,7 +58,7 @@ fn batchnorm_backward_input_f32(
         let scale = w[s.column] / sqrt(variance[s.column] + size.eps);
         for (var row = s.row; row < s.end; row += DOWN) {
             let i = row * size.columns.width + s.column;
-            dx[i] = dy_at(i) * scale;
+            y[i] = x_at(i) * scale;
         }
     }
 }
@@ -100,7 +83,7 @@ fn batchnorm_training_backward_f32(
         let slope = by.scale * rstd * sums[s.column] / n;
         for (var row = s.row; row < s.end; row += DOWN) {
             let i = row * size.columns.width + s.column;
-            dx[i] = by.scale * passed(dy_at(i), x_in[i], by) - (offset + slope * (x_in[i] - by.mean));
+            y[i] = by.scale * passed(x_at(i), x_in[i], by) - (offset + slope * (x_in[i] - by.mean));
         }
     }
 }

@@ -9,6 +9,11 @@ fn flat(id: vec3u, groups: vec3u, width: u32) -> u32 {
     return id.x + id.y * groups.x * width;
 }
 
+// The number of a workgroup in such a grid: of its row, where each has one.
+fn row_of(group: vec3u, groups: vec3u) -> u32 {
+    return group.x + group.y * groups.x;
+}
+
 var<workgroup> lanes: array<f32, WIDTH>;
 
 // The sum over the workgroup, by halves, in an order that depends on nothing. All invocations must come here.
@@ -54,6 +59,20 @@ fn erf(number: f32) -> f32 {
     q = q * s - 7.373329e-3;
     q = q * s - 1.426474e-2;
     return x * p / q;
+}
+
+// x Phi(x)
+fn gelu(x: f32) -> f32 {
+    return 0.5 * x * (1.0 + erf(x * 0.70710678));
+}
+
+// NaN comes through: a broken step must not look whole.
+fn relu(x: f32) -> f32 {
+    return select(x, 0.0, x < 0.0);
+}
+
+fn sigmoid(x: f32) -> f32 {
+    return 1.0 / (1.0 + exp(-x));
 }
 
 // Near zero by the odd polynomial of Cephes' tanhf, elsewhere 1 - 2 / (e^2x + 1): WGSL's own may overflow.

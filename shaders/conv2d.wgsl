@@ -205,7 +205,7 @@ fn put(i: u32, column: u32, sum: f32) {
         v += residual[i];
     }
     if RELU {
-        v = select(v, 0.0, v < 0.0);
+        v = relu(v);
     }
     y[i] = v;
 }

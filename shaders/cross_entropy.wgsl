@@ -36,7 +36,7 @@ struct Part {
 
 @compute @workgroup_size(WIDTH)
 fn cross_entropy_parts_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let index = group.x + group.y * groups.x;
+    let index = row_of(group, groups);
     if index >= size.rows * size.parts {
         return;
     }
@@ -158,7 +158,7 @@ fn cross_entropy_backward_scale_f32(@builtin(local_invocation_index) lane: u32) 
 
 @compute @workgroup_size(WIDTH)
 fn cross_entropy_backward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let index = group.x + group.y * groups.x;
+    let index = row_of(group, groups);
     if index >= size.rows * size.parts {
         return;
     }

@@ -15,15 +15,13 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> rng: array<u32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> rng: array<u32>;
 
 var<workgroup> kept: array<u32, WIDTH>;
 
 @compute @workgroup_size(WIDTH)
 fn dropout_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let first = (group.x + group.y * groups.x) * WIDTH;
+    let first = row_of(group, groups) * WIDTH;
     let words = drop_words(first + lane, vec4u(rng[0], rng[1], rng[2], rng[3]), vec2u(size.key_low, size.key_high));
     let bits = select(vec4u(0u), vec4u(1u, 2u, 4u, 8u), words >= vec4u(size.threshold));
     kept[lane] = bits.x | bits.y | bits.z | bits.w;
@@ -31,14 +29,8 @@ fn dropout_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(work
     for (var at = lane; at < WIDTH * 4u; at += WIDTH) {
         let i = first * 4u + at;
         if i < size.n {
-            var v: f32;
-            if IN_PLACE {
-                v = y[i];
-            } else {
-                v = x[i];
-            }
             let keep = (kept[at / 4u] >> (at % 4u)) & 1u;
-            y[i] = v * select(0.0, size.factor, keep == 1u);
+            y[i] = x_at(i) * select(0.0, size.factor, keep == 1u);
         }
     }
 }

@@ -10,22 +10,18 @@
 // 4 for each whole second operand; bound by memory.
 
 struct Size {
+    n: u32,
     // Of each step: the elements of r, or of a row, or the bits of the factor.
     words: array<vec4u, 4>,
-    n: u32,
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read> r0: array<f32>;
 @group(0) @binding(3) var<storage, read> r1: array<f32>;
 @group(0) @binding(4) var<storage, read> r2: array<f32>;
 @group(0) @binding(5) var<storage, read> r3: array<f32>;
 @group(0) @binding(6) var<storage, read> r4: array<f32>;
 @group(0) @binding(7) var<storage, read> r5: array<f32>;
-
-const SQRT_HALF = 0.70710678;
 
 const RELU = 0u;
 const GELU = 1u;
@@ -49,10 +45,10 @@ fn operand(number: u32, i: u32) -> f32 {
 
 fn step_of(kind: u32, number: u32, word: u32, i: u32, v: f32) -> f32 {
     switch kind {
-        case RELU: { return select(v, 0.0, v < 0.0); }
-        case GELU: { return 0.5 * v * (1.0 + erf(v * SQRT_HALF)); }
+        case RELU: { return relu(v); }
+        case GELU: { return gelu(v); }
         case TANH: { return hyperbolic_tangent(v); }
-        case SIGMOID: { return 1.0 / (1.0 + exp(-v)); }
+        case SIGMOID: { return sigmoid(v); }
         case SCALE: { return bitcast<f32>(word) * v; }
         case ADD: { return v + operand(number, i % word); }
         case MUL: { return v * operand(number, i % word); }
@@ -60,22 +56,17 @@ fn step_of(kind: u32, number: u32, word: u32, i: u32, v: f32) -> f32 {
     }
 }
 
-@compute @workgroup_size(WIDTH)
-fn elementwise_forward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let i = flat(id, groups, WIDTH);
-    if i >= size.n {
-        return;
-    }
-    var v: f32;
-    if IN_PLACE {
-        v = y[i];
-    } else {
-        v = x[i];
-    }
+fn value(of_x: f32, i: u32) -> f32 {
+    var v = of_x;
     var kinds = KINDS;
     var operands = OPERANDS;
     for (var k = 0u; k < STEPS; k++) {
         v = step_of(kinds[k], operands[k], size.words[k / 4u][k % 4u], i, v);
     }
-    y[i] = v;
+    return v;
+}
+
+@compute @workgroup_size(WIDTH)
+fn elementwise_forward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    map(id, groups);
 }

@@ -28,7 +28,7 @@ fn ema_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
         keep = t / (9.0 + t);
         forget = 9.0 / (9.0 + t);
     }
-    let first = (group.x + group.y * groups.x) * WIDTH * SPAN;
+    let first = (row_of(group, groups)) * WIDTH * SPAN;
     for (var i = first + lane; i < min(first + WIDTH * SPAN, size.n); i += WIDTH) {
         average[i] = keep * average[i] + forget * parameter[i];
     }

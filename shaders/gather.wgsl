@@ -51,7 +51,7 @@ var<workgroup> held: array<u32, HELD>;
 
 @compute @workgroup_size(WIDTH)
 fn gather_reorder_u32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let start = (group.x + group.y * groups.x) * exchange.span;
+    let start = (row_of(group, groups)) * exchange.span;
     var moved = exchange.width;
     if LENGTH {
         // Within the row before it is multiplied.

@@ -86,7 +86,7 @@ fn gather_backward_runs_f32(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
 ) {
-    let number = group.x + group.y * groups.x;
+    let number = row_of(group, groups);
     if number >= size.shares * size.across {
         return;
     }
@@ -125,7 +125,7 @@ fn gather_backward_join_f32(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
 ) {
-    let number = group.x + group.y * groups.x;
+    let number = row_of(group, groups);
     let share = number / size.across;
     let column = number % size.across * WIDTH + lane;
     // The last share has none behind it.

@@ -72,7 +72,7 @@ fn word(gradient: u32, i: u32) -> u32 {
 
 @compute @workgroup_size(WIDTH)
 fn grad_norm_blocks_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let index = group.x + group.y * groups.x;
+    let index = row_of(group, groups);
     // Which block of which gradient.
     var block = index;
     var gradient = 0u;

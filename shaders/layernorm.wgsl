@@ -5,28 +5,16 @@
 //
 // One workgroup a row, forward as in common/layernorm.wgsl. Bound by memory: 8 bytes an element forward, 12 to 16 backward.
 
-struct Size {
-    rows: u32,
-    width: u32,
-    eps: f32,
-}
-
-@group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> mean_out: array<f32>;
 @group(0) @binding(5) var<storage, read_write> rstd_out: array<f32>;
 
-fn x_at(i: u32) -> f32 {
-    if IN_PLACE {
-        return y[i];
-    }
-    return x[i];
+fn take(i: u32) -> f32 {
+    return x_at(i);
 }
 
-fn take(i: u32) -> f32 {
+fn again(i: u32) -> f32 {
     return x_at(i);
 }
 
@@ -35,20 +23,11 @@ fn layernorm_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(wo
     normalize(lane, group, groups);
 }
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> of_x: array<f32>;
-@group(0) @binding(2) var<storage, read> of_w: array<f32>;
-@group(0) @binding(3) var<storage, read> mean_in: array<f32>;
-@group(0) @binding(4) var<storage, read> rstd_in: array<f32>;
-@group(0) @binding(5) var<storage, read> ds: array<f32>;
-@group(0) @binding(6) var<storage, read_write> dx: array<f32>;
-
-fn dy_at(i: u32) -> f32 {
-    if IN_PLACE {
-        return dx[i];
-    }
-    return dy[i];
-}
+// dy is called x here, and dx y.
+@group(0) @binding(3) var<storage, read> of_x: array<f32>;
+@group(0) @binding(4) var<storage, read> mean_in: array<f32>;
+@group(0) @binding(5) var<storage, read> rstd_in: array<f32>;
+@group(0) @binding(6) var<storage, read> ds: array<f32>;
 
 @compute @workgroup_size(WIDTH)
 fn layernorm_backward_input_f32(
@@ -56,7 +35,7 @@ fn layernorm_backward_input_f32(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
 ) {
-    let row = group.x + group.y * groups.x;
+    let row = row_of(group, groups);
     if row >= size.rows {
         return;
     }
@@ -67,18 +46,18 @@ fn layernorm_backward_input_f32(
     var part = 0.0;
     var along = 0.0;
     for (var i = lane; i < size.width; i += WIDTH) {
-        let g = dy_at(start + i) * of_w[i];
+        let g = x_at(start + i) * w[i];
         part += g;
         along += g * ((of_x[start + i] - mean) * rstd);
     }
     let mean_g = group_sum(part, lane) / n;
     let mean_along = group_sum(along, lane) / n;
     for (var i = lane; i < size.width; i += WIDTH) {
-        let g = dy_at(start + i) * of_w[i];
+        let g = x_at(start + i) * w[i];
         var d = rstd * (g - mean_g - (of_x[start + i] - mean) * rstd * mean_along);
         if ADD {
             d += ds[start + i];
         }
-        dx[start + i] = d;
+        y[start + i] = d;
     }
 }

@@ -30,7 +30,6 @@ alias Place = u32;
 
 const A_ALONG_K = PASS != 2;
 const B_ALONG_K = PASS == 0;
-const SQRT_HALF = 0.70710678;
 
 fn extents(batch: u32) -> vec3u {
     return vec3u(size.m, size.n, size.k);
@@ -73,9 +72,9 @@ fn put(i: u32, column: u32, sum: f32) {
         before[i] = v;
     }
     if ACTIVATION == 1 {
-        v = select(v, 0.0, v < 0.0);
+        v = relu(v);
     } else if ACTIVATION == 2 {
-        v = 0.5 * v * (1.0 + erf(v * SQRT_HALF));
+        v = gelu(v);
     }
     y[i] = v;
 }

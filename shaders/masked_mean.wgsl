@@ -26,7 +26,7 @@ fn share(n: f32) -> f32 {
 @compute @workgroup_size(WIDTH)
 fn masked_mean_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let strips = (size.width + COLUMNS - 1u) / COLUMNS;
-    let index = group.x + group.y * groups.x;
+    let index = row_of(group, groups);
     let b = index / strips;
     let column = index % strips * COLUMNS + lane % COLUMNS;
     if b >= size.batch {
@@ -55,7 +55,7 @@ fn masked_mean_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(
 @compute @workgroup_size(WIDTH)
 fn masked_mean_backward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let strips = (size.length + POSITIONS - 1u) / POSITIONS;
-    let index = group.x + group.y * groups.x;
+    let index = row_of(group, groups);
     let b = index / strips;
     let first = index % strips * POSITIONS;
     if b >= size.batch {

@@ -17,7 +17,7 @@ struct Size {
 
 @compute @workgroup_size(WIDTH)
 fn reduce_trailing_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let row = group.x + group.y * groups.x;
+    let row = row_of(group, groups);
     if row >= size.outer {
         return;
     }

@@ -3,70 +3,33 @@
 // One workgroup a row, whose numbers its invocations take in turn: element by element of the row beside each other, so that reads are whole
 // cache lines. Forward reads x three times, twice of them from the cache where the row fits, and writes y: 8 bytes an element at best.
 
-struct Size {
-    rows: u32,
-    width: u32,
-}
-
-@group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-
-fn x_at(i: u32) -> f32 {
-    if IN_PLACE {
-        return y[i];
-    }
-    return x[i];
-}
-
 @compute @workgroup_size(WIDTH)
 fn softmax_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let row = group.x + group.y * groups.x;
+    let row = row_of(group, groups);
     if row >= size.rows {
         return;
     }
     let start = row * size.width;
-    var top = LOWEST;
+    let found = largest_and_sum(start, lane);
+    let scale = 1.0 / found.y;
     for (var i = lane; i < size.width; i += WIDTH) {
-        top = max(top, x_at(start + i));
+        y[start + i] = exp(x_at(start + i) - found.x) * scale;
     }
-    top = group_max(top, lane);
-    var part = 0.0;
-    for (var i = lane; i < size.width; i += WIDTH) {
-        part += exp(x_at(start + i) - top);
-    }
-    let whole = group_sum(part, lane);
-    let scale = 1.0 / whole;
-    for (var i = lane; i < size.width; i += WIDTH) {
-        y[start + i] = exp(x_at(start + i) - top) * scale;
-    }
-}
-
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
-// As it came out.
-@group(0) @binding(1) var<storage, read> saved: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
-
-fn dy_at(i: u32) -> f32 {
-    if IN_PLACE {
-        return dx[i];
-    }
-    return dy[i];
 }
 
 @compute @workgroup_size(WIDTH)
 fn softmax_backward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let row = group.x + group.y * groups.x;
+    let row = row_of(group, groups);
     if row >= size.rows {
         return;
     }
     let start = row * size.width;
     var part = 0.0;
     for (var i = lane; i < size.width; i += WIDTH) {
-        part += dy_at(start + i) * saved[start + i];
+        part += x_at(start + i) * saved[start + i];
     }
     let whole = group_sum(part, lane);
     for (var i = lane; i < size.width; i += WIDTH) {
-        dx[start + i] = saved[start + i] * (dy_at(start + i) - whole);
+        y[start + i] = saved[start + i] * (x_at(start + i) - whole);
     }
 }

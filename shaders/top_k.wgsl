@@ -35,7 +35,7 @@ fn put(row: u32, round: u32, first: Entry) {
 // One workgroup a part.
 @compute @workgroup_size(WIDTH)
 fn top_k_parts_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let part = group.x + group.y * groups.x;
+    let part = row_of(group, groups);
     if part >= size.rows * size.parts {
         return;
     }
@@ -71,7 +71,7 @@ fn top_k_parts_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
 // One workgroup a row.
 @compute @workgroup_size(WIDTH)
 fn top_k_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let row = group.x + group.y * groups.x;
+    let row = row_of(group, groups);
     if row >= size.rows {
         return;
     }

@@ -54,7 +54,7 @@ var<workgroup> tile: array<u32, TILE_B * PITCH>;
 
 @compute @workgroup_size(WIDTH)
 fn transpose_tiles_u32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let number = group.x + group.y * groups.x;
+    let number = row_of(group, groups);
     if number >= size.n {
         return;
     }

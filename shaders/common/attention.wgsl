@@ -200,7 +200,7 @@ struct Task {
 // Neighbours share a head. `rows` of each batch are cut into tiles.
 fn task(group: vec3u, groups: vec3u, rows: u32) -> Task {
     let tiles = (rows + SIDE - 1u) / SIDE;
-    let index = group.x + group.y * groups.x;
+    let index = row_of(group, groups);
     let head = index / tiles / PARTS;
     return Task(head / size.heads, head % size.heads, index % tiles * SIDE, index / tiles % PARTS * PART);
 }

@@ -25,7 +25,7 @@ struct Strip {
 }
 
 fn strip(columns: Columns, lane: u32, group: vec3u, groups: vec3u) -> Strip {
-    let n = group.x + group.y * groups.x;
+    let n = row_of(group, groups);
     let blocks = (columns.width + COLUMNS - 1u) / COLUMNS;
     let part = n / blocks;
     let column = n % blocks * COLUMNS + lane % COLUMNS;

@@ -58,7 +58,7 @@ fn task_of(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> Task {
     let across = (size.n + columns - 1u) / columns;
     let down = (size.m + rows - 1u) / rows;
     let count = select(1u, (size.k + size.depth - 1u) / size.depth, SPLIT);
-    let number = group.x + group.y * groups.x;
+    let number = row_of(group, groups);
     let part = number / (across * down);
     let batch = part / count;
     if batch >= size.batch {

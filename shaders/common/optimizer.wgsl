@@ -21,7 +21,7 @@ fn clip() -> f32 {
 
 // The first element of a workgroup.
 fn span_start(group: vec3u, groups: vec3u) -> u32 {
-    return (group.x + group.y * groups.x) * WIDTH * SPAN;
+    return (row_of(group, groups)) * WIDTH * SPAN;
 }
 
 // The element behind its last.

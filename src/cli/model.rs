@@ -3,11 +3,11 @@
 use super::stop::Stop;
 use super::talk::Talk;
 use clap::{Args, ValueEnum};
-use escnet::DType;
 use escnet::infer::{Engine, EngineOptions, Generation, Sampling};
 use escnet::model::config::CONFIG_FILE;
 use escnet::train::captioning::search;
 use escnet::weights::{VOCABULARY_FILE, WEIGHTS_FILE};
+use escnet::{DType, Device};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -23,9 +23,8 @@ pub struct Model {
     /// The model's folder: config.json, model.safetensors, vocab.txt [default: assets/demo, where it is there]
     #[arg(short, long, value_name = "DIR", env = MODEL_VARIABLE, hide_env_values = true)]
     model: Option<PathBuf>,
-    /// Where it runs: auto, cpu, wgpu or wgpu:N (see `escnet devices`), or reference (slow, in f64)
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: Where,
     /// What it computes in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
@@ -35,6 +34,28 @@ pub struct Model {
     /// Pictures that run at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
+}
+
+/// Where it runs.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// Where it runs: auto, cpu, wgpu or wgpu:N (see `escnet devices`), or reference (slow, in f64) [default: auto]
+    #[arg(long)]
+    device: Option<String>,
+}
+
+impl Where {
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        self.device.as_deref().unwrap_or("auto")
+    }
+
+    /// Says why `auto` took the device it took: to whoever asked for it by name, or for everything.
+    pub fn tell(&self, device: &Device, talk: &Talk) {
+        if let Some(note) = device.note() {
+            if self.device.is_some() { talk.note(note) } else { talk.detail(note) }
+        }
+    }
 }
 
 /// How captions are made.
@@ -95,7 +116,7 @@ impl Model {
         expect_model(folder)?;
         let options = self.options(wording, sampling)?;
         let engine = Engine::load(folder, options)?;
-        engine.device().note().into_iter().for_each(|note| talk.note(note));
+        self.device.tell(engine.device(), talk);
         engine.notes().iter().for_each(|note| talk.detail(note));
         let (device, dtype) = (engine.device().describe(), DType::from(self.dtype));
         talk.detail(format_args!("{}: loaded in {:.2} s; runs on {device} in {dtype}", folder.display(), begun.elapsed().as_secs_f64()));
@@ -126,7 +147,7 @@ impl Model {
 
     fn options(&self, wording: &Wording, sampling: Option<Sampling>) -> Result<EngineOptions, Stop> {
         Ok(EngineOptions {
-            device: self.device.clone(),
+            device: self.device.name().to_owned(),
             dtype: self.dtype.into(),
             threads: self.threads,
             batch: self.batch(),

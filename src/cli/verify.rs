@@ -2,7 +2,7 @@
 
 use super::Done;
 use super::inspect::Format;
-use super::model::Precision;
+use super::model::{Precision, Where};
 use super::stop::Stop;
 use super::table::Table;
 use super::talk::Talk;
@@ -22,9 +22,8 @@ pub struct Verify {
     /// Golden folders, or operator files
     #[arg(value_name = "DIR", required = true)]
     paths: Vec<PathBuf>,
-    /// Where it runs: auto, cpu, wgpu or wgpu:N (see `escnet devices`), or reference (slow, in f64)
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: Where,
     /// What it computes in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
@@ -58,8 +57,8 @@ const SHOWN: usize = 3;
 impl Verify {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
-        let device = Device::parse(&self.device, self.threads, self.dtype.into())?;
-        device.note().into_iter().for_each(|note| talk.note(note));
+        let device = Device::parse(self.device.name(), self.threads, self.dtype.into())?;
+        self.device.tell(&device, talk);
         let mut golden = Vec::new();
         for path in &self.paths {
             let before = golden.len();

@@ -8,14 +8,14 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/accumulate.wgsl");
+const SHADER: &str = shader!("accumulate");
 
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("accumulate", cases) };

@@ -15,7 +15,7 @@ use super::support::case::{Case, Fill, Golden};
 use super::support::optimizer::{self, BLOCK, Role};
 use crate::device::cpu::{Args, Real, vectorized};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch};
+use crate::device::wgpu::{Dispatch, Launch, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, StateKind, Value};
 use crate::op::{Check, Cost, Op};
@@ -23,7 +23,7 @@ use crate::tensor::{Tensor, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/optimizer.wgsl"), include_str!("../../shaders/adamw.wgsl"));
+const SHADER: &str = shader!("common/optimizer", "adamw");
 
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, golden: Some(golden), ..Row::new("adamw", cases) };

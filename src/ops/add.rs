@@ -7,7 +7,7 @@ use super::support::elementwise::{dims_of, zip};
 use super::support::elementwise::pairwise;
 use crate::device::cpu::Args;
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::Launch;
+use crate::device::wgpu::{Launch, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -67,7 +67,7 @@ impl Op for Add {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        launch.add(pairwise(launch, include_str!("../../shaders/add.wgsl"), "add_forward_f32"));
+        launch.add(pairwise(launch, shader!("common/in_place", "common/map", "add"), "add_forward_f32"));
         Ok(())
     }
 }

@@ -10,14 +10,14 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows_of};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/layernorm.wgsl"), include_str!("../../shaders/add_layernorm.wgsl"));
+const SHADER: &str = shader!("common/in_place", "common/layernorm", "add_layernorm");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("add_layernorm", cases) };
@@ -74,7 +74,9 @@ impl Op for AddLayerNorm {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (rows, width) = launch.ty(0).shape.rows_and_width();
-        let operands: Vec<Operand> = (0..4).map(Operand::Input).chain((0..4).map(Operand::Output)).collect();
+        let [x, r, w, b] = [0, 1, 2, 3].map(Operand::Input);
+        let [y, s, mean, rstd] = [0, 1, 2, 3].map(Operand::Output);
+        let operands = [x, y, w, b, mean, rstd, r, s];
         let dispatch = Dispatch::new(SHADER, "add_layernorm_forward_f32", operands).constant("IN_PLACE", launch.in_place(0));
         let saves = [("SAVE_SUM", 1), ("SAVE_MEAN", 2), ("SAVE_RSTD", 3)];
         let dispatch = saves.into_iter().fold(dispatch, |d, (name, output)| d.constant(name, launch.out_ty(output).is_some()));

@@ -5,7 +5,7 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -13,7 +13,7 @@ use crate::tensor::{DType, Shape, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/order.wgsl"), include_str!("../../shaders/argmax.wgsl"));
+const SHADER: &str = shader!("common/order", "argmax");
 /// Elements of a row that one workgroup looks through.
 #[cfg(feature = "wgpu")]
 const SHARE: usize = 2048;

@@ -4,16 +4,18 @@
 use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
+#[cfg(feature = "wgpu")]
+use super::support::elementwise::pairwise;
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::device::wgpu::{Columns, Launch, Operand, Summed, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/broadcast_add.wgsl");
+const SHADER: &str = shader!("common/in_place", "common/map", "broadcast_add");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("broadcast_add", cases) };
@@ -69,9 +71,8 @@ impl Op for BroadcastAdd {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (n, inner) = (launch.ty(0).len(), launch.ty(1).len());
-        let dispatch = Dispatch::new(SHADER, "broadcast_add_forward_f32", [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
-        launch.add(dispatch.constant("IN_PLACE", launch.in_place(0)).size(n).size(inner).over(n));
+        let inner = launch.ty(1).len();
+        launch.add(pairwise(launch, SHADER, "broadcast_add_forward_f32").size(inner));
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::map;
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 #[cfg(feature = "wgpu")]
 use crate::error::Error;
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/cast.wgsl");
+const SHADER: &str = shader!("cast");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Follow, wgpu: Kernel::Own, ..Row::new("cast", cases) };

@@ -5,7 +5,7 @@ use super::slice::Slice;
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -13,7 +13,7 @@ use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/concat.wgsl");
+const SHADER: &str = shader!("concat");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("concat", cases) };

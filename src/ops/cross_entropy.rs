@@ -15,14 +15,14 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, max, sum};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/ln_1p.wgsl"), include_str!("../../shaders/cross_entropy.wgsl"));
+const SHADER: &str = shader!("common/ln_1p", "cross_entropy");
 
 /// Logits of a workgroup.
 #[cfg(feature = "wgpu")]

@@ -12,7 +12,7 @@ use super::support::philox::GROUP;
 use super::support::philox::{BLOCK, Mask};
 use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -21,7 +21,7 @@ use crate::tensor::TensorType;
 pub use super::support::philox::stable_key;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/philox.wgsl"), include_str!("../../shaders/dropout.wgsl"));
+const SHADER: &str = shader!("common/philox", "common/in_place", "dropout");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("dropout", cases) };
@@ -115,7 +115,7 @@ impl Op for Dropout {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let n = launch.ty(0).len();
-        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+        let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1)];
         let dispatch = Dispatch::new(SHADER, "dropout_forward_f32", operands).constant("IN_PLACE", launch.in_place(0));
         let dispatch = dispatch.size(n).word(self.key as u32).word((self.key >> 32) as u32).word(Mask::threshold(self.p));
         launch.add(dispatch.number(1.0 / (1.0 - self.p)).over(n.div_ceil(GROUP)));

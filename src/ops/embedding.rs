@@ -13,20 +13,20 @@ use super::gather::{row_at, scatter_add};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/embedding.wgsl");
+const SHADER: &str = shader!("embedding");
 #[cfg(feature = "wgpu")]
 /// Rows of dy in one of the sums that the token types' gradient is made of.
 #[cfg(feature = "wgpu")]
 const SHARE: usize = 256;
 #[cfg(feature = "wgpu")]
-const BACKWARD: &str = include_str!("../../shaders/embedding_backward.wgsl");
+const BACKWARD: &str = shader!("embedding_backward");
 
 /// The row of the table.
 pub const ROW: Row = Row {

@@ -9,7 +9,7 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 #[cfg(feature = "wgpu")]
 use crate::error::Error;
 use crate::error::Result;
@@ -18,7 +18,7 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/gather.wgsl");
+const SHADER: &str = shader!("gather");
 /// Words that a workgroup holds while rows of state are exchanged.
 #[cfg(feature = "wgpu")]
 const HELD: usize = 2048;
@@ -174,7 +174,7 @@ fn of(entry: &str, operands: [Operand; 3], length: bool) -> Dispatch {
 /// [`scatter_add`] of the first input, rows of `width`, by the second, into the first output of `rows` rows.
 #[cfg(feature = "wgpu")]
 pub(super) fn launch_scatter_add(launch: &mut Launch, rows: usize, width: usize) {
-    const SHADER: &str = include_str!("../../shaders/gather_backward.wgsl");
+    const SHADER: &str = shader!("gather_backward");
     let count = launch.ty(1).len();
     let (n, shares, across) = (rows * width, count.div_ceil(SHARE), width.div_ceil(256));
     let (sorted, order, heads) = (launch.scratch(count), launch.scratch(count), launch.scratch(shares * width));

@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::shader;
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
@@ -33,7 +35,7 @@ impl Function for Gelu {
     const FLOPS: u64 = 20;
     const DERIVATIVE_OF_OUTPUT: bool = false;
     #[cfg(feature = "wgpu")]
-    const SHADER: &'static str = include_str!("../../shaders/gelu.wgsl");
+    const SHADER: &'static str = shader!("common/in_place", "common/map", "common/map_backward", "gelu");
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {

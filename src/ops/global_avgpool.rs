@@ -6,14 +6,14 @@ use super::support::case::Case;
 use super::transpose::transpose;
 use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/columns.wgsl"), include_str!("../../shaders/global_avgpool.wgsl"));
+const SHADER: &str = shader!("common/columns", "global_avgpool");
 
 /// The row of the table.
 pub const ROW: Row = Row {

@@ -8,7 +8,7 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, sum_wide};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -16,7 +16,7 @@ use crate::tensor::TensorType;
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/grad_norm.wgsl");
+const SHADER: &str = shader!("grad_norm");
 
 /// Gradients of a launch.
 #[cfg(feature = "wgpu")]

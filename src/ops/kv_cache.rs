@@ -7,7 +7,7 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -15,7 +15,7 @@ use crate::tensor::TensorType;
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/kv_cache.wgsl");
+const SHADER: &str = shader!("kv_cache");
 
 /// The row of the table.
 pub const ROW: Row = Row { wgpu: Kernel::Own, ..Row::new("kv_cache", cases) };

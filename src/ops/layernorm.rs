@@ -17,20 +17,16 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows, for_rows_of, sum, sum_rows, sum2};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/layernorm.wgsl"), include_str!("../../shaders/layernorm.wgsl"));
+const SHADER: &str = shader!("common/in_place", "common/layernorm", "layernorm");
 #[cfg(feature = "wgpu")]
-const SUMS: &str = concat!(
-    include_str!("../../shaders/common/columns.wgsl"),
-    include_str!("../../shaders/common/column_sums.wgsl"),
-    include_str!("../../shaders/layernorm_backward_weight.wgsl")
-);
+const SUMS: &str = shader!("common/columns", "common/column_sums", "layernorm_backward_weight");
 
 /// The row of the table.
 pub const ROW: Row = Row {
@@ -141,7 +137,7 @@ impl Op for LayerNorm {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (rows, width) = launch.ty(0).shape.rows_and_width();
-        let operands = [Operand::Input(0), Operand::Input(1), Operand::Input(2), Operand::Output(0), Operand::Output(1), Operand::Output(2)];
+        let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1), Operand::Input(2), Operand::Output(1), Operand::Output(2)];
         let dispatch = Dispatch::new(SHADER, "layernorm_forward_f32", operands).constant("IN_PLACE", launch.in_place(0)).constant("ADD", false);
         let saves = [("SAVE_MEAN", 1), ("SAVE_RSTD", 2)];
         let dispatch = saves.into_iter().fold(dispatch, |d, (name, output)| d.constant(name, launch.out_ty(output).is_some()));
@@ -216,8 +212,8 @@ impl Op for LayerNormBackwardInput {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (rows, width) = launch.ty(1).shape.rows_and_width();
         let ds = if self.add { Operand::Input(5) } else { Operand::Nothing };
-        let inputs = (0..5).map(Operand::Input).chain([ds, Operand::Output(0)]);
-        let dispatch = Dispatch::new(SHADER, "layernorm_backward_input_f32", inputs.collect::<Vec<_>>());
+        let [dy, x, w, mean, rstd] = [0, 1, 2, 3, 4].map(Operand::Input);
+        let dispatch = Dispatch::new(SHADER, "layernorm_backward_input_f32", [dy, Operand::Output(0), w, x, mean, rstd, ds]);
         let dispatch = dispatch.constant("IN_PLACE", launch.in_place(0)).constant("ADD", self.add);
         launch.add(dispatch.constant("SAVE_MEAN", false).constant("SAVE_RSTD", false).size(rows).size(width).number(0.0).rows(rows));
         Ok(())

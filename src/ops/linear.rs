@@ -13,14 +13,14 @@ use super::{Kernel, Row};
 use crate::device::cpu::gemm::{Matrix, PackedB, Rhs, gemm};
 use crate::device::cpu::{Args, Packed, for_rows, sum_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/gemm.wgsl"), include_str!("../../shaders/linear.wgsl"));
+const SHADER: &str = shader!("common/gemm", "linear");
 
 /// The row of the table.
 pub const ROW: Row = Row {

@@ -7,14 +7,14 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows, max, sum};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Launch, Operand};
+use crate::device::wgpu::{Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/log_softmax.wgsl");
+const SHADER: &str = shader!("common/in_place", "common/softmax", "log_softmax");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("log_softmax", cases) };
@@ -132,7 +132,7 @@ impl Op for LogSoftmaxBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        super::softmax::row_launch(launch, SHADER, "log_softmax_backward_f32", &[Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        super::softmax::row_launch(launch, SHADER, "log_softmax_backward_f32", &[Operand::Input(0), Operand::Output(0), Operand::Input(1)]);
         Ok(())
     }
 }

@@ -7,14 +7,14 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/masked_mean.wgsl");
+const SHADER: &str = shader!("masked_mean");
 
 /// Positions of a workgroup of the backward pass.
 #[cfg(feature = "wgpu")]

@@ -11,7 +11,7 @@ use super::support::product::Product;
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
 use crate::device::cpu::Args;
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -19,7 +19,7 @@ use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/gemm.wgsl"), include_str!("../../shaders/matmul.wgsl"));
+const SHADER: &str = shader!("common/gemm", "matmul");
 
 /// The row of the table.
 pub const ROW: Row = Row {

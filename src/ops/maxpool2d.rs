@@ -11,14 +11,14 @@ use super::support::case::{Case, Fill};
 use super::transpose::transpose;
 use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/maxpool2d.wgsl");
+const SHADER: &str = shader!("maxpool2d");
 
 /// The row of the table.
 pub const ROW: Row = Row {

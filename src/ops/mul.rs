@@ -12,14 +12,14 @@ use super::support::elementwise::{dims_of, zip};
 use super::support::elementwise::pairwise;
 use crate::device::cpu::{Args, Real, dot, for_heavy_rows, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/mul.wgsl");
+const SHADER: &str = shader!("common/in_place", "common/map", "mul");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("mul", cases) };
@@ -160,7 +160,7 @@ impl Op for MulRows {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let width = launch.ty(0).shape.last().copied().unwrap_or(1);
-        launch.add(pairwise(launch, SHADER, "mul_rows_f32").size(width));
+        launch.add(pairwise(launch, SHADER, "mul_forward_f32").size(width));
         Ok(())
     }
 }
@@ -216,9 +216,9 @@ impl Op for MulRowsBackwardScale {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (rows, width) = launch.ty(0).shape.rows_and_width();
-        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+        let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1)];
         let dispatch = Dispatch::new(SHADER, "mul_rows_backward_scale_f32", operands);
-        launch.add(dispatch.constant("A_IN_PLACE", false).constant("B_IN_PLACE", false).size(rows).size(width).rows(rows));
+        launch.add(dispatch.constant("IN_PLACE", false).size(rows).size(width).rows(rows));
         Ok(())
     }
 }

@@ -14,20 +14,16 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, sum, sum_rows, sum_wide};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/reduce.wgsl");
+const SHADER: &str = shader!("reduce");
 #[cfg(feature = "wgpu")]
-const SUMS: &str = concat!(
-    include_str!("../../shaders/common/columns.wgsl"),
-    include_str!("../../shaders/common/column_sums.wgsl"),
-    include_str!("../../shaders/reduce_leading.wgsl")
-);
+const SUMS: &str = shader!("common/columns", "common/column_sums", "reduce_leading");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("reduce", cases) };

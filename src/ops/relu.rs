@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::shader;
 use crate::error::Result;
 use crate::graph::{Builder, Value};
 
@@ -32,7 +34,7 @@ impl Function for Relu {
     const FLOPS: u64 = 1;
     const DERIVATIVE_OF_OUTPUT: bool = false;
     #[cfg(feature = "wgpu")]
-    const SHADER: &'static str = include_str!("../../shaders/relu.wgsl");
+    const SHADER: &'static str = shader!("common/in_place", "common/map", "common/map_backward", "relu");
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {

@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::shader;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 
@@ -30,7 +32,7 @@ impl Function for Scale {
     const FLOPS: u64 = 1;
     const DERIVATIVE_OF_OUTPUT: bool = false;
     #[cfg(feature = "wgpu")]
-    const SHADER: &'static str = include_str!("../../shaders/scale.wgsl");
+    const SHADER: &'static str = shader!("common/in_place", "common/map", "scale");
 
     #[inline(always)]
     fn value<T: Real>(&self, x: T) -> T {

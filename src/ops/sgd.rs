@@ -14,7 +14,7 @@ use super::support::case::{Case, Fill};
 use super::support::optimizer::{self, BLOCK, Role};
 use crate::device::cpu::{Args, Real, vectorized};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch};
+use crate::device::wgpu::{Dispatch, Launch, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -22,7 +22,7 @@ use crate::tensor::TensorType;
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/optimizer.wgsl"), include_str!("../../shaders/sgd.wgsl"));
+const SHADER: &str = shader!("common/optimizer", "sgd");
 
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("sgd", cases) };

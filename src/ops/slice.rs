@@ -4,7 +4,7 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -12,7 +12,7 @@ use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/slice.wgsl");
+const SHADER: &str = shader!("slice");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("slice", cases) };

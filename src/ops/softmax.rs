@@ -8,14 +8,14 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, dot, for_rows, max, sum};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/softmax.wgsl");
+const SHADER: &str = shader!("common/in_place", "common/softmax", "softmax");
 
 /// The row of the table.
 pub const ROW: Row = Row {
@@ -136,7 +136,7 @@ impl Op for SoftmaxBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        row_launch(launch, SHADER, "softmax_backward_f32", &[Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        row_launch(launch, SHADER, "softmax_backward_f32", &[Operand::Input(0), Operand::Output(0), Operand::Input(1)]);
         Ok(())
     }
 }

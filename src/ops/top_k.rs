@@ -5,7 +5,7 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -13,7 +13,7 @@ use crate::tensor::{DType, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/order.wgsl"), include_str!("../../shaders/top_k.wgsl"));
+const SHADER: &str = shader!("common/order", "top_k");
 /// Elements of a row that one invocation holds.
 #[cfg(feature = "wgpu")]
 const EACH: usize = 8;

@@ -5,7 +5,7 @@ use super::support::case::Case;
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -13,7 +13,7 @@ use crate::tensor::{MAX_RANK, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = include_str!("../../shaders/transpose.wgsl");
+const SHADER: &str = shader!("transpose");
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("transpose", cases) };

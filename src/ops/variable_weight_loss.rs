@@ -17,14 +17,14 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill, Golden};
 use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Tensor, TensorType};
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = concat!(include_str!("../../shaders/common/ln_1p.wgsl"), include_str!("../../shaders/variable_weight_loss.wgsl"));
+const SHADER: &str = shader!("common/ln_1p", "variable_weight_loss");
 
 /// The row of the table.
 pub const ROW: Row = Row {

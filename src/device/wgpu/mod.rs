@@ -2,6 +2,12 @@
 //!
 //! A graph's nodes say what they launch as [`Dispatch`]es; those become pipelines and bind groups once, and a replay is one submission.
 
+/// The text of kernels: the files of `shaders/` by name, those that the others build on first.
+macro_rules! shader {
+    ($($name:literal),+) => { concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl"))),+) };
+}
+pub(crate) use shader;
+
 mod answer;
 mod columns;
 mod launch;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Type aliases, constants and reductions that every shader may use.
-const COMMON: &str = include_str!("../../../shaders/common.wgsl");
+const COMMON: &str = super::shader!("common");
 
 /// A kernel ready to be launched.
 #[derive(Debug)]

@@ -1,25 +1,14 @@
 //! What attention launches through wgpu: tiles of queries and keys, or pieces of the keys for a few queries.
 
 use super::tensors::{Extents, Form};
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::ops::support::philox::Mask;
 use crate::tensor::TensorType;
 
-/// The kernels of one file, what they share before it.
-macro_rules! shader {
-    ($file:literal) => {
-        concat!(
-            include_str!("../../../shaders/common/philox.wgsl"),
-            include_str!("../../../shaders/common/attention.wgsl"),
-            include_str!(concat!("../../../shaders/", $file))
-        )
-    };
-}
-
-const FORWARD: &str = shader!("attention.wgsl");
-const DECODE: &str = shader!("attention_decode.wgsl");
-const BACKWARD: &str = shader!("attention_backward.wgsl");
+const FORWARD: &str = shader!("common/philox", "common/attention", "common/attention_inputs", "attention");
+const DECODE: &str = shader!("common/philox", "common/attention", "common/attention_inputs", "attention_decode");
+const BACKWARD: &str = shader!("common/philox", "common/attention", "attention_backward");
 
 /// Queries, or keys, of a tile.
 const SIDE: usize = 32;

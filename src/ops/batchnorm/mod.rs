@@ -20,6 +20,7 @@ pub use training::{BatchNormTraining, BatchNormTrainingBackward, BatchStats, bat
 use super::conv2d::{NCHW_TO_NHWC, NHWC_TO_NCHW};
 use super::linear::Activation;
 use super::support::case::{Case, Fill, Golden};
+use super::scale::scale;
 use super::tanh::tanh;
 use super::transpose::transpose;
 use super::{Kernel, Row};
@@ -146,11 +147,17 @@ fn cases() -> Vec<Case> {
                 true => batchnorm_training(b, x, v[1], v[2], EPS, Activation::Relu)?.y,
                 false => batchnorm(b, x, v[1], v[2], v[3], v[4], EPS)?,
             };
-            if backward { tanh(b, y) } else { Ok(y) }
+            if backward { scale(b, y, 0.5) } else { Ok(y) }
         });
         let (mean, var) = (Fill::Normal(0.0, 1.0), Fill::Uniform(0.2, 3.0));
         let mut case = inputs(case, &[70, 33]).fixed("mean", [33], mean).fixed("var", [33], var);
         case.inputs.iter_mut().for_each(|input| input.gradient &= backward);
+        case
+    };
+    // A channel is let through or held back as a whole: where single numbers lie near ReLU's corner, finite differences say nothing.
+    let apart = |mut case: Case| {
+        let b = case.inputs.iter_mut().find(|input| input.name == "b");
+        b.into_iter().for_each(|b| b.fill = Fill::Values((0..b.ty.len()).map(|c| if c % 3 == 0 { -12.0 } else { 12.0 }).collect()));
         case
     };
     let only = |case: Case, name: &str, wanted: &[&str]| {
@@ -170,11 +177,12 @@ fn cases() -> Vec<Case> {
     far.inputs[0].fill = Fill::Normal(30.0, 1.0);
     let mut cases: Vec<Case> = shapes.iter().flat_map(|dims| [eval(dims), train(dims, Activation::None), stage(dims, 0)]).collect();
     cases.extend([stage(&[7, 3], 1), stage(&[7, 3], 4), train(&[2, 3, 2, 5], Activation::Relu), train(&[13, 9], Activation::Relu)]);
-    cases.extend([train(&[200, 70], Activation::Relu), eval(&[200, 70]), far, fold("fold", false), fold("fold bias", true)]);
+    cases.extend([apart(train(&[200, 70], Activation::Relu)), eval(&[200, 70]), far, fold("fold", false), fold("fold bias", true)]);
     cases.extend([made("eval in place", false, false), made("train in place", true, false)]);
-    cases.extend([made("eval dy in place", false, true), made("train dy in place", true, true)]);
+    cases.extend([made("eval dy in place", false, true), apart(made("train dy in place", true, true))]);
     cases.extend([only(eval(&[70, 33]), "eval dw", &["w"]), only(eval(&[70, 33]), "eval dx", &["x"])]);
-    cases.extend([only(train(&[70, 33], Activation::Relu), "train db", &["b"]), only(train(&[70, 33], Activation::Relu), "train dx", &["x"])]);
+    let relu = || apart(train(&[70, 33], Activation::Relu));
+    cases.extend([only(relu(), "train db", &["b"]), only(relu(), "train dx", &["x"])]);
     cases.extend(resnet.iter().flat_map(|dims| [eval(dims).large(), train(dims, Activation::Relu).large()]));
     cases
 }

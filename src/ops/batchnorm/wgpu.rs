@@ -1,14 +1,10 @@
 //! What is launched through wgpu.
 
 use super::{BatchNorm, BatchNormBackward, BatchNormTraining, BatchNormTrainingBackward, FoldIntoConv2d, StageStatistics};
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::ops::linear::Activation;
 
-macro_rules! shader {
-    ($($name:literal),*) => { concat!($(include_str!(concat!("../../../shaders/", $name, ".wgsl"))),*) };
-}
-
-const MAPS: &str = shader!("common/columns", "common/affine", "batchnorm");
+const MAPS: &str = shader!("common/columns", "common/affine", "common/in_place", "batchnorm");
 const STATISTICS: &str = shader!("common/columns", "common/column_sums", "batchnorm_statistics");
 const SUMS: &str = shader!("common/columns", "common/column_sums", "common/affine", "batchnorm_sums");
 const FOLD: &str = shader!("batchnorm_fold");

@@ -1,12 +1,12 @@
 //! What a convolution launches: one kernel for the three products, which differ in what their factors are.
 
 use super::{Conv2d, Extents};
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::ops::linear::Activation;
 use crate::ops::reduce;
 use crate::ops::support::product::Product;
 
-const SHADER: &str = concat!(include_str!("../../../shaders/common/gemm.wgsl"), include_str!("../../../shaders/conv2d.wgsl"));
+const SHADER: &str = shader!("common/gemm", "conv2d");
 
 /// What happens to the sums of the forward pass; nothing in the others.
 #[derive(Default)]

@@ -1,9 +1,9 @@
 //! The chain's launches: one, or more where it has more steps or operands than one takes.
 
 use super::{Elementwise, Step};
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 
-const SHADER: &str = include_str!("../../../shaders/elementwise.wgsl");
+const SHADER: &str = shader!("common/in_place", "common/map", "elementwise");
 /// Steps that a launch has parameters for.
 const STEPS: usize = 16;
 /// Second operands that a launch has bindings for.
@@ -60,7 +60,8 @@ pub fn launch(chain: &Elementwise, launch: &mut Launch) {
         let dispatch = dispatch.constant("KINDS", format!("array({})", part.kinds.join(", ")));
         let mut dispatch = dispatch.constant("OPERANDS", format!("array({})", part.numbers.join(", "))).over(n);
         part.words.resize(STEPS, 0);
-        dispatch.parameters = [&part.words[..], &[n as u32]].concat();
+        // The words begin at a multiple of 16 bytes.
+        dispatch.parameters = [&[n as u32, 0, 0, 0], &part.words[..]].concat();
         launch.add(dispatch);
     }
 }

@@ -49,12 +49,13 @@ fn launch_over<F: Function>(function: &F, pass: &str, launch: &mut Launch, opera
     launch.add(function.numbers().into_iter().fold(dispatch, Dispatch::number).over(n));
 }
 
-/// One kernel over the elements of two inputs of one shape; `A_IN_PLACE` or `B_IN_PLACE` where the output took that one's buffer over.
+/// One map over the elements of the first input with numbers `r` of the second. The input whose buffer the output took over is the shader's `x`.
 #[cfg(feature = "wgpu")]
 pub fn pairwise(launch: &Launch, source: &'static str, entry: &str) -> Dispatch {
     let n = launch.ty(0).len();
-    let dispatch = Dispatch::new(source, entry, [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
-    dispatch.constant("A_IN_PLACE", launch.in_place(0)).constant("B_IN_PLACE", launch.in_place(1)).size(n).over(n)
+    let (x, r) = if launch.in_place(1) { (1, 0) } else { (0, 1) };
+    let dispatch = Dispatch::new(source, entry, [Operand::Input(x), Operand::Output(0), Operand::Input(r)]);
+    dispatch.constant("IN_PLACE", launch.in_place(x)).size(n).over(n)
 }
 
 /// Elements that make a row of their own when there are no rows.
@@ -205,7 +206,7 @@ impl<F: Function> Op for MapBackward<F> {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        launch_over(&self.0, "backward", launch, &[Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        launch_over(&self.0, "backward", launch, &[Operand::Input(0), Operand::Output(0), Operand::Input(1)]);
         Ok(())
     }
 }
