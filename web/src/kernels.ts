@@ -77,12 +77,12 @@ export function show({ nodes, sources }: Times, device: string): void {
       name.scope = "row";
       const button = document.createElement("button");
       button.type = "button";
-      button.textContent = row.label;
+      button.textContent = named(row, all);
       button.title = `Read ${row.entries.map((e) => e.entry).join(", ")}`;
-      button.onclick = () => read(row, sources);
+      button.onclick = () => read(row, named(row, all), sources);
       name.append(button);
       const rate = (work: number) => (row.ms > 0 ? number(work / row.ms / 1e6) : "–");
-      tr.append(name, cell(number(row.runs)));
+      tr.append(name, cell(row.runs.toLocaleString("en")));
       if (timed) {
         const time = cell(`${number(row.ms)} ms`, "time");
         time.style.setProperty("--part", `${(100 * row.ms) / (all[0]?.ms || 1)}%`);
@@ -96,13 +96,19 @@ export function show({ nodes, sources }: Times, device: string): void {
   find("#kernels").hidden = false;
 }
 
+/** What a row is called: its operator, or its kernels where the operator has several rows. */
+function named(row: Row, all: Row[]): string {
+  if (all.filter((r) => r.label === row.label).length < 2) return row.label;
+  return [...new Set(row.entries.map((e) => e.entry.replace(/_f32$/, "")))].join(" + ");
+}
+
 /** Shows the text of a row's kernels. */
-function read(row: Row, sources: string[]): void {
+function read(row: Row, name: string, sources: string[]): void {
   const dialog = find<HTMLDialogElement>("#source");
   const texts = [...new Set(row.entries.map((e) => e.source))];
   const entries = [...new Set(row.entries.map((e) => e.entry))];
   const scopes = [...new Set(row.nodes.map((n) => n.scope).filter(Boolean))];
-  find("#source-name").textContent = row.label;
+  find("#source-name").textContent = name;
   find("#source-about").textContent =
     `${entries.join(", ")}: run ${row.runs} times in ${row.nodes.length} places` +
     (scopes.length > 0 ? `, such as ${scopes.slice(0, 3).join(", ")}. ` : ". ") +
