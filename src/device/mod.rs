@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::tensor::DType;
 use cpu::Cpu;
 pub use kernel::Kernel;
+pub use memory::Room;
 use std::sync::Arc;
 
 /// A place where graphs run.
@@ -160,7 +161,7 @@ impl Device {
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference(_) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32),
             #[cfg(feature = "wgpu")]
-            Kind::Wgpu(_) => matches!(dtype, DType::F32 | DType::I32),
+            Kind::Wgpu(gpu) => matches!(dtype, DType::F32 | DType::I32) || (dtype == DType::F16 && gpu.has_half()),
         }
     }
 

@@ -17,7 +17,7 @@ mod times;
 pub use backward::{Backward, gradients};
 pub use builder::Builder;
 pub use fuse::{Rewriter, fuse};
-pub use plan::{Plan, Slot};
+pub use plan::Plan;
 pub use precision::{Precision, lower_precision};
 pub use run::{Options, Session};
 pub use store::{Store, WeightSource};

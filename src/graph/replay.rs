@@ -123,7 +123,7 @@ impl Replay<'_> {
     fn checked(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory) -> Result<()> {
         for n in range {
             let step = &self.steps[n];
-            poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.len()))?;
+            poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.bytes()))?;
             recording.scratch().poison_all()?;
             recording.run(n..n + 1)?;
             let whole = guarded(step).try_fold(true, |whole, p| Ok(whole && slots.guard_is_whole(p.index)?))?;

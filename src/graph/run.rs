@@ -5,11 +5,11 @@ use super::replay::{Recording, Replay, Step};
 use super::store::Store;
 use super::times::{NodeTime, Times};
 use super::{Graph, Plan, Segment, Source, StateKind, Value};
-use crate::device::Device;
 use crate::device::binding::{Binding, Home, Place};
 use crate::device::cpu::give_back_freed;
 use crate::device::memory::DeviceMemory;
 use crate::device::now::now;
+use crate::device::{Device, Room};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, TensorType};
 use std::collections::{HashMap, HashSet};
@@ -62,8 +62,8 @@ impl Session {
         }
         let plan = Plan::new(&graph, device.threads());
         let mut slots = DeviceMemory::new(&device);
-        for slot in &plan.slots {
-            slots.push(slot.float, slot.len, options.checked)?;
+        for &slot in &plan.slots {
+            slots.push(slot, options.checked)?;
         }
         let mut state_index = vec![None; graph.values.len()];
         for (v, info, kind) in graph.states() {
@@ -180,7 +180,7 @@ impl Session {
         if values.len() != place.ty.len() || !place.ty.dtype.is_float() {
             return Err(Error::graph(input, place.ty, format!("{} numbers", values.len())));
         }
-        self.slots.write_f64(place.index, values)
+        self.slots.write_f64(place.index, &place.ty, values)
     }
 
     /// Reads a named result; floating point comes as f32.
@@ -346,7 +346,7 @@ impl Session {
         let mut slots = DeviceMemory::new(&self.device);
         let scratch = match scratch.len() {
             0 => None,
-            len => Some(Place { home: Home::Slot, index: slots.push(true, len, false)?, ty: scratch }),
+            _ => Some(Place { home: Home::Slot, index: slots.push(Room::of(&scratch), false)?, ty: scratch }),
         };
         let step = Step { node: n, binding: self.bound(n, scratch)? };
         let replay = Replay { device: &self.device, graph: &self.graph, steps: std::slice::from_ref(&step), options: Options::default() };

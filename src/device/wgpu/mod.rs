@@ -148,7 +148,7 @@ impl Gpu {
         let adapter = chosen.ok_or_else(|| fails(format!("no such adapter; there are {count}, from 0")))?;
         let descriptor = api::DeviceDescriptor {
             label: Some("escnet"),
-            required_features: adapter.features() & api::Features::TIMESTAMP_QUERY,
+            required_features: adapter.features() & (api::Features::TIMESTAMP_QUERY | api::Features::SHADER_F16),
             required_limits: wanted(&adapter.limits()),
             ..Default::default()
         };
@@ -173,6 +173,11 @@ impl Gpu {
     /// What its driver calls it.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// True where its kernels can store numbers in 16 bits.
+    pub(crate) fn has_half(&self) -> bool {
+        self.device().features().contains(api::Features::SHADER_F16)
     }
 
     /// Every kernel that was made for it so far, in the order of the entry points.

@@ -21,7 +21,11 @@ pub(super) struct Pipeline {
     pub parameters: Option<api::BindGroupLayout>,
 }
 
-/// What tells two pipelines apart: the text, the entry point, `const` lines, which operands are written, and whether there are parameters.
+/// What numbers are stored as, and what kernels that move words take one for. They compute in f32 either way.
+const WHOLE: &str = "alias Real = f32;\nalias Word = u32;\n";
+const HALF: &str = "enable f16;\nalias Real = f16;\nalias Word = f16;\n";
+
+/// What tells two pipelines apart: the text, the entry point, the lines before it, which operands are written, and whether there are parameters.
 type Key = (&'static str, String, String, Vec<bool>, bool);
 
 /// The pipelines of a device.
@@ -29,11 +33,12 @@ type Key = (&'static str, String, String, Vec<bool>, bool);
 pub(super) struct Pipelines(Mutex<HashMap<Key, Arc<Pipeline>>>);
 
 impl Pipelines {
-    /// The pipeline of a launch.
-    pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+    /// The pipeline of a launch, whose numbers are stored in 16 bits where `half` says so.
+    pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch, half: bool) -> Result<Arc<Pipeline>> {
         let constants: String = dispatch.constants.iter().map(|(name, value)| format!("const {name} = {value};\n")).collect();
+        let before = format!("{}{constants}", if half { HALF } else { WHOLE });
         let written: Vec<bool> = dispatch.operands.iter().map(|o| o.is_written()).collect();
-        let key = (dispatch.source, dispatch.entry.clone(), constants, written, dispatch.parameters.is_empty());
+        let key = (dispatch.source, dispatch.entry.clone(), before, written, dispatch.parameters.is_empty());
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
@@ -52,9 +57,9 @@ impl Pipelines {
     }
 }
 
-fn build(device: &api::Device, (source, entry, constants, written, plain): &Key) -> Pipeline {
+fn build(device: &api::Device, (source, entry, before, written, plain): &Key) -> Pipeline {
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
-    let source: Arc<str> = format!("{extents}{constants}{COMMON}{source}").into();
+    let source: Arc<str> = format!("{before}{extents}{COMMON}{source}").into();
     let module =
         device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) });
     let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {

@@ -4,8 +4,10 @@ use super::launch::{Dispatch, Launch, Operand};
 use super::pipeline::Pipeline;
 use super::{Gpu, Memory, api};
 use crate::device::Kernel;
-use crate::device::binding::{Binding, Home, Place};
+use crate::device::Room;
+use crate::device::binding::{Home, Place};
 use crate::error::Result;
+use crate::tensor::TensorType;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,13 +55,13 @@ impl Recording {
         let mut scratch = Memory::new(&slots.gpu);
         for n in 0..nodes.iter().map(|launch| launch.scratch.len()).max().unwrap_or(0) {
             let largest = nodes.iter().filter_map(|launch| launch.scratch.get(n)).max();
-            scratch.push(true, largest.copied().unwrap_or(0), guarded)?;
+            scratch.push(Room::of(&TensorType::f32([largest.copied().unwrap_or(0)])), guarded)?;
         }
         let mut recording = Recording { gpu: slots.gpu.clone(), launches: Vec::new(), nodes: Vec::new(), scratch };
-        for Launch { binding, dispatches, .. } in nodes {
+        for launch in nodes {
             let from = recording.launches.len();
-            for dispatch in dispatches {
-                let bound = recording.bind(&dispatch, binding, slots, states)?;
+            for dispatch in &launch.dispatches {
+                let bound = recording.bind(dispatch, &launch, slots, states)?;
                 recording.launches.push(bound);
             }
             recording.nodes.push(from..recording.launches.len());
@@ -72,8 +74,9 @@ impl Recording {
         &self.scratch
     }
 
-    fn bind(&self, dispatch: &Dispatch, binding: &Binding, slots: &Memory, states: &Memory) -> Result<Bound> {
-        let pipeline = self.gpu.0.pipelines.of(&self.gpu, dispatch)?;
+    fn bind(&self, dispatch: &Dispatch, launch: &Launch, slots: &Memory, states: &Memory) -> Result<Bound> {
+        let pipeline = self.gpu.0.pipelines.of(&self.gpu, dispatch, launch.is_half())?;
+        let binding = launch.binding;
         let device = self.gpu.device();
         let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) };
         let mut bound = Vec::new();
