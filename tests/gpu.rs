@@ -51,11 +51,28 @@ fn auto() -> Outcome {
     check(device.name() == "cpu" && device.note().is_some_and(|n| n.contains("no GPU")), format!("{device:?}"))
 }
 
+/// bf16 on none, f16 on those that have it; and there kernels do store numbers so.
 fn half_precision() -> Outcome {
     match Device::parse("wgpu", 0, DType::BF16) {
-        Err(Error::Device { reason, .. }) if reason.contains("bf16") => Ok(()),
-        other => Err(format!("{other:?}").into()),
+        Err(Error::Device { reason, .. }) if reason.contains("bf16") => {}
+        other => return Err(format!("{other:?}").into()),
     }
+    let device = match Device::parse("wgpu", 0, DType::F16) {
+        Err(Error::Device { reason, .. }) if reason.contains("f16") => return Ok(()),
+        other => other?,
+    };
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::new(DType::F16, [3]))?;
+    let y = relu(&mut b, x)?;
+    b.output("y", y);
+    let mut store = Store::new(&device);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    session.write("x", &Tensor::from_f32([3], vec![-1.0, 1.0 + 1.0 / 4096.0, 65504.0])?)?;
+    session.run(&mut store, Segment::Run)?;
+    let y = session.read("y", &mut store)?.to_f32();
+    check(y == [0.0, 1.0, 65504.0], format!("{y:?}"))?;
+    let kernels = device.gpu().ok_or("no GPU")?.kernels();
+    check(kernels.len() == 1 && kernels[0].source.contains("alias Real = f16"), format!("{kernels:?}"))
 }
 
 /// y = relu(x + s) with state s, of `n` elements.

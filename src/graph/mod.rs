@@ -16,7 +16,7 @@ mod times;
 
 pub use backward::{Backward, gradients};
 pub use builder::Builder;
-pub use fuse::{Rewriter, fuse};
+pub use fuse::{Rewriter, fuse, prepare};
 pub use plan::Plan;
 pub use precision::{Precision, lower_precision};
 pub use run::{Options, Session};

@@ -11,7 +11,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::device::now::now;
 use crate::error::{Error, Result};
-use crate::graph::{Builder, NodeTime, Options, Segment, Session, Store, fuse, lower_precision};
+use crate::graph::{Builder, NodeTime, Options, Segment, Session, Store, prepare};
 use crate::model::config::{EscnetConfig, Highlight};
 use crate::model::escnet::classifier;
 use crate::ops::rules;
@@ -356,8 +356,8 @@ impl Engine {
             b.output("gate", gate);
             b.output("attention", attention);
         }
-        let graph = lower_precision(&b.finish(), &rules(), self.options.dtype)?;
-        Session::new(fuse(graph, &rules())?, &mut self.store, running)
+        let graph = prepare(b.finish(), &rules(), self.options.dtype)?;
+        Session::new(graph, &mut self.store, running)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::search::{BeamSearch, Hypothesis, Sampling, SearchOptions};
 use crate::device::now::now;
 use crate::error::{Error, Result};
-use crate::graph::{Builder, NodeTime, Options, Segment, Session, Store, fuse, lower_precision};
+use crate::graph::{Builder, NodeTime, Options, Segment, Session, Store, prepare};
 use crate::model::captioner::{decode_step, encode};
 use crate::model::config::CaptionerConfig;
 use crate::model::decoder::{Decoding, LENGTH, POSITION};
@@ -67,8 +67,8 @@ impl Captioner {
         let mut b = Builder::new();
         encode(&mut b, config, &decoding)?;
         let mut session = |b: Builder| {
-            let graph = lower_precision(&b.finish(), &rules(), dtype)?;
-            Session::new(fuse(graph, &rules())?, store, running)
+            let graph = prepare(b.finish(), &rules(), dtype)?;
+            Session::new(graph, store, running)
         };
         let encode = session(b)?;
         let mut b = Builder::new();
