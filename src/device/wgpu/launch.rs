@@ -87,18 +87,6 @@ impl Dispatch {
         self
     }
 
-    /// One workgroup for each `COLUMNS` of `n` columns that are summed.
-    pub fn columns(mut self, n: usize) -> Self {
-        self.grid = [n.div_ceil(COLUMNS), 1, 1];
-        self
-    }
-
-    /// One workgroup for each `COLUMNS` of `n` columns in each of `batch` matrices.
-    pub fn strips(mut self, batch: usize, n: usize) -> Self {
-        self.grid = [batch * n.div_ceil(COLUMNS), 1, 1];
-        self
-    }
-
     /// One workgroup for each of `n` rows.
     pub fn rows(mut self, n: usize) -> Self {
         self.grid = [n, 1, 1];
