@@ -3,7 +3,7 @@
 //! Prints the peers' JSON rows, each from a fresh process, so that peak memory is the row's own. Random weights; the fixed input of all
 //! peers. A row whose `others` (cores that other programs kept busy meanwhile) is above about 0.05 is no measurement.
 
-use escnet::graph::{Builder, Graph, Options, Segment, Session, Source, StateKind, Store, Value, fuse, gradients};
+use escnet::graph::{Builder, Graph, NodeTime, Options, Segment, Session, Source, StateKind, Store, Value, fuse, gradients};
 use escnet::infer::{Captioner, Generation};
 use escnet::model::config::{BackboneConfig, CaptionerConfig, TextDecoderConfig, TextEncoderConfig, VisionConfig};
 use escnet::model::{Training, backbone::backbone, text::text_encoder, vision::vision};
@@ -124,39 +124,38 @@ fn forward(b: Builder, a: &Arguments, inputs: &[(&str, Tensor)]) -> Result<Work>
         session.run(&mut store, Segment::Run)?;
         runs += 1;
         if profile && runs == 10 {
-            print_times(&session, runs);
+            print_times(&mut session)?;
         }
         session.read("y", &mut store)
     }))
 }
 
-fn print_times(session: &Session, runs: usize) {
+fn print_times(session: &mut Session) -> Result<()> {
+    let times = session.times()?;
     let mut rows: Vec<(f64, String)> = Vec::new();
-    for (node, time) in session.graph().nodes().iter().zip(session.times()) {
-        let ms = time.as_secs_f64() * 1e3 / runs as f64;
+    let mut kinds: HashMap<&str, f64> = HashMap::new();
+    for (node, NodeTime { label, scope, time, runs, cost, .. }) in session.graph().nodes().iter().zip(&times) {
+        let ms = time.as_secs_f64() * 1e3 / (*runs).max(1) as f64;
+        *kinds.entry(label).or_default() += ms;
         let types: Vec<String> = node.inputs.iter().take(2).map(|&v| session.graph().ty(v).to_string()).collect();
-        let cost = session.graph().cost(node);
         rows.push((
             ms,
             format!(
                 "{ms:9.3} ms {:7.1} GFLOP/s {:7.1} GB/s  {:<28} {:<44} {}",
                 cost.flops as f64 / ms / 1e6,
                 cost.bytes as f64 / ms / 1e6,
-                node.op.label(),
+                label,
                 types.join(" "),
-                node.scope
+                scope
             ),
         ));
     }
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut kinds: HashMap<String, f64> = HashMap::new();
-    for (node, time) in session.graph().nodes().iter().zip(session.times()) {
-        *kinds.entry(node.op.label()).or_default() += time.as_secs_f64() * 1e3 / runs as f64;
-    }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by(|a, b| b.1.total_cmp(&a.1));
     kinds.iter().for_each(|(kind, ms)| eprintln!("{ms:9.3} ms  {kind}"));
     rows.iter().take(40).for_each(|(_, row)| eprintln!("{row}"));
+    Ok(())
 }
 
 fn work(name: &str, batch: usize, a: &Arguments) -> Result<Work> {
@@ -195,7 +194,7 @@ fn caption(batch: usize, a: &Arguments) -> Result<Work> {
     b.output("y", whole.logits);
     let mut store = random_store(&[&b.finish()], a.threads)?;
     let generation = Generation { beams: 1, max_length: 21, min_length: 21, ..Generation::default() };
-    let mut captioner = Captioner::new(&config, batch, generation, DType::F32, &mut store)?;
+    let mut captioner = Captioner::new(&config, batch, generation, DType::F32, Options::default(), &mut store)?;
     let image = picture(batch, 384)?;
     Ok(Box::new(move || {
         let found = captioner.caption(&image, 0, &mut store)?;
@@ -241,7 +240,7 @@ fn train_step(batch: usize, a: &Arguments) -> Result<Work> {
         session.run(&mut store, Segment::Apply)?;
         runs += 1;
         if profile && runs == 5 {
-            print_times(&session, runs);
+            print_times(&mut session)?;
         }
         session.read("y", &mut store)
     }))

@@ -4,7 +4,7 @@
 use escnet::graph::{Options, Session, Store, gradients};
 use escnet::ops::{TABLE, rules};
 use escnet::{DType, Device};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,14 +41,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         escnet::verify::model_folder(&models.join(model), &device, DType::F32)?;
     }
     let kernels = device.gpu().map(|gpu| gpu.kernels()).unwrap_or_default();
-    let entries: std::collections::BTreeSet<&str> = kernels.iter().map(|(entry, _)| entry.as_str()).collect();
+    let entries: BTreeSet<&str> = kernels.iter().map(|kernel| kernel.entry.as_str()).collect();
     println!("{} kernels of {} entry points", kernels.len(), entries.len());
     if let Some(folder) = std::env::args().nth(1).map(PathBuf::from) {
         std::fs::create_dir_all(&folder)?;
         let mut variants = BTreeMap::new();
-        for (entry, text) in &kernels {
+        for escnet::device::Kernel { entry, source } in &kernels {
             let variant = variants.entry(entry).and_modify(|n| *n += 1).or_insert(0);
-            std::fs::write(folder.join(format!("{entry}.{variant}.wgsl")), text)?;
+            std::fs::write(folder.join(format!("{entry}.{variant}.wgsl")), &**source)?;
         }
     }
     Ok(())

@@ -15,12 +15,12 @@ fn take(i: u32) -> f32 {
     if SAVE_SUM {
         s[i] = sum;
     }
-    y[i] = sum;
+    y[i] = Real(sum);
     return sum;
 }
 
 fn again(i: u32) -> f32 {
-    return y[i];
+    return f32(y[i]);
 }
 
 @compute @workgroup_size(WIDTH)

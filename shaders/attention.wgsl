@@ -7,7 +7,7 @@
 // 4 Lq Lk D FLOPs a head; keys and values are read Lq / 32 times, from cache, queries once for every 32 keys, y is written once. Expected bound:
 // workgroup memory, which gives a number for 5 to 8 multiply-adds.
 
-@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<Real>;
 // The bits of a number, since there is no infinity among WGSL's.
 @group(0) @binding(7) var<storage, read_write> lse: array<u32>;
 
@@ -78,7 +78,7 @@ fn attention_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(wo
             for (var n = 0u; n < 4u; n++) {
                 let column = own.column + 32u * s + 4u * c + n;
                 if column < SIZE {
-                    y[start + column] = sums[i * SPANS + s][n] * scale;
+                    y[start + column] = Real(sums[i * SPANS + s][n] * scale);
                 }
             }
         }
@@ -88,7 +88,7 @@ fn attention_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(wo
     }
 }
 
-@group(0) @binding(6) var<storage, read_write> mean: array<f32>;
+@group(0) @binding(6) var<storage, read_write> mean: array<Real>;
 
 // The mean of the probabilities over the heads, from lse. A workgroup makes a tile of 32 x 32, head by head.
 @compute @workgroup_size(LANES)
@@ -121,7 +121,7 @@ fn attention_probabilities_f32(
         for (var n = 0u; n < 4u; n++) {
             let key = first + 4u * c + n;
             if query < size.queries && key < size.keys {
-                mean[(group.z * size.queries + query) * size.keys + key] = sums[i][n] / f32(size.heads);
+                mean[(group.z * size.queries + query) * size.keys + key] = Real(sums[i][n] / f32(size.heads));
             }
         }
     }

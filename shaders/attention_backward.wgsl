@@ -10,25 +10,25 @@
 //
 // 14 Lq Lk D FLOPs a head, 4 of them to have the scores and dy V^T twice. Expected bound: workgroup memory.
 
-@group(0) @binding(4) var<storage, read> dy: array<f32>;
+@group(0) @binding(4) var<storage, read> dy: array<Real>;
 // The words of dropout, each query batch's length, and delta and lse of each row of each head.
 @group(0) @binding(5) var<storage, read_write> notes: array<u32>;
-@group(0) @binding(6) var<storage, read_write> d_first: array<f32>;
-@group(0) @binding(7) var<storage, read_write> d_second: array<f32>;
+@group(0) @binding(6) var<storage, read_write> d_first: array<Real>;
+@group(0) @binding(7) var<storage, read_write> d_second: array<Real>;
 
 fn number(part: u32, at: u32) -> f32 {
     switch part {
         case 0u: {
-            return q[at];
+            return f32(q[at]);
         }
         case 1u: {
-            return k[at];
+            return f32(k[at]);
         }
         case 2u: {
-            return v[at];
+            return f32(v[at]);
         }
         default: {
-            return dy[at];
+            return f32(dy[at]);
         }
     }
 }
@@ -45,8 +45,8 @@ fn delta_at(row: u32) -> u32 {
     return 4u + size.batch + 2u * row;
 }
 
-@group(0) @binding(0) var<storage, read> of_dy: array<f32>;
-@group(0) @binding(1) var<storage, read> of_y: array<f32>;
+@group(0) @binding(0) var<storage, read> of_dy: array<Real>;
+@group(0) @binding(1) var<storage, read> of_y: array<Real>;
 @group(0) @binding(2) var<storage, read> lse: array<u32>;
 @group(0) @binding(3) var<storage, read> lengths: array<i32>;
 @group(0) @binding(4) var<storage, read> rng: array<u32>;
@@ -64,7 +64,7 @@ fn attention_backward_notes_f32(
     var part = 0.0;
     if there {
         for (var d = lane % 8u; d < SIZE; d += 8u) {
-            part += of_dy[row * SIZE + d] * of_y[row * SIZE + d];
+            part += f32(of_dy[row * SIZE + d]) * f32(of_y[row * SIZE + d]);
         }
     }
     lanes[lane] = part;
@@ -104,9 +104,9 @@ fn put(lane: u32, rows: Rows, column: u32, sums: ptr<function, Sums>) {
                 let d = column + 32u * s + lane % 8u * 4u + n;
                 if d < SIZE {
                     if SECOND && rows.part == 2u {
-                        d_second[start + d] = (*sums)[i * SPANS + s][n];
+                        d_second[start + d] = Real((*sums)[i * SPANS + s][n]);
                     } else {
-                        d_first[start + d] = (*sums)[i * SPANS + s][n];
+                        d_first[start + d] = Real((*sums)[i * SPANS + s][n]);
                     }
                 }
             }

@@ -8,6 +8,7 @@
 // Keys and values are read once for four rows. Floor: 8 bytes a key and column of a head.
 
 // y, or the parts: SIZE + 2 numbers for each row and piece.
+// With IN_PARTS the parts, which are stored in f32; else y, which is then f32 itself.
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read_write> lse: array<u32>;
 
@@ -110,7 +111,7 @@ fn attention_decode_f32(@builtin(local_invocation_index) lane: u32, @builtin(wor
         workgroupBarrier();
         var scale = 1.0;
         var start = part_start(row, piece);
-        if pieces() == 1u {
+        if !IN_PARTS {
             scale = select(0.0, 1.0 / whole, whole > 0.0);
             start = row_start(3u, batch, query, head);
         }
@@ -135,7 +136,7 @@ fn attention_decode_f32(@builtin(local_invocation_index) lane: u32, @builtin(wor
             workgroupBarrier();
         }
         if is_there && place == 0u {
-            if pieces() > 1u {
+            if IN_PARTS {
                 y[start + SIZE] = top;
                 y[start + SIZE + 1u] = whole;
             } else if SAVE {
@@ -146,7 +147,7 @@ fn attention_decode_f32(@builtin(local_invocation_index) lane: u32, @builtin(wor
 }
 
 @group(0) @binding(0) var<storage, read_write> parts: array<f32>;
-@group(0) @binding(1) var<storage, read_write> merged: array<f32>;
+@group(0) @binding(1) var<storage, read_write> merged: array<Real>;
 @group(0) @binding(2) var<storage, read_write> merged_lse: array<u32>;
 
 // An invocation an element of y.
@@ -173,7 +174,7 @@ fn attention_decode_merge_f32(@builtin(global_invocation_id) id: vec3u, @builtin
         sum += parts[start + d] * share;
         whole += parts[start + SIZE + 1u] * share;
     }
-    merged[i] = select(0.0, sum / whole, whole > 0.0);
+    merged[i] = Real(select(0.0, sum / whole, whole > 0.0));
     if SAVE && d == 0u {
         merged_lse[row] = select(INFINITY, bitcast<u32>(top + log(whole)), whole > 0.0);
     }

@@ -24,7 +24,7 @@ struct Size {
 fn normalise(s: Strip, by: Affine) {
     for (var row = s.row; row < s.end; row += DOWN) {
         let i = row * size.columns.width + s.column;
-        y[i] = activated(mapped(x_at(i), by));
+        y[i] = Real(activated(mapped(x_at(i), by)));
     }
 }
 
@@ -58,7 +58,7 @@ fn batchnorm_backward_input_f32(
         let scale = w[s.column] / sqrt(variance[s.column] + size.eps);
         for (var row = s.row; row < s.end; row += DOWN) {
             let i = row * size.columns.width + s.column;
-            y[i] = x_at(i) * scale;
+            y[i] = Real(x_at(i) * scale);
         }
     }
 }
@@ -83,7 +83,7 @@ fn batchnorm_training_backward_f32(
         let slope = by.scale * rstd * sums[s.column] / n;
         for (var row = s.row; row < s.end; row += DOWN) {
             let i = row * size.columns.width + s.column;
-            y[i] = by.scale * passed(x_at(i), x_in[i], by) - (offset + slope * (x_in[i] - by.mean));
+            y[i] = Real(by.scale * passed(x_at(i), x_in[i], by) - (offset + slope * (x_in[i] - by.mean)));
         }
     }
 }

@@ -8,10 +8,10 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(2) var<storage, read> r: array<f32>;
+@group(0) @binding(2) var<storage, read> r: array<Real>;
 
 fn value(v: f32, i: u32) -> f32 {
-    return v + r[i % size.inner];
+    return v + f32(r[i % size.inner]);
 }
 
 @compute @workgroup_size(WIDTH)

@@ -87,18 +87,3 @@ fn hyperbolic_tangent(x: f32) -> f32 {
     let large = 1.0 - 2.0 / (exp(min(2.0 * a, 80.0)) + 1.0);
     return sign(x) * select(large, a + a * s * p, a < 0.625);
 }
-
-// For sums of columns a workgroup takes COLUMNS = 32 of them, side by side in memory, and as many rows at once as it has invocations left.
-// In the first COLUMNS invocations: the sums over those that share a column. All invocations must come here.
-fn column_sum(part: f32, lane: u32) -> f32 {
-    workgroupBarrier();
-    lanes[lane] = part;
-    workgroupBarrier();
-    var sum = 0.0;
-    if lane < COLUMNS {
-        for (var i = lane; i < WIDTH; i += COLUMNS) {
-            sum += lanes[i];
-        }
-    }
-    return sum;
-}

@@ -13,8 +13,8 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<u32>;
-@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+@group(0) @binding(0) var<storage, read> x: array<Word>;
+@group(0) @binding(1) var<storage, read_write> y: array<Word>;
 
 @compute @workgroup_size(WIDTH)
 fn concat_forward_u32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {

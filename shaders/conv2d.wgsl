@@ -33,12 +33,12 @@ struct Size {
 
 @group(1) @binding(0) var<uniform> size: Size;
 // x, or dy.
-@group(0) @binding(1) var<storage, read> left: array<f32>;
+@group(0) @binding(1) var<storage, read> left: array<Real>;
 // w, or x.
-@group(0) @binding(2) var<storage, read> right: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> residual: array<f32>;
+@group(0) @binding(2) var<storage, read> right: array<Real>;
+@group(0) @binding(3) var<storage, read_write> y: array<Real>;
+@group(0) @binding(4) var<storage, read> bias: array<Real>;
+@group(0) @binding(5) var<storage, read> residual: array<Real>;
 
 // A share of an address, and of a row and a column of the picture. Those of a corner may be negative: they wrap, and sums wrap back.
 alias Place = vec3u;
@@ -174,14 +174,14 @@ fn a_at(row: Place, k: Place) -> f32 {
     if PASS != 2 && !is_inside(row, k) {
         return 0.0;
     }
-    return left[row.x + k.x];
+    return f32(left[row.x + k.x]);
 }
 
 fn b_at(column: Place, k: Place) -> f32 {
     if PASS == 2 && !is_inside(column, k) {
         return 0.0;
     }
-    return right[column.x + k.x];
+    return f32(right[column.x + k.x]);
 }
 
 fn c_row(batch: u32, row: u32) -> u32 {
@@ -197,17 +197,17 @@ fn c_row(batch: u32, row: u32) -> u32 {
 fn put(i: u32, column: u32, sum: f32) {
     var v = sum;
     if BIAS {
-        v += bias[column];
+        v += f32(bias[column]);
     }
     if RESIDUAL && IN_PLACE {
-        v += y[i];
+        v += f32(y[i]);
     } else if RESIDUAL {
-        v += residual[i];
+        v += f32(residual[i]);
     }
     if RELU {
         v = relu(v);
     }
-    y[i] = v;
+    y[i] = Real(v);
 }
 
 @compute @workgroup_size(WIDTH)

@@ -30,7 +30,7 @@ fn dropout_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(work
         let i = first * 4u + at;
         if i < size.n {
             let keep = (kept[at / 4u] >> (at % 4u)) & 1u;
-            y[i] = x_at(i) * select(0.0, size.factor, keep == 1u);
+            y[i] = Real(x_at(i) * select(0.0, size.factor, keep == 1u));
         }
     }
 }

@@ -16,12 +16,12 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(2) var<storage, read> r0: array<f32>;
-@group(0) @binding(3) var<storage, read> r1: array<f32>;
-@group(0) @binding(4) var<storage, read> r2: array<f32>;
-@group(0) @binding(5) var<storage, read> r3: array<f32>;
-@group(0) @binding(6) var<storage, read> r4: array<f32>;
-@group(0) @binding(7) var<storage, read> r5: array<f32>;
+@group(0) @binding(2) var<storage, read> r0: array<Real>;
+@group(0) @binding(3) var<storage, read> r1: array<Real>;
+@group(0) @binding(4) var<storage, read> r2: array<Real>;
+@group(0) @binding(5) var<storage, read> r3: array<Real>;
+@group(0) @binding(6) var<storage, read> r4: array<Real>;
+@group(0) @binding(7) var<storage, read> r5: array<Real>;
 
 const RELU = 0u;
 const GELU = 1u;
@@ -34,12 +34,12 @@ const MUL_ROWS = 7u;
 
 fn operand(number: u32, i: u32) -> f32 {
     switch number {
-        case 0u: { return r0[i]; }
-        case 1u: { return r1[i]; }
-        case 2u: { return r2[i]; }
-        case 3u: { return r3[i]; }
-        case 4u: { return r4[i]; }
-        default: { return r5[i]; }
+        case 0u: { return f32(r0[i]); }
+        case 1u: { return f32(r1[i]); }
+        case 2u: { return f32(r2[i]); }
+        case 3u: { return f32(r3[i]); }
+        case 4u: { return f32(r4[i]); }
+        default: { return f32(r5[i]); }
     }
 }
 

@@ -13,9 +13,9 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(0) var<storage, read> x: array<Word>;
 @group(0) @binding(1) var<storage, read> indices: array<i32>;
-@group(0) @binding(2) var<storage, read_write> y: array<u32>;
+@group(0) @binding(2) var<storage, read_write> y: array<Word>;
 
 @compute @workgroup_size(WIDTH)
 fn gather_forward_u32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -25,7 +25,7 @@ fn gather_forward_u32(@builtin(global_invocation_id) id: vec3u, @builtin(num_wor
     }
     let row = indices[i / size.width];
     // The word of 0.0 is 0.
-    var word = 0u;
+    var word = Word();
     // A negative index is a large one.
     if u32(row) < size.rows {
         word = x[u32(row) * size.width + i % size.width];
@@ -43,11 +43,11 @@ struct Exchange {
 }
 
 @group(1) @binding(0) var<uniform> exchange: Exchange;
-@group(0) @binding(0) var<storage, read_write> state: array<u32>;
+@group(0) @binding(0) var<storage, read_write> state: array<Word>;
 @group(0) @binding(2) var<storage, read> length: array<i32>;
 
 // HELD words, below a workgroup's 16 KiB.
-var<workgroup> held: array<u32, HELD>;
+var<workgroup> held: array<Word, HELD>;
 
 @compute @workgroup_size(WIDTH)
 fn gather_reorder_u32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {

@@ -25,14 +25,14 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<Real>;
 @group(0) @binding(1) var<storage, read_write> sorted: array<i32>;
 @group(0) @binding(2) var<storage, read_write> order: array<u32>;
 // [shares, width]
 @group(0) @binding(3) var<storage, read_write> heads: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Real>;
 
-@group(0) @binding(0) var<storage, read_write> cleared: array<f32>;
+@group(0) @binding(0) var<storage, read_write> cleared: array<Real>;
 
 @compute @workgroup_size(WIDTH)
 fn gather_backward_fill_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -40,7 +40,7 @@ fn gather_backward_fill_f32(@builtin(global_invocation_id) id: vec3u, @builtin(n
     if i >= size.n {
         return;
     }
-    cleared[i] = 0.0;
+    cleared[i] = Real(0.0);
 }
 
 @group(0) @binding(0) var<storage, read> indices: array<i32>;
@@ -105,13 +105,13 @@ fn gather_backward_runs_f32(
     var began_before = share > 0u && sorted[max(start, 1u) - 1u] == index[0];
     var sum = 0.0;
     for (var i = 0u; i < count; i++) {
-        sum += dy[row[i] * size.width + column];
+        sum += f32(dy[row[i] * size.width + column]);
         if i + 1u == count || index[min(i + 1u, SHARE - 1u)] != index[i] {
             if began_before {
                 heads[share * size.width + column] = sum;
             } else if u32(index[i]) < size.rows {
                 // A negative index is a large one.
-                dx[u32(index[i]) * size.width + column] = sum;
+                dx[u32(index[i]) * size.width + column] = Real(sum);
             }
             began_before = false;
             sum = 0.0;
@@ -147,6 +147,7 @@ fn gather_backward_join_f32(
         behind++;
     }
     if behind > share + 1u {
-        dx[u32(last) * size.width + column] += sum;
+        let at = u32(last) * size.width + column;
+        dx[at] = Real(f32(dx[at]) + sum);
     }
 }

@@ -58,6 +58,6 @@ fn layernorm_backward_input_f32(
         if ADD {
             d += ds[start + i];
         }
-        y[start + i] = d;
+        y[start + i] = Real(d);
     }
 }

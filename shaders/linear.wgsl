@@ -18,13 +18,13 @@ struct Size {
 
 @group(1) @binding(0) var<uniform> size: Size;
 // x, or dy.
-@group(0) @binding(1) var<storage, read> left: array<f32>;
+@group(0) @binding(1) var<storage, read> left: array<Real>;
 // W, or x.
-@group(0) @binding(2) var<storage, read> right: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(2) var<storage, read> right: array<Real>;
+@group(0) @binding(3) var<storage, read_write> y: array<Real>;
+@group(0) @binding(4) var<storage, read> bias: array<Real>;
 // x W^T + b, for GELU's gradient.
-@group(0) @binding(5) var<storage, read_write> before: array<f32>;
+@group(0) @binding(5) var<storage, read_write> before: array<Real>;
 
 alias Place = u32;
 
@@ -52,11 +52,11 @@ fn b_k(batch: u32, k: u32) -> Place {
 }
 
 fn a_at(row: Place, k: Place) -> f32 {
-    return left[row + k];
+    return f32(left[row + k]);
 }
 
 fn b_at(column: Place, k: Place) -> f32 {
-    return right[column + k];
+    return f32(right[column + k]);
 }
 
 fn c_row(batch: u32, row: u32) -> u32 {
@@ -66,17 +66,17 @@ fn c_row(batch: u32, row: u32) -> u32 {
 fn put(i: u32, column: u32, sum: f32) {
     var v = sum;
     if BIAS {
-        v += bias[column];
+        v += f32(bias[column]);
     }
     if SAVE {
-        before[i] = v;
+        before[i] = Real(v);
     }
     if ACTIVATION == 1 {
         v = relu(v);
     } else if ACTIVATION == 2 {
         v = gelu(v);
     }
-    y[i] = v;
+    y[i] = Real(v);
 }
 
 @compute @workgroup_size(WIDTH)

@@ -14,7 +14,7 @@ fn log_softmax_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(
     // Taken off one after the other: the difference of a small number and the logarithm keeps its digits.
     let log_of_sum = log(found.y);
     for (var i = lane; i < size.width; i += WIDTH) {
-        y[start + i] = (x_at(start + i) - found.x) - log_of_sum;
+        y[start + i] = Real((x_at(start + i) - found.x) - log_of_sum);
     }
 }
 
@@ -31,6 +31,6 @@ fn log_softmax_backward_f32(@builtin(local_invocation_index) lane: u32, @builtin
     }
     let whole = group_sum(part, lane);
     for (var i = lane; i < size.width; i += WIDTH) {
-        y[start + i] = x_at(start + i) - exp(saved[start + i]) * whole;
+        y[start + i] = Real(x_at(start + i) - exp(saved[start + i]) * whole);
     }
 }

@@ -9,9 +9,9 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<Real>;
+@group(0) @binding(2) var<storage, read> b: array<Real>;
+@group(0) @binding(3) var<storage, read_write> c: array<Real>;
 
 alias Place = u32;
 
@@ -39,11 +39,11 @@ fn b_k(batch: u32, k: u32) -> Place {
 }
 
 fn a_at(row: Place, k: Place) -> f32 {
-    return a[row + k];
+    return f32(a[row + k]);
 }
 
 fn b_at(column: Place, k: Place) -> f32 {
-    return b[column + k];
+    return f32(b[column + k]);
 }
 
 fn c_row(batch: u32, row: u32) -> u32 {
@@ -51,7 +51,7 @@ fn c_row(batch: u32, row: u32) -> u32 {
 }
 
 fn put(i: u32, column: u32, sum: f32) {
-    c[i] = sum;
+    c[i] = Real(sum);
 }
 
 @compute @workgroup_size(WIDTH)

@@ -16,8 +16,8 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Real>;
+@group(0) @binding(1) var<storage, read_write> y: array<Real>;
 @group(0) @binding(2) var<storage, read_write> won: array<i32>;
 
 // Through the bits: compilers may take it that there is none.
@@ -44,26 +44,26 @@ fn maxpool2d_forward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_
     let end = min(start + (KERNEL - PADDING), vec2u(size.height, size.width));
     let picture = at.x * size.height * size.width;
     var winner = first.x * size.width + first.y;
-    var best = x[(picture + winner) * size.channels + at.w];
+    var best = f32(x[(picture + winner) * size.channels + at.w]);
     for (var row = first.x; row < end.x; row++) {
         for (var column = first.y; column < end.y; column++) {
             let pixel = row * size.width + column;
-            let v = x[(picture + pixel) * size.channels + at.w];
+            let v = f32(x[(picture + pixel) * size.channels + at.w]);
             if (v > best || is_nan(v)) && !is_nan(best) {
                 best = v;
                 winner = pixel;
             }
         }
     }
-    y[i] = best;
+    y[i] = Real(best);
     if SAVE {
         won[i] = i32(winner);
     }
 }
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<Real>;
 @group(0) @binding(1) var<storage, read> winners: array<i32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Real>;
 
 @compute @workgroup_size(WIDTH)
 fn maxpool2d_backward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -82,9 +82,9 @@ fn maxpool2d_backward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num
         for (var column = first.y; column < end.y; column++) {
             let window = ((at.x * size.down + row) * size.across + column) * size.channels + at.w;
             if winners[window] == pixel {
-                sum += dy[window];
+                sum += f32(dy[window]);
             }
         }
     }
-    dx[i] = sum;
+    dx[i] = Real(sum);
 }

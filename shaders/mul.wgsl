@@ -12,10 +12,10 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(2) var<storage, read> r: array<f32>;
+@group(0) @binding(2) var<storage, read> r: array<Real>;
 
 fn value(v: f32, i: u32) -> f32 {
-    return v * r[i / size.width];
+    return v * f32(r[i / size.width]);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -32,10 +32,10 @@ fn mul_rows_backward_scale_f32(@builtin(local_invocation_index) lane: u32, @buil
     }
     var part = 0.0;
     for (var i = lane; i < size.width; i += WIDTH) {
-        part += x[row * size.width + i] * r[row * size.width + i];
+        part += f32(x[row * size.width + i]) * f32(r[row * size.width + i]);
     }
     let total = group_sum(part, lane);
     if lane == 0u {
-        y[row] = total;
+        y[row] = Real(total);
     }
 }

@@ -7,15 +7,15 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Real>;
+@group(0) @binding(2) var<storage, read_write> y: array<Real>;
 
 fn term(row: u32, column: u32) -> vec3f {
-    return vec3f(x[row * size.columns.width + column], 0.0, 0.0);
+    return vec3f(f32(x[row * size.columns.width + column]), 0.0, 0.0);
 }
 
 fn put(part: u32, column: u32, sum: vec3f) {
-    y[part * size.columns.width + column] = sum.x * size.factor;
+    y[part * size.columns.width + column] = Real(sum.x * size.factor);
 }
 
 @compute @workgroup_size(WIDTH)

@@ -9,9 +9,9 @@ struct Size {
 
 @group(1) @binding(0) var<uniform> size: Size;
 @group(0) @binding(0) var<storage, read> condition: array<i32>;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<Real>;
+@group(0) @binding(2) var<storage, read> b: array<Real>;
+@group(0) @binding(3) var<storage, read_write> y: array<Real>;
 
 @compute @workgroup_size(WIDTH)
 fn select_forward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -20,15 +20,15 @@ fn select_forward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_wor
         return;
     }
     if condition[i] != 0 {
-        y[i] = a[i];
+        y[i] = Real(f32(a[i]));
     } else {
-        y[i] = b[i];
+        y[i] = Real(f32(b[i]));
     }
 }
 
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> da: array<f32>;
-@group(0) @binding(3) var<storage, read_write> db: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<Real>;
+@group(0) @binding(2) var<storage, read_write> da: array<Real>;
+@group(0) @binding(3) var<storage, read_write> db: array<Real>;
 
 @compute @workgroup_size(WIDTH)
 fn select_backward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -37,11 +37,11 @@ fn select_backward_f32(@builtin(global_invocation_id) id: vec3u, @builtin(num_wo
         return;
     }
     let first = condition[i] != 0;
-    let d = dy[i];
+    let d = f32(dy[i]);
     if WANT_A {
-        da[i] = select(0.0, d, first);
+        da[i] = Real(select(0.0, d, first));
     }
     if WANT_B {
-        db[i] = select(d, 0.0, first);
+        db[i] = Real(select(d, 0.0, first));
     }
 }

@@ -13,8 +13,8 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<u32>;
-@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+@group(0) @binding(0) var<storage, read> x: array<Word>;
+@group(0) @binding(1) var<storage, read_write> y: array<Word>;
 
 @compute @workgroup_size(WIDTH)
 fn slice_forward_u32(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -34,7 +34,7 @@ fn slice_backward_u32(@builtin(global_invocation_id) id: vec3u, @builtin(num_wor
     }
     let at = i % size.whole;
     // The word of 0.0 is 0.
-    var word = 0u;
+    var word = Word();
     if at >= size.before && at - size.before < size.kept {
         word = x[i / size.whole * size.kept + at - size.before];
     }

@@ -13,7 +13,7 @@ fn softmax_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(work
     let found = largest_and_sum(start, lane);
     let scale = 1.0 / found.y;
     for (var i = lane; i < size.width; i += WIDTH) {
-        y[start + i] = exp(x_at(start + i) - found.x) * scale;
+        y[start + i] = Real(exp(x_at(start + i) - found.x) * scale);
     }
 }
 
@@ -30,6 +30,6 @@ fn softmax_backward_f32(@builtin(local_invocation_index) lane: u32, @builtin(wor
     }
     let whole = group_sum(part, lane);
     for (var i = lane; i < size.width; i += WIDTH) {
-        y[start + i] = saved[start + i] * (x_at(start + i) - whole);
+        y[start + i] = Real(saved[start + i] * (x_at(start + i) - whole));
     }
 }

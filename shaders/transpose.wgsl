@@ -24,8 +24,8 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> x: array<u32>;
-@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+@group(0) @binding(0) var<storage, read> x: array<Word>;
+@group(0) @binding(1) var<storage, read_write> y: array<Word>;
 
 // Where in x and in y the index with this number among the other dimensions lies.
 fn place(number: u32) -> vec2u {
@@ -50,7 +50,7 @@ fn transpose_rows_u32(@builtin(global_invocation_id) id: vec3u, @builtin(num_wor
 
 const PITCH = TILE_A + max(1u, 32u / TILE_B);
 
-var<workgroup> tile: array<u32, TILE_B * PITCH>;
+var<workgroup> tile: array<Word, TILE_B * PITCH>;
 
 @compute @workgroup_size(WIDTH)
 fn transpose_tiles_u32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {

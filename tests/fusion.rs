@@ -1,6 +1,6 @@
 //! What folds into what, and that nothing else does.
 
-use escnet::graph::{Builder, Graph, Options, Segment, Session, StateKind, Store, Value, fuse, gradients, lower_precision};
+use escnet::graph::{Builder, Graph, Options, Segment, Session, StateKind, Store, Value, fuse, gradients, lower_precision, prepare};
 use escnet::ops::add::add;
 use escnet::ops::assign::assign;
 use escnet::ops::batchnorm::{batchnorm, batchnorm_training};
@@ -109,6 +109,25 @@ fn a_bottleneck_becomes_its_convolutions() -> Result<()> {
         // The input is still needed elsewhere, or is the caller's: the residual may not be overwritten.
         assert!(relative(&run(&mut session, &mut store, &x)?, &want) < 1e-5);
     }
+    Ok(())
+}
+
+#[test]
+fn it_does_in_half_precision() -> Result<()> {
+    let plain = bottleneck(2, true, false)?.0.finish();
+    let low = prepare(plain.clone(), &rules(), DType::BF16)?;
+    assert_eq!(labels(&low), ["cast", "conv2d", "conv2d", "conv2d", "conv2d", "cast"]);
+    let x = input(2, 6)?;
+    let result = |graph: Graph, device: &Device| {
+        let mut store = Store::new(device);
+        let mut session = Session::new(graph, &mut store, Options::default())?;
+        fill(&mut store)?;
+        run(&mut session, &mut store, &x)
+    };
+    let want = result(plain.clone(), &Device::reference()?)?;
+    let (folded, apart) = (result(low, &Device::cpu(2)?)?, result(lower_precision(&plain, &rules(), DType::BF16)?, &Device::cpu(2)?)?);
+    let (error, of_apart) = (relative(&folded, &want), relative(&apart, &want));
+    assert!(error < 2e-2 && error < 2.0 * of_apart, "{error:.2e}, apart {of_apart:.2e}");
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! What a session and its device do on a GPU, whatever the operators: `cargo nextest run --features wgpu --test gpu`.
 
 use escnet::device::wgpu::{AdapterKind, adapters};
-use escnet::graph::{Builder, Options, Segment, Session, StateKind, Store};
+use escnet::graph::{Builder, NodeTime, Options, Segment, Session, StateKind, Store};
+use escnet::infer::{Classification, Model, ModelFiles};
 use escnet::ops::{add::add, relu::relu, softmax::softmax};
-use escnet::{DType, Device, Error, Tensor, TensorType};
+use escnet::{DType, Device, Engine, EngineOptions, Error, Image, Tensor, TensorType};
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::Path;
 
 type Outcome = Result<(), Failed>;
 
@@ -20,6 +22,7 @@ fn main() {
         trial("wgpu::a_timed_session_computes_the_same_and_takes_time", timed),
         trial("wgpu::more_than_a_buffer_may_hold_is_out_of_memory", out_of_memory),
         trial("wgpu::after_the_device_is_closed_everything_is_an_error", closed),
+        trial("wgpu::a_model_from_memory_says_what_the_cpu_says", whole_model),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -48,11 +51,28 @@ fn auto() -> Outcome {
     check(device.name() == "cpu" && device.note().is_some_and(|n| n.contains("no GPU")), format!("{device:?}"))
 }
 
+/// bf16 on none, f16 on those that have it; and there kernels do store numbers so.
 fn half_precision() -> Outcome {
     match Device::parse("wgpu", 0, DType::BF16) {
-        Err(Error::Device { reason, .. }) if reason.contains("bf16") => Ok(()),
-        other => Err(format!("{other:?}").into()),
+        Err(Error::Device { reason, .. }) if reason.contains("bf16") => {}
+        other => return Err(format!("{other:?}").into()),
     }
+    let device = match Device::parse("wgpu", 0, DType::F16) {
+        Err(Error::Device { reason, .. }) if reason.contains("f16") => return Ok(()),
+        other => other?,
+    };
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::new(DType::F16, [3]))?;
+    let y = relu(&mut b, x)?;
+    b.output("y", y);
+    let mut store = Store::new(&device);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    session.write("x", &Tensor::from_f32([3], vec![-1.0, 1.0 + 1.0 / 4096.0, 65504.0])?)?;
+    session.run(&mut store, Segment::Run)?;
+    let y = session.read("y", &mut store)?.to_f32();
+    check(y == [0.0, 1.0, 65504.0], format!("{y:?}"))?;
+    let kernels = device.gpu().ok_or("no GPU")?.kernels();
+    check(kernels.len() == 1 && kernels[0].source.contains("alias Real = f16"), format!("{kernels:?}"))
 }
 
 /// y = relu(x + s) with state s, of `n` elements.
@@ -90,12 +110,14 @@ fn timed() -> Outcome {
         let mut session = Session::new(b.finish(), &mut store, options)?;
         session.write("x", &Tensor::from_f32([100, 1000], (0..100_000).map(|i| (i % 37) as f32 / 9.0).collect())?)?;
         session.run(&mut store, Segment::Run)?;
-        Ok((session.read("z", &mut store)?.to_f32(), session.times().to_vec()))
+        Ok((session.read("z", &mut store)?.to_f32(), session.times()?))
     };
     let (plain, no_times) = run(Options::default())?;
     let (same, times) = run(Options { timed: true, ..Options::default() })?;
     check(plain == same, "other results")?;
-    check(no_times.iter().all(|t| t.is_zero()) && times.len() == 2 && times.iter().all(|t| !t.is_zero()), format!("{times:?}"))
+    check(no_times.iter().all(|t| t.time.is_zero()) && times.len() == 2, format!("{no_times:?}"))?;
+    let told = |t: &NodeTime| !t.time.is_zero() && t.runs == 1 && t.kernels.iter().all(|k| k.source.contains(&k.entry)) && !t.kernels.is_empty();
+    check(times.iter().all(told), format!("{times:?}"))
 }
 
 fn out_of_memory() -> Outcome {
@@ -124,4 +146,28 @@ fn closed() -> Outcome {
         None => Ok(()),
         Some(other) => Err(format!("{other:?}").into()),
     }
+}
+
+/// The demo model as a browser has it, against the one the CPU reads from its folder.
+fn whole_model() -> Outcome {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
+    let text = |name: &str| std::fs::read_to_string(dir.join(name));
+    let weights = std::fs::read(dir.join("model.safetensors"))?;
+    let files = ModelFiles { config: text("config.json")?, weights, vocabulary: text("vocab.txt")?, ..ModelFiles::default() };
+    let picture = Image::from_rgb(64, 48, (0..64 * 48 * 3).map(|i| (i * 7 % 251) as u8).collect())?;
+
+    let expected = Engine::load(&dir, EngineOptions { device: "cpu".to_owned(), ..EngineOptions::default() })?.classify(&picture)?;
+    let mut engine = Engine::new(Model::of(files)?, &Device::wgpu(None)?, EngineOptions { timed: true, ..EngineOptions::default() });
+    let got = engine.classify(&picture)?;
+    check(got.caption.ids == expected.caption.ids, format!("{} instead of {}", got.caption.text, expected.caption.text))?;
+    let probability = |of: &Classification, class: &str| of.predictions.iter().find(|p| p.class == class).map_or(f32::NAN, |p| p.probability);
+    let classes = got.predictions.iter().map(|p| &p.class);
+    let farthest = classes.map(|c| (probability(&got, c) - probability(&expected, c)).abs()).fold(0.0, f32::max);
+    check(farthest <= 1e-4, format!("probabilities differ by {farthest}"))?;
+    // The decoder's step runs once a token, all else once.
+    let tokens = got.caption.ids.len() as u64 - 1;
+    let times = engine.times()?;
+    let ran = |t: &&NodeTime| !t.kernels.is_empty();
+    check(times.iter().filter(ran).all(|t| t.runs == 1 || t.runs >= tokens), "a node ran neither once nor for each token")?;
+    check(engine.times()?.iter().all(|t| t.runs == 0), "what was told is told again")
 }

@@ -4,15 +4,26 @@
 //!   of threads.
 //! * `gradients`: the f64 gradients against finite differences in f64.
 //! * `wgpu`: the same through wgpu, where the case and its gradients have WGSL kernels; with the golden numbers.
+//! * `wgpu_half`: with numbers stored in f16, for operators that compute so.
 //! * `golden`: PyTorch's numbers for the operator.
 
 mod common;
 
 use common::cases;
+#[cfg(feature = "wgpu")]
+use escnet::DType;
 use escnet::Device;
+#[cfg(feature = "wgpu")]
+use escnet::graph::Precision;
 use escnet::ops::TABLE;
+#[cfg(feature = "wgpu")]
+use escnet::ops::support::case::Case;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::Path;
+
+/// Operators that follow their inputs to 16 bits, and never find any: they are about parameters and state, which stay f32.
+#[cfg(feature = "wgpu")]
+const ALWAYS_F32: [&str; 3] = ["assign", "embedding", "kv_cache"];
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -26,10 +37,18 @@ fn main() {
             let (a, b) = (case.clone(), case.clone());
             let name = case.name.replace(' ', "_");
             #[cfg(feature = "wgpu")]
-            if cases::has_shaders(stem, &case) {
-                let case = case.clone();
-                let trial = Trial::test(format!("{stem}::wgpu::{name}"), move || cases::on_wgpu(stem, &case).map_err(Failed::from));
-                trials.push(trial.with_ignored_flag(no_gpu));
+            if row.wgpu == escnet::ops::Kernel::Own && !cases::holds(&case, DType::BF16) {
+                let through = |kind: &str, case: Case| {
+                    let run = move || cases::on_wgpu(stem, &case).map_err(Failed::from);
+                    Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(no_gpu)
+                };
+                let is_half = cases::holds(&case, DType::F16);
+                if !is_half {
+                    trials.push(through("wgpu", case.clone()));
+                }
+                if is_half || (row.precision != Precision::Full && !ALWAYS_F32.contains(&stem)) {
+                    trials.push(through("wgpu_half", cases::in_half(&case)));
+                }
             }
             trials.push(Trial::test(format!("{stem}::cases::{name}"), move || cases::against_f64(stem, &a).map_err(Failed::from)));
             if case.inputs.iter().any(|i| i.gradient) {

@@ -26,9 +26,9 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
+@group(0) @binding(0) var<storage, read> q: array<Real>;
+@group(0) @binding(1) var<storage, read> k: array<Real>;
+@group(0) @binding(2) var<storage, read> v: array<Real>;
 @group(0) @binding(3) var<storage, read> mask: array<i32>;
 
 const INFINITY = 0x7f800000u;

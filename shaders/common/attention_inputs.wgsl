@@ -6,13 +6,13 @@
 fn number(part: u32, at: u32) -> f32 {
     switch part {
         case 0u: {
-            return q[at];
+            return f32(q[at]);
         }
         case 1u: {
-            return k[at];
+            return f32(k[at]);
         }
         default: {
-            return v[at];
+            return f32(v[at]);
         }
     }
 }

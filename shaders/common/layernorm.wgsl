@@ -33,7 +33,7 @@ fn normalize(lane: u32, group: vec3u, groups: vec3u) {
     }
     let rstd = 1.0 / sqrt(group_sum(part, lane) / n + size.eps);
     for (var i = lane; i < size.width; i += WIDTH) {
-        y[start + i] = (again(start + i) - mean) * rstd * w[i] + b[i];
+        y[start + i] = Real((again(start + i) - mean) * rstd * w[i] + b[i]);
     }
     if lane == 0u {
         if SAVE_MEAN {

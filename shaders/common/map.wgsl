@@ -6,6 +6,6 @@
 fn map(id: vec3u, groups: vec3u) {
     let i = flat(id, groups, WIDTH);
     if i < size.n {
-        y[i] = value(x_at(i), i);
+        y[i] = Real(value(x_at(i), i));
     }
 }

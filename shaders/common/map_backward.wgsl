@@ -2,11 +2,11 @@
 //
 //   fn derivative(saved: f32) -> f32
 
-@group(0) @binding(2) var<storage, read> saved: array<f32>;
+@group(0) @binding(2) var<storage, read> saved: array<Real>;
 
 fn map_backward(id: vec3u, groups: vec3u) {
     let i = flat(id, groups, WIDTH);
     if i < size.n {
-        y[i] = x_at(i) * derivative(saved[i]);
+        y[i] = Real(x_at(i) * derivative(f32(saved[i])));
     }
 }

@@ -153,6 +153,7 @@ impl Model {
             batch: self.batch(),
             generation: wording.generation(sampling)?,
             prompt: wording.prompt.clone(),
+            timed: false,
         })
     }
 

@@ -7,6 +7,29 @@ use super::{Device, Kind};
 use crate::error::Result;
 use crate::tensor::{Tensor, TensorType};
 
+/// What a buffer has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Floating point (else i32).
+    pub float: bool,
+    /// Elements.
+    pub len: usize,
+    /// Bytes, in the storage types of what lies in it.
+    pub bytes: usize,
+}
+
+impl Room {
+    /// For one tensor.
+    pub fn of(ty: &TensorType) -> Self {
+        Room { float: ty.dtype.is_float(), len: ty.len(), bytes: ty.bytes() }
+    }
+
+    /// None yet, for elements like these.
+    pub fn later(self) -> Self {
+        Room { len: 0, bytes: 0, ..self }
+    }
+}
+
 /// Buffers of one device, addressed by index.
 #[derive(Debug)]
 pub(crate) enum DeviceMemory {
@@ -38,9 +61,9 @@ impl DeviceMemory {
         }
     }
 
-    /// Adds a buffer for this type; `len` may exceed the type's own.
-    pub fn push(&mut self, float: bool, len: usize, guarded: bool) -> Result<usize> {
-        each!(self, m => m.push(float, len, guarded))
+    /// Adds a zeroed buffer; returns its index.
+    pub fn push(&mut self, room: Room, guarded: bool) -> Result<usize> {
+        each!(self, m => m.push(room, guarded))
     }
 
     /// Gives a released buffer its memory back.
@@ -56,15 +79,25 @@ impl DeviceMemory {
         each!(self, m => m.write(index, ty, tensor))
     }
 
-    pub fn write_f64(&mut self, index: usize, from: &[f64]) -> Result<()> {
-        each!(self, m => m.write_f64(index, from))
+    pub fn write_f64(&mut self, index: usize, ty: &TensorType, from: &[f64]) -> Result<()> {
+        each!(self, m => m.write_f64(index, ty, from))
     }
 
-    pub fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
-        each!(self, m => m.read(index, ty))
+    pub async fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
+        match self {
+            DeviceMemory::Cpu(m) => m.read(index, ty),
+            DeviceMemory::Reference(m) => m.read(index, ty),
+            #[cfg(feature = "wgpu")]
+            DeviceMemory::Wgpu(m) => m.read(index, ty).await,
+        }
     }
 
-    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
-        each!(self, m => m.read_f64(index, ty))
+    pub async fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
+        match self {
+            DeviceMemory::Cpu(m) => m.read_f64(index, ty),
+            DeviceMemory::Reference(m) => m.read_f64(index, ty),
+            #[cfg(feature = "wgpu")]
+            DeviceMemory::Wgpu(m) => m.read_f64(index, ty).await,
+        }
     }
 }

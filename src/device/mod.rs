@@ -2,13 +2,17 @@
 
 pub mod binding;
 pub mod cpu;
+mod kernel;
 pub(crate) mod memory;
+pub(crate) mod now;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
 
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 use cpu::Cpu;
+pub use kernel::Kernel;
+pub use memory::Room;
 use std::sync::Arc;
 
 /// A place where graphs run.
@@ -55,10 +59,19 @@ impl Device {
     /// A GPU through wgpu: the adapter of this number (see [`wgpu::adapters`]), else the fastest kind there is.
     ///
     /// # Errors
-    /// [`Error::Device`] where there is none.
+    /// [`Error::Device`] where there is none; always in a browser, see [`Device::wgpu_async`].
     #[cfg(feature = "wgpu")]
     pub fn wgpu(adapter: Option<usize>) -> Result<Self> {
-        Ok(Kind::Wgpu(wgpu::Gpu::open(adapter)?).into())
+        now::now(Self::wgpu_async(adapter))
+    }
+
+    /// The same; a browser opens its GPU no other way.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is none.
+    #[cfg(feature = "wgpu")]
+    pub async fn wgpu_async(adapter: Option<usize>) -> Result<Self> {
+        Ok(Kind::Wgpu(wgpu::Gpu::open_async(adapter).await?).into())
     }
 
     /// A device by its name, to compute in `dtype`: `auto`, `cpu`, `reference`, `wgpu` or `wgpu:N`. `auto` takes a GPU where there is one, it can
@@ -148,7 +161,7 @@ impl Device {
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference(_) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32),
             #[cfg(feature = "wgpu")]
-            Kind::Wgpu(_) => matches!(dtype, DType::F32 | DType::I32),
+            Kind::Wgpu(gpu) => matches!(dtype, DType::F32 | DType::I32) || (dtype == DType::F16 && gpu.has_half()),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Folds chains of operators into one, and hoists what depends on constants alone out of the replay.
 
-use super::{Graph, Node, Rules, Segment, Source, StateKind, Value, ValueInfo};
+use super::{Graph, Node, Rules, Segment, Source, StateKind, Value, ValueInfo, lower_precision};
 use crate::error::Result;
 use crate::op::Op;
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 use std::sync::Arc;
 
 /// A graph whose nodes are being rewritten. Values keep their handles.
@@ -141,6 +141,23 @@ impl Rewriter {
 /// # Errors
 /// Those of the fusion rules.
 pub fn fuse(graph: Graph, rules: &Rules) -> Result<Graph> {
+    rewrite(graph, rules).map(hoist)
+}
+
+/// What a session is to run of a graph as it was written: computing in `low`, fused. It is fused before it is lowered, since casts would stand
+/// between what belongs together, a convolution and the normalisation that folds into it, and again after it for what has come to lie together.
+///
+/// # Errors
+/// Those of the fusion rules and of the operators' shape rules.
+pub fn prepare(graph: Graph, rules: &Rules, low: DType) -> Result<Graph> {
+    let graph = rewrite(graph, rules)?;
+    if low == DType::F32 {
+        return Ok(hoist(graph));
+    }
+    fuse(lower_precision(&graph, rules, low)?, rules)
+}
+
+fn rewrite(graph: Graph, rules: &Rules) -> Result<Graph> {
     let mut rewriter = Rewriter::new(graph);
     rewriter.settle();
     for rule in (rules.fusions)() {
@@ -157,7 +174,7 @@ pub fn fuse(graph: Graph, rules: &Rules) -> Result<Graph> {
             }
         }
     }
-    Ok(hoist(rewriter.graph))
+    Ok(rewriter.graph)
 }
 
 /// Moves nodes that depend on constants alone into [`Segment::Prepare`]. Their results become derived state, named by the expression

@@ -12,14 +12,16 @@ mod precision;
 mod replay;
 mod run;
 mod store;
+mod times;
 
 pub use backward::{Backward, gradients};
 pub use builder::Builder;
-pub use fuse::{Rewriter, fuse};
-pub use plan::{Plan, Slot};
+pub use fuse::{Rewriter, fuse, prepare};
+pub use plan::Plan;
 pub use precision::{Precision, lower_precision};
 pub use run::{Options, Session};
 pub use store::{Store, WeightSource};
+pub use times::NodeTime;
 
 use crate::error::{Error, Result};
 use crate::op::{Cost, Op};

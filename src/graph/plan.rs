@@ -5,25 +5,15 @@
 //! smallest slot that is free for its whole life ("greedy by size for shared objects", Pisarchyk and Lee 2020, arXiv:2001.03288).
 
 use super::{Graph, Segment, Source, Value};
+use crate::device::Room;
 use crate::op::Op;
 use crate::tensor::TensorType;
-
-/// One reusable buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
-    /// Holds floating point (else i32).
-    pub float: bool,
-    /// Elements.
-    pub len: usize,
-    /// Bytes in the storage types of the values that use it.
-    pub bytes: usize,
-}
 
 /// Where every value lives.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// The buffers.
-    pub slots: Vec<Slot>,
+    /// The reusable buffers.
+    pub slots: Vec<Room>,
     /// For each value the slot it lies in; none for state and for values that nobody makes or reads.
     pub home: Vec<Option<usize>>,
     /// For each node its scratch: (slot, elements).
@@ -102,7 +92,7 @@ impl Plan {
                     let input = root[node.inputs.get(i)?.index()];
                     let once = node.inputs.iter().filter(|v| root[v.index()] == input).count() == 1;
                     let dies_here = last[input.index()] == at + 1 && graph.info(input).source == Source::Node;
-                    let alike = graph.ty(input).len() == graph.ty(v).len() && graph.ty(input).dtype.is_float() == graph.ty(v).dtype.is_float();
+                    let alike = graph.ty(input).len() == graph.ty(v).len() && graph.ty(input).dtype == graph.ty(v).dtype;
                     (once && dies_here && alike && !taken.contains(&input)).then_some(input)
                 });
                 let slot = heir.and_then(|input| {
@@ -151,17 +141,17 @@ pub(super) fn scratch_of(op: &dyn Op, inputs: &[TensorType], threads: usize) -> 
     if threads == 0 { 0 } else { op.workspace(inputs, threads) }
 }
 
-fn assign(tenants: &[Tenant]) -> (Vec<Slot>, Vec<usize>) {
+fn assign(tenants: &[Tenant]) -> (Vec<Room>, Vec<usize>) {
     let mut order: Vec<usize> = (0..tenants.len()).collect();
     order.sort_by_key(|&t| (std::cmp::Reverse(tenants[t].len), tenants[t].from));
-    let mut slots: Vec<Slot> = Vec::new();
+    let mut slots: Vec<Room> = Vec::new();
     let mut lives: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut slot_of = vec![0; tenants.len()];
     for t in order {
         let Tenant { float, len, bytes, from, to } = tenants[t];
         let free = |s: &usize| slots[*s].float == float && lives[*s].iter().all(|&(a, b)| to < a || b < from);
         let slot = (0..slots.len()).filter(free).min_by_key(|&s| slots[s].len).unwrap_or_else(|| {
-            slots.push(Slot { float, len: 0, bytes: 0 });
+            slots.push(Room { float, len: 0, bytes: 0 });
             lives.push(Vec::new());
             slots.len() - 1
         });

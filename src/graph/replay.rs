@@ -2,16 +2,18 @@
 
 use super::Graph;
 use super::run::Options;
+use super::times::{Times, clock};
 use crate::device::binding::{Binding, Home, Place};
 use crate::device::cpu::{Args, Memory, Real};
 use crate::device::memory::DeviceMemory;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu;
-use crate::device::{Device, Kind};
+use crate::device::{Device, Kernel, Kind};
 use crate::error::{Error, Result};
 use crate::op::Op;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+#[cfg(feature = "wgpu")]
+use std::time::Duration;
 
 /// One node and where its tensors live.
 pub(super) struct Step {
@@ -26,6 +28,17 @@ pub(super) enum Recording {
     Nothing,
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Recording),
+}
+
+impl Recording {
+    /// What each step launches; nothing on the CPU.
+    pub fn kernels(&self) -> Vec<Vec<Kernel>> {
+        match self {
+            Recording::Nothing => Vec::new(),
+            #[cfg(feature = "wgpu")]
+            Recording::Wgpu(recording) => recording.kernels(),
+        }
+    }
 }
 
 /// Steps of a graph, ready to run.
@@ -54,14 +67,14 @@ impl Replay<'_> {
         }
     }
 
-    /// Runs some of the steps. `times` has an entry for each node of the graph where they are timed.
+    /// Runs some of the steps.
     pub fn run(
         &self,
         range: Range<usize>,
         recording: &Recording,
         slots: &mut DeviceMemory,
         states: &mut DeviceMemory,
-        times: &mut [Duration],
+        times: &mut Times,
     ) -> Result<()> {
         match (&self.device.kind, slots, states, recording) {
             (Kind::Cpu(cpu), DeviceMemory::Cpu(slots), DeviceMemory::Cpu(states), _) => cpu.install(|| self.execute(range, slots, states, times)),
@@ -82,13 +95,13 @@ impl Replay<'_> {
         }
     }
 
-    fn execute<T: Execute>(&self, range: Range<usize>, slots: &mut Memory<T>, states: &mut Memory<T>, times: &mut [Duration]) -> Result<()> {
+    fn execute<T: Execute>(&self, range: Range<usize>, slots: &mut Memory<T>, states: &mut Memory<T>, times: &mut Times) -> Result<()> {
         for step in &self.steps[range] {
             let node = &self.graph.nodes[step.node];
             if self.options.checked {
                 poisoned(step).for_each(|p| slots.poison(p.index, p.ty.len()));
             }
-            let start = self.options.timed.then(Instant::now);
+            let start = if self.options.timed { clock() } else { None };
             T::execute(&*node.op, &mut step.binding.args(slots, states)?)?;
             for place in step.binding.written().filter(|p| p.ty.dtype.size() == 2) {
                 match place.home {
@@ -97,7 +110,7 @@ impl Replay<'_> {
                 }
             }
             if let Some(start) = start {
-                times[step.node] += start.elapsed();
+                times.add(step.node, start.elapsed());
             }
             if self.options.checked && guarded(step).any(|p| !slots.guard_is_whole(p.index)) {
                 return Err(self.overrun(step));
@@ -110,7 +123,7 @@ impl Replay<'_> {
     fn checked(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory) -> Result<()> {
         for n in range {
             let step = &self.steps[n];
-            poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.len()))?;
+            poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.bytes()))?;
             recording.scratch().poison_all()?;
             recording.run(n..n + 1)?;
             let whole = guarded(step).try_fold(true, |whole, p| Ok(whole && slots.guard_is_whole(p.index)?))?;
@@ -121,18 +134,24 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// By the GPU's clock; where it has none, one after another by the host's, the way there and back included.
+    /// By the GPU's clock; where it has none, one after another by the host's, the way there and back included. A browser whose GPU has none
+    /// says nothing.
     #[cfg(feature = "wgpu")]
-    fn timed(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory, times: &mut [Duration]) -> Result<()> {
-        if let Some(taken) = recording.run_timed(range.clone())? {
-            self.steps[range].iter().zip(taken).for_each(|(step, time)| times[step.node] += time);
+    fn timed(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory, times: &mut Times) -> Result<()> {
+        if recording.has_clock() {
+            for (range, ticks) in recording.run_timed(range)? {
+                times.add_unread(&self.steps[range], ticks);
+            }
             return Ok(());
         }
+        if cfg!(target_arch = "wasm32") {
+            return recording.run(range);
+        }
         for n in range {
-            let start = Instant::now();
+            let start = clock();
             recording.run(n..n + 1)?;
             slots.wait()?;
-            times[self.steps[n].node] += start.elapsed();
+            times.add(self.steps[n].node, start.map_or(Duration::ZERO, |start| start.elapsed()));
         }
         Ok(())
     }

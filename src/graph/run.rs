@@ -3,16 +3,17 @@
 use super::plan::scratch_of;
 use super::replay::{Recording, Replay, Step};
 use super::store::Store;
+use super::times::{NodeTime, Times};
 use super::{Graph, Plan, Segment, Source, StateKind, Value};
-use crate::device::Device;
 use crate::device::binding::{Binding, Home, Place};
 use crate::device::cpu::give_back_freed;
 use crate::device::memory::DeviceMemory;
+use crate::device::now::now;
+use crate::device::{Device, Room};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, TensorType};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Bytes of a tensor after whose rearrangement freed memory is given back at once, so that it does not add to the peak.
 const LARGE: usize = 4 << 20;
@@ -45,7 +46,7 @@ pub struct Session {
     store_id: u64,
     prepared_at: u64,
     options: Options,
-    times: Vec<Duration>,
+    times: Times,
 }
 
 impl Session {
@@ -61,8 +62,8 @@ impl Session {
         }
         let plan = Plan::new(&graph, device.threads());
         let mut slots = DeviceMemory::new(&device);
-        for slot in &plan.slots {
-            slots.push(slot.float, slot.len, options.checked)?;
+        for &slot in &plan.slots {
+            slots.push(slot, options.checked)?;
         }
         let mut state_index = vec![None; graph.values.len()];
         for (v, info, kind) in graph.states() {
@@ -86,7 +87,7 @@ impl Session {
             store_id: store.id(),
             prepared_at: 0,
             options,
-            times: Vec::new(),
+            times: Times::default(),
         };
         session.bind()?;
         Ok(session)
@@ -119,7 +120,7 @@ impl Session {
                 self.steps.push(Step { node: n, binding });
             }
         }
-        self.times = vec![Duration::ZERO; graph.nodes.len()];
+        self.times = Times::new(graph.nodes.len());
         Ok(())
     }
 
@@ -179,21 +180,32 @@ impl Session {
         if values.len() != place.ty.len() || !place.ty.dtype.is_float() {
             return Err(Error::graph(input, place.ty, format!("{} numbers", values.len())));
         }
-        self.slots.write_f64(place.index, values)
+        self.slots.write_f64(place.index, &place.ty, values)
     }
 
     /// Reads a named result; floating point comes as f32.
     ///
     /// # Errors
-    /// [`Error::Graph`] where the name is unknown.
+    /// [`Error::Graph`] where the name is unknown; [`Error::Device`] on a browser's GPU, see [`Session::read_async`].
     pub fn read(&self, output: &str, store: &mut Store) -> Result<Tensor> {
+        now(self.read_async(output, store))
+    }
+
+    /// The same; from a browser's GPU results come no other way.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] where the name is unknown.
+    pub async fn read_async(&self, output: &str, store: &Store) -> Result<Tensor> {
+        let (memory, place) = self.output(output, store)?;
+        memory.read(place.index, &place.ty).await
+    }
+
+    /// Where a named result lies.
+    fn output<'a>(&'a self, output: &str, store: &'a Store) -> Result<(&'a DeviceMemory, &'a Place)> {
         let place = self.outputs.get(output).ok_or_else(|| self.graph.missing("outputs", output))?;
         match place.home {
-            Home::Slot => self.slots.read(place.index, &place.ty),
-            Home::State => {
-                self.own(store)?;
-                store.memory.read(place.index, &place.ty)
-            }
+            Home::Slot => Ok((&self.slots, place)),
+            Home::State => self.own(store).map(|()| (&store.memory, place)),
         }
     }
 
@@ -207,19 +219,25 @@ impl Session {
     /// # Errors
     /// As [`Session::read`].
     pub fn read_f64(&self, output: &str, store: &Store) -> Result<Vec<f64>> {
-        let place = self.outputs.get(output).ok_or_else(|| self.graph.missing("outputs", output))?;
-        match place.home {
-            Home::Slot => self.slots.read_f64(place.index, &place.ty),
-            Home::State => {
-                self.own(store)?;
-                store.memory.read_f64(place.index, &place.ty)
-            }
-        }
+        let (memory, place) = self.output(output, store)?;
+        now(memory.read_f64(place.index, &place.ty))
     }
 
-    /// Time spent in each node since the session was made, where [`Options::timed`] was set: in the order of [`Graph::nodes`].
-    pub fn times(&self) -> &[Duration] {
-        &self.times
+    /// What each node took since the session was made or this was last asked, in the order of [`Graph::nodes`]; no time where
+    /// [`Options::timed`] was not set, or a browser's GPU has no clock that can be asked.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the GPU is lost; always on a browser's, see [`Session::times_async`].
+    pub fn times(&mut self) -> Result<Vec<NodeTime>> {
+        now(self.times_async())
+    }
+
+    /// The same; from a browser's GPU it comes no other way.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the GPU is lost.
+    pub async fn times_async(&mut self) -> Result<Vec<NodeTime>> {
+        self.times.take(&self.graph, &self.steps, &self.recording).await
     }
 
     /// Replays one segment.
@@ -328,12 +346,12 @@ impl Session {
         let mut slots = DeviceMemory::new(&self.device);
         let scratch = match scratch.len() {
             0 => None,
-            len => Some(Place { home: Home::Slot, index: slots.push(true, len, false)?, ty: scratch }),
+            _ => Some(Place { home: Home::Slot, index: slots.push(Room::of(&scratch), false)?, ty: scratch }),
         };
         let step = Step { node: n, binding: self.bound(n, scratch)? };
         let replay = Replay { device: &self.device, graph: &self.graph, steps: std::slice::from_ref(&step), options: Options::default() };
         let recording = replay.record(&slots, &store.memory)?;
-        replay.run(0..1, &recording, &mut slots, &mut store.memory, &mut [])?;
+        replay.run(0..1, &recording, &mut slots, &mut store.memory, &mut Times::default())?;
         for v in &node.outputs {
             if let Some(output) = self.state_index[v.index()] {
                 store.mark_fresh(output);

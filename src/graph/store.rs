@@ -1,9 +1,10 @@
 //! Named, persistent tensors on a device: parameters, statistics, moments, caches, counters. Sessions of many shapes share one store.
 
 use super::StateKind;
-use crate::device::Device;
 use crate::device::cpu::Packed;
 use crate::device::memory::DeviceMemory;
+use crate::device::now::now;
+use crate::device::{Device, Room};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, TensorType};
 use std::collections::HashMap;
@@ -96,7 +97,8 @@ impl Store {
             return if known.ty == ty { Ok(i) } else { Err(Error::graph(name, known.ty, ty)) };
         }
         let lazy = kind == StateKind::Derived || (kind.is_weight() && self.source.is_some());
-        let index = self.memory.push(ty.dtype.is_float(), if lazy { 0 } else { ty.len() }, false)?;
+        let room = Room::of(&ty);
+        let index = self.memory.push(if lazy { room.later() } else { room }, false)?;
         debug_assert_eq!(index, self.entries.len());
         self.entries.push(Entry { name: name.to_owned(), ty, kind, resident: !lazy, fresh: 0, pinned: false, written: !lazy });
         self.index.insert(name.to_owned(), index);
@@ -133,7 +135,7 @@ impl Store {
             return Err(Error::graph(name, self.entries[i].ty, format!("{} numbers", values.len())));
         }
         self.make_room(i)?;
-        self.memory.write_f64(i, values)?;
+        self.memory.write_f64(i, &self.entries[i].ty, values)?;
         self.entries[i].written = true;
         if self.entries[i].kind.is_weight() {
             self.weights_changed();
@@ -148,7 +150,7 @@ impl Store {
     pub fn read(&mut self, name: &str) -> Result<Tensor> {
         let i = self.find(name)?;
         self.load(i)?;
-        self.memory.read(i, &self.entries[i].ty)
+        now(self.memory.read(i, &self.entries[i].ty))
     }
 
     /// Reads state as f64.
@@ -158,7 +160,7 @@ impl Store {
     pub fn read_f64(&mut self, name: &str) -> Result<Vec<f64>> {
         let i = self.find(name)?;
         self.load(i)?;
-        self.memory.read_f64(i, &self.entries[i].ty)
+        now(self.memory.read_f64(i, &self.entries[i].ty))
     }
 
     /// Bytes presently held by state, rearranged copies aside.

@@ -2,27 +2,29 @@
 
 use super::generate::{Captioner, Generation};
 use super::handoff::{hand_off, spoken};
+use super::model::Model;
 use super::search::Hypothesis;
 use crate::data::image::Image;
 use crate::data::lexicon::Lexicon;
 use crate::data::preprocess::{Crop, Preprocess};
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
+use crate::device::now::now;
 use crate::error::{Error, Result};
-use crate::graph::{Builder, Options, Segment, Session, Store, fuse, lower_precision};
+use crate::graph::{Builder, NodeTime, Options, Segment, Session, Store, prepare};
 use crate::model::config::{EscnetConfig, Highlight};
 use crate::model::escnet::classifier;
 use crate::ops::rules;
 use crate::ops::softmax::softmax;
 use crate::tensor::{DType, Tensor};
-use crate::weights::{Source, load, manifest, weight_source};
-use std::collections::HashMap;
+use crate::weights::weight_source;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How a model is loaded and run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineOptions {
-    /// `auto`, `cpu` or `reference`.
+    /// What [`Device::parse`] understands.
     pub device: String,
     /// Computes in this type; weights stay as they are.
     pub dtype: DType,
@@ -34,12 +36,14 @@ pub struct EngineOptions {
     pub generation: Generation,
     /// Words that every caption starts with.
     pub prompt: String,
+    /// Adds up what each node takes, for [`Engine::times`].
+    pub timed: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
         let generation = Generation::default();
-        EngineOptions { device: "auto".to_owned(), dtype: DType::F32, threads: 0, batch: 1, generation, prompt: String::new() }
+        EngineOptions { device: "auto".to_owned(), dtype: DType::F32, threads: 0, batch: 1, generation, prompt: String::new(), timed: false }
     }
 }
 
@@ -98,8 +102,8 @@ pub struct Engine {
     classify_input: Preprocess,
     caption_input: Preprocess,
     store: Store,
-    captioners: HashMap<usize, Captioner>,
-    classifiers: HashMap<usize, Session>,
+    captioners: BTreeMap<usize, Captioner>,
+    classifiers: BTreeMap<usize, Session>,
     /// Pictures captioned so far.
     captioned: usize,
     notes: Vec<String>,
@@ -110,29 +114,15 @@ impl Engine {
     ///
     /// # Errors
     /// Those of the files' readers; [`Error::Device`]; [`Error::Argument`] for options that do not fit the model.
-    pub fn load(dir: &Path, mut options: EngineOptions) -> Result<Self> {
-        let config = EscnetConfig::open(dir)?;
+    pub fn load(dir: &Path, options: EngineOptions) -> Result<Self> {
         let device = Device::parse(&options.device, options.threads, options.dtype)?;
-        let tokenizer = Tokenizer::open(dir.join("vocab.txt"))?;
-        let weights = load(&manifest(&config)?, &[Source::whole(dir)])?;
+        Ok(Self::new(Model::open(dir)?, &device, options))
+    }
+
+    /// Puts a model on a device that is open; [`EngineOptions::device`] is not looked at.
+    pub fn new(model: Model, device: &Device, mut options: EngineOptions) -> Self {
+        let Model { config, tokenizer, weights, lexicon, classify_input, caption_input } = model;
         let notes = weights.notes().to_vec();
-        let lexicon = dir.join("lexicon.tsv");
-        let lexicon = if lexicon.exists() { Some(Lexicon::open(&lexicon)?) } else { None };
-        if config.fusion.highlight == Highlight::Lexicon && lexicon.is_none() {
-            return Err(Error::Config {
-                path: dir.join("lexicon.tsv"),
-                field: "fusion.highlight".to_owned(),
-                expected: "a lexicon.tsv beside the model".to_owned(),
-                got: "none".to_owned(),
-            });
-        }
-        let side = config.captioner.vision_config.image_size;
-        let (mut classify_input, mut caption_input) = (Preprocess::classify(config.image_size)?, Preprocess::caption(side)?);
-        let settings = dir.join("preprocessor.json");
-        if settings.exists() {
-            classify_input = classify_input.with_file(&settings)?;
-            caption_input = caption_input.with_file(&settings)?;
-        }
         let longest = config.captioner.text_config.max_position_embeddings.min(config.text_encoder.max_position_embeddings);
         options.generation.max_length = options.generation.max_length.min(longest);
         options.batch = options.batch.max(1);
@@ -140,19 +130,19 @@ impl Engine {
         prompt.retain(|&id| id != tokenizer.cls() && id != tokenizer.sep());
         prompt.append(&mut options.generation.prompt);
         options.generation.prompt = prompt;
-        Ok(Engine {
-            store: Store::with_source(&device, weight_source(weights)),
+        Engine {
+            store: Store::with_source(device, weight_source(weights)),
             config,
             options,
             tokenizer,
             lexicon,
             classify_input,
             caption_input,
-            captioners: HashMap::new(),
-            classifiers: HashMap::new(),
+            captioners: BTreeMap::new(),
+            classifiers: BTreeMap::new(),
             captioned: 0,
             notes,
-        })
+        }
     }
 
     /// The model's configuration.
@@ -180,7 +170,15 @@ impl Engine {
     /// # Errors
     /// Those of the sessions; none that depend on what the picture shows.
     pub fn classify(&mut self, picture: &Image) -> Result<Classification> {
-        let mut all = self.classify_all(std::slice::from_ref(picture))?;
+        now(self.classify_async(picture))
+    }
+
+    /// The same; on a browser's GPU the functions that end so are the only ones.
+    ///
+    /// # Errors
+    /// As [`Engine::classify`].
+    pub async fn classify_async(&mut self, picture: &Image) -> Result<Classification> {
+        let mut all = self.classify_all_async(std::slice::from_ref(picture)).await?;
         all.pop().ok_or_else(|| Error::graph("classify", "a result", "none"))
     }
 
@@ -189,10 +187,18 @@ impl Engine {
     /// # Errors
     /// As [`Engine::classify`].
     pub fn classify_all(&mut self, pictures: &[Image]) -> Result<Vec<Classification>> {
+        now(self.classify_all_async(pictures))
+    }
+
+    /// The same, to be awaited.
+    ///
+    /// # Errors
+    /// As [`Engine::classify`].
+    pub async fn classify_all_async(&mut self, pictures: &[Image]) -> Result<Vec<Classification>> {
         let mut all = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(self.options.batch) {
-            let captions = self.caption_chunk(chunk)?;
-            all.extend(self.classify_chunk(chunk, captions)?);
+            let captions = self.caption_chunk(chunk).await?;
+            all.extend(self.classify_chunk(chunk, captions).await?);
         }
         Ok(all)
     }
@@ -202,13 +208,21 @@ impl Engine {
     /// # Errors
     /// [`Error::Argument`] where there is not one caption a picture; as [`Engine::classify`].
     pub fn classify_captioned(&mut self, pictures: &[Image], captions: &[Caption]) -> Result<Vec<Classification>> {
+        now(self.classify_captioned_async(pictures, captions))
+    }
+
+    /// The same, to be awaited.
+    ///
+    /// # Errors
+    /// As [`Engine::classify_captioned`].
+    pub async fn classify_captioned_async(&mut self, pictures: &[Image], captions: &[Caption]) -> Result<Vec<Classification>> {
         if pictures.len() != captions.len() {
             let (expected, got) = (format!("one for each of {} pictures", pictures.len()), captions.len().to_string());
             return Err(Error::Argument { name: "captions", expected, got });
         }
         let mut all = Vec::with_capacity(pictures.len());
         for (chunk, captions) in pictures.chunks(self.options.batch).zip(captions.chunks(self.options.batch)) {
-            all.extend(self.classify_chunk(chunk, captions.to_vec())?);
+            all.extend(self.classify_chunk(chunk, captions.to_vec()).await?);
         }
         Ok(all)
     }
@@ -218,29 +232,62 @@ impl Engine {
     /// # Errors
     /// As [`Engine::classify`].
     pub fn caption_all(&mut self, pictures: &[Image]) -> Result<Vec<Caption>> {
+        now(self.caption_all_async(pictures))
+    }
+
+    /// The same, to be awaited.
+    ///
+    /// # Errors
+    /// As [`Engine::classify`].
+    pub async fn caption_all_async(&mut self, pictures: &[Image]) -> Result<Vec<Caption>> {
         let mut all = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(self.options.batch) {
-            all.extend(self.caption_chunk(chunk)?);
+            all.extend(self.caption_chunk(chunk).await?);
         }
         Ok(all)
     }
 
-    fn caption_chunk(&mut self, pictures: &[Image]) -> Result<Vec<Caption>> {
+    /// What each node took since this was last asked, where [`EngineOptions::timed`] is set: session by session, the parts of the model in
+    /// the order in which they run.
+    ///
+    /// # Errors
+    /// As [`Session::times`].
+    pub fn times(&mut self) -> Result<Vec<NodeTime>> {
+        now(self.times_async())
+    }
+
+    /// The same, to be awaited.
+    ///
+    /// # Errors
+    /// As [`Session::times_async`].
+    pub async fn times_async(&mut self) -> Result<Vec<NodeTime>> {
+        let mut all = Vec::new();
+        for captioner in self.captioners.values_mut() {
+            all.extend(captioner.times().await?.concat());
+        }
+        for classifier in self.classifiers.values_mut() {
+            all.extend(classifier.times_async().await?);
+        }
+        Ok(all)
+    }
+
+    async fn caption_chunk(&mut self, pictures: &[Image]) -> Result<Vec<Caption>> {
         let n = pictures.len();
         if !self.captioners.contains_key(&n) {
-            let captioner = Captioner::new(&self.config.captioner, n, self.options.generation.clone(), self.options.dtype, &mut self.store)?;
+            let options = &self.options;
+            let captioner = Captioner::new(&self.config.captioner, n, options.generation.clone(), options.dtype, self.running(), &mut self.store)?;
             self.captioners.insert(n, captioner);
         }
         let image = self.caption_input.batch(pictures)?;
         let captioner = self.captioners.get_mut(&n).ok_or_else(|| Error::graph("captioner", "a session", "none"))?;
-        let hypotheses = captioner.caption(&image, self.captioned, &mut self.store)?;
+        let hypotheses = captioner.caption_async(&image, self.captioned, &mut self.store).await?;
         self.captioned += n;
         let told =
             |h: Hypothesis| Caption { text: self.tokenizer.decode(&spoken(&self.config, &self.tokenizer, &h.ids), true), ids: h.ids, score: h.score };
         Ok(hypotheses.into_iter().map(told).collect())
     }
 
-    fn classify_chunk(&mut self, pictures: &[Image], captions: Vec<Caption>) -> Result<Vec<Classification>> {
+    async fn classify_chunk(&mut self, pictures: &[Image], captions: Vec<Caption>) -> Result<Vec<Classification>> {
         let (n, length) = (pictures.len(), self.options.generation.max_length);
         if !self.classifiers.contains_key(&n) {
             let session = self.classifier_session(n, length)?;
@@ -264,10 +311,10 @@ impl Engine {
             session.write("word_affect", &Tensor::from_f32([n, length], strengths.collect())?)?;
         }
         session.run(&mut self.store, Segment::Run)?;
-        let probabilities = session.read("probs", &mut self.store)?.to_f32();
+        let probabilities = session.read_async("probs", &self.store).await?.to_f32();
         let highlighted = self.config.fusion.highlight != Highlight::None;
         let (gates, attention) = if highlighted {
-            (session.read("gate", &mut self.store)?.to_f32(), session.read("attention", &mut self.store)?.to_f32())
+            (session.read_async("gate", &self.store).await?.to_f32(), session.read_async("attention", &self.store).await?.to_f32())
         } else {
             (Vec::new(), Vec::new())
         };
@@ -295,7 +342,12 @@ impl Engine {
         Ok(results)
     }
 
+    fn running(&self) -> Options {
+        Options { timed: self.options.timed, ..Options::default() }
+    }
+
     fn classifier_session(&mut self, batch: usize, words: usize) -> Result<Session> {
+        let running = self.running();
         let mut b = Builder::new();
         let built = classifier(&mut b, &self.config, batch, words, None)?.fused;
         let probs = softmax(&mut b, built.logits)?;
@@ -304,8 +356,8 @@ impl Engine {
             b.output("gate", gate);
             b.output("attention", attention);
         }
-        let graph = lower_precision(&b.finish(), &rules(), self.options.dtype)?;
-        Session::new(fuse(graph, &rules())?, &mut self.store, Options::default())
+        let graph = prepare(b.finish(), &rules(), self.options.dtype)?;
+        Session::new(graph, &mut self.store, running)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Captions from images: the vision tower once, then one decoding step a token over cached keys and values.
 
 use super::search::{BeamSearch, Hypothesis, Sampling, SearchOptions};
+use crate::device::now::now;
 use crate::error::{Error, Result};
-use crate::graph::{Builder, Options, Segment, Session, Store, fuse, lower_precision};
+use crate::graph::{Builder, NodeTime, Options, Segment, Session, Store, prepare};
 use crate::model::captioner::{decode_step, encode};
 use crate::model::config::CaptionerConfig;
 use crate::model::decoder::{Decoding, LENGTH, POSITION};
@@ -48,7 +49,7 @@ impl Captioner {
     ///
     /// # Errors
     /// [`Error::Argument`] where the options do not fit the model; those of [`Session::new`].
-    pub fn new(config: &CaptionerConfig, images: usize, options: Generation, dtype: DType, store: &mut Store) -> Result<Self> {
+    pub fn new(config: &CaptionerConfig, images: usize, options: Generation, dtype: DType, running: Options, store: &mut Store) -> Result<Self> {
         let text = &config.text_config;
         let longest = text.max_position_embeddings;
         let argument = |name, expected: String, got: String| Err(Error::Argument { name, expected, got });
@@ -66,8 +67,8 @@ impl Captioner {
         let mut b = Builder::new();
         encode(&mut b, config, &decoding)?;
         let mut session = |b: Builder| {
-            let graph = lower_precision(&b.finish(), &rules(), dtype)?;
-            Session::new(fuse(graph, &rules())?, store, Options::default())
+            let graph = prepare(b.finish(), &rules(), dtype)?;
+            Session::new(graph, store, running)
         };
         let encode = session(b)?;
         let mut b = Builder::new();
@@ -82,13 +83,29 @@ impl Captioner {
     /// # Errors
     /// [`Error::Graph`] where the tensor has another shape.
     pub fn caption(&mut self, image: &Tensor, first: usize, store: &mut Store) -> Result<Vec<Hypothesis>> {
+        now(self.caption_async(image, first, store))
+    }
+
+    /// The same, to be awaited.
+    ///
+    /// # Errors
+    /// As [`Captioner::caption`].
+    pub async fn caption_async(&mut self, image: &Tensor, first: usize, store: &mut Store) -> Result<Vec<Hypothesis>> {
         self.encode.write("caption_image", image)?;
         self.encode.run(store, Segment::Run)?;
         let prompt: Vec<i32> = std::iter::once(self.config.text_config.bos_token_id as i32).chain(self.options.prompt.iter().copied()).collect();
         match self.options.sampling {
-            Some(sampling) => self.sample(&prompt, sampling, first, store),
-            None => self.search(&prompt, store),
+            Some(sampling) => self.sample(&prompt, sampling, first, store).await,
+            None => self.search(&prompt, store).await,
         }
+    }
+
+    /// What the sessions took: first the vision tower, then the decoder's step. See [`Session::times_async`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn times(&mut self) -> Result<[Vec<NodeTime>; 2]> {
+        Ok([self.encode.times_async().await?, self.step.times_async().await?])
     }
 
     /// Runs one step at `position`.
@@ -121,9 +138,9 @@ impl Captioner {
     }
 
     /// Greedy search is beam search with one beam that takes the best candidate, whatever ends: the first to end wins.
-    fn search(&mut self, prompt: &[i32], store: &mut Store) -> Result<Vec<Hypothesis>> {
+    async fn search(&mut self, prompt: &[i32], store: &mut Store) -> Result<Vec<Hypothesis>> {
         if self.options.beams == 1 {
-            return self.sample(prompt, Sampling { temperature: 1.0, top_k: 1, top_p: 1.0, seed: 0 }, 0, store);
+            return self.sample(prompt, Sampling { temperature: 1.0, top_k: 1, top_p: 1.0, seed: 0 }, 0, store).await;
         }
         self.feed_prompt(prompt, store)?;
         let Decoding { images, beams, .. } = self.decoding;
@@ -133,7 +150,7 @@ impl Captioner {
         while searches.iter().any(|s| !s.is_done()) {
             let ids = searches.iter().flat_map(BeamSearch::last_tokens).collect();
             self.run_step(position, ids, parents.clone(), store)?;
-            let next = self.candidates(store)?;
+            let next = self.candidates(store).await?;
             for (image, search) in searches.iter_mut().enumerate().filter(|(_, s)| !s.is_done()) {
                 let of_image: Vec<&[(f32, i32)]> = next[image * beams..(image + 1) * beams].iter().map(Vec::as_slice).collect();
                 for (beam, from) in search.advance(&of_image).into_iter().enumerate() {
@@ -146,15 +163,15 @@ impl Captioner {
     }
 
     /// The most probable next tokens of each row.
-    fn candidates(&self, store: &mut Store) -> Result<Vec<Vec<(f32, i32)>>> {
-        let (values, ids) = (self.step.read("top.log_probs", store)?, self.step.read("top.ids", store)?);
+    async fn candidates(&self, store: &Store) -> Result<Vec<Vec<(f32, i32)>>> {
+        let (values, ids) = (self.step.read_async("top.log_probs", store).await?, self.step.read_async("top.ids", store).await?);
         let (_, width) = values.shape().rows_and_width();
         let pairs: Vec<(f32, i32)> = values.to_f32().into_iter().zip(ids.as_i32().unwrap_or_default().iter().copied()).collect();
         Ok(pairs.chunks(width.max(1)).map(<[_]>::to_vec).collect())
     }
 
     /// One sequence an image, its tokens drawn; greedy where only the most probable may be.
-    fn sample(&mut self, prompt: &[i32], sampling: Sampling, first: usize, store: &mut Store) -> Result<Vec<Hypothesis>> {
+    async fn sample(&mut self, prompt: &[i32], sampling: Sampling, first: usize, store: &mut Store) -> Result<Vec<Hypothesis>> {
         self.feed_prompt(prompt, store)?;
         let options = self.search_options();
         let rows = self.decoding.rows();
@@ -167,9 +184,9 @@ impl Captioner {
             let may_end = position + 1 >= options.min_length;
             let drawn: Vec<(f32, i32)> = if sampling.top_k == 1 {
                 let best = |row: &Vec<(f32, i32)>| row.iter().copied().find(|(_, id)| *id != options.end || may_end);
-                self.candidates(store)?.iter().map(|row| best(row).unwrap_or((0.0, options.end))).collect()
+                self.candidates(store).await?.iter().map(|row| best(row).unwrap_or((0.0, options.end))).collect()
             } else {
-                let mut log_probs = self.step.read("log_probs", store)?.to_f32();
+                let mut log_probs = self.step.read_async("log_probs", store).await?.to_f32();
                 let vocabulary = self.config.text_config.vocab_size;
                 let row = |(r, row): (usize, &mut [f32])| {
                     if let (false, Some(end)) = (may_end, row.get_mut(options.end as usize)) {

@@ -2,7 +2,7 @@
 
 use super::Generation;
 use crate::error::{Error, Result};
-use crate::graph::{Builder, Graph, Plan, Segment, StateKind, fuse, lower_precision};
+use crate::graph::{Builder, Graph, Plan, Segment, StateKind, prepare};
 use crate::infer::search::BeamSearch;
 use crate::model::captioner::{decode_step, encode};
 use crate::model::config::EscnetConfig;
@@ -141,7 +141,7 @@ pub struct Inspection {
 /// [`Error::Argument`] where the setting does not fit the model; those of [`Builder::apply`] and [`fuse`].
 pub fn inspect(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result<Inspection> {
     let written = build(config, stage, setting)?;
-    let fused = fuse(lower_precision(&written, &rules(), setting.dtype)?, &rules())?;
+    let fused = prepare(written.clone(), &rules(), setting.dtype)?;
     let plan = Plan::new(&fused, setting.threads);
     let running = |graph: &Graph, segment| graph.nodes().iter().filter(|n| n.segment == segment && !n.op.is_view()).count();
     let caches = fused.states().filter(|(_, _, kind)| *kind == StateKind::Cache);

@@ -6,8 +6,6 @@ use super::support::elementwise::map;
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
-#[cfg(feature = "wgpu")]
-use crate::error::Error;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -62,9 +60,9 @@ impl Op for Cast {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let x = launch.ty(0);
         let entry = match (x.dtype, self.to) {
-            (DType::I32, DType::F32) => "cast_forward_i32_f32",
-            (DType::F32, DType::F32) => "cast_forward_f32",
-            (from, to) => return Err(Error::Device { device: "wgpu".to_owned(), reason: format!("cast from {from} to {to}: only from i32 or f32 to f32") }),
+            (DType::I32, _) => "cast_forward_i32",
+            (DType::F16, DType::F32) => "cast_forward_widen",
+            _ => "cast_forward_f32",
         };
         launch.add(Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]).size(x.len()).over(x.len()));
         Ok(())

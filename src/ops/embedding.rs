@@ -13,7 +13,7 @@ use super::gather::{row_at, scatter_add};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
@@ -22,11 +22,9 @@ use crate::tensor::{Shape, TensorType};
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("embedding");
 #[cfg(feature = "wgpu")]
-/// Rows of dy in one of the sums that the token types' gradient is made of.
+const BACKWARD_POSITION: &str = shader!("embedding_backward_position");
 #[cfg(feature = "wgpu")]
-const SHARE: usize = 256;
-#[cfg(feature = "wgpu")]
-const BACKWARD: &str = shader!("embedding_backward");
+const BACKWARD_TYPE: &str = shader!("common/columns", "common/column_sums", "embedding_backward_type");
 
 /// The row of the table.
 pub const ROW: Row = Row {
@@ -259,19 +257,14 @@ impl Op for EmbeddingBackwardPosition {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let dispatch = of(launch, "embedding_backward_position_f32", self.rows, &[Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
-        launch.add(dispatch.over(launch.out_ty(0).map_or(0, |d| d.len())));
+        let shape = launch.ty(0).shape;
+        let (count, width) = shape.rows_and_width();
+        let columns = shape.iter().rev().nth(1).copied().unwrap_or(1);
+        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+        let dispatch = Dispatch::new(BACKWARD_POSITION, "embedding_backward_position_f32", operands);
+        launch.add(dispatch.size(self.rows).size(width).size(count).size(columns).over(self.rows * width));
         Ok(())
     }
-}
-
-/// A launch of a kernel of `embedding_backward.wgsl` for a table of `rows` rows.
-#[cfg(feature = "wgpu")]
-fn of(launch: &Launch, entry: &str, rows: usize, operands: &[Operand]) -> Dispatch {
-    let shape = launch.ty(0).shape;
-    let (count, width) = shape.rows_and_width();
-    let columns = shape.iter().rev().nth(1).copied().unwrap_or(1);
-    Dispatch::new(BACKWARD, entry, operands).size(rows).size(width).size(count).size(columns).size(count.div_ceil(SHARE)).size(SHARE)
 }
 
 fn backward_position<T: Real>(args: &mut Args<T>) -> Result<()> {
@@ -327,12 +320,8 @@ impl Op for EmbeddingBackwardType {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (count, width) = launch.ty(0).shape.rows_and_width();
-        let parts = count.div_ceil(SHARE);
-        let sums = launch.scratch(parts * width);
-        let part = of(launch, "embedding_backward_type_parts_f32", self.rows, &[Operand::Input(0), sums]).columns(width);
-        let whole = of(launch, "embedding_backward_type_f32", self.rows, &[Operand::Nothing, sums, Operand::Output(0)]).columns(width);
-        launch.add(Dispatch { grid: [part.grid[0], parts, 1], ..part });
-        launch.add(whole);
+        let dispatch = Dispatch::new(BACKWARD_TYPE, "embedding_backward_type_f32", [Operand::Input(0), Operand::Output(0)]);
+        launch.sum_columns(Columns::summed(count, width), Summed::Sums(1), dispatch.size(self.rows));
         Ok(())
     }
 }

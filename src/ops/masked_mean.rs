@@ -7,14 +7,14 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = shader!("masked_mean");
+const SHADER: &str = shader!("common/columns", "common/column_sums", "masked_mean");
 
 /// Positions of a workgroup of the backward pass.
 #[cfg(feature = "wgpu")]
@@ -111,16 +111,18 @@ impl Op for MaskedMean {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let extents = [0, 1, 2].map(|d| launch.ty(0).shape[d]);
-        launch.add(dispatch("masked_mean_forward_f32", extents).strips(extents[0], extents[2]));
+        let (columns, dispatch) = dispatch("masked_mean_forward_f32", extents);
+        launch.sum_parts(columns, Summed::Sums(2), dispatch);
         Ok(())
     }
 }
 
-/// A kernel on [B, L, D].
+/// A kernel on [B, L, D], and that as a matrix whose parts are the B.
 #[cfg(feature = "wgpu")]
-fn dispatch(entry: &str, [batch, length, width]: [usize; 3]) -> Dispatch {
+fn dispatch(entry: &str, [batch, length, width]: [usize; 3]) -> (Columns, Dispatch) {
     let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
-    Dispatch::new(SHADER, entry, operands).constant("POSITIONS", format!("{POSITIONS}u")).size(batch).size(length).size(width)
+    let dispatch = Dispatch::new(SHADER, entry, operands).constant("POSITIONS", format!("{POSITIONS}u"));
+    (Columns::by(length, batch * length, width), dispatch)
 }
 
 impl MaskedMeanBackward {
@@ -181,7 +183,9 @@ impl Op for MaskedMeanBackward {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (mask, width) = (launch.ty(1).shape, launch.ty(0).shape[1]);
         let extents = [mask[0], mask[1], width];
-        launch.add(dispatch("masked_mean_backward_f32", extents).rows(mask[0] * mask[1].div_ceil(POSITIONS)));
+        let (columns, mut dispatch) = dispatch("masked_mean_backward_f32", extents);
+        dispatch.operands.insert(0, Operand::Nowhere);
+        launch.add(columns.sum(0, Summed::Sums(2), dispatch).rows(mask[0] * mask[1].div_ceil(POSITIONS)));
         Ok(())
     }
 }

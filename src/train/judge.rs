@@ -4,7 +4,7 @@ use super::step::IGNORED;
 use super::task::{Goal, Task};
 use crate::data::pipeline::Pipeline;
 use crate::error::{Error, Result};
-use crate::graph::{Builder, Options, Segment, Session, Store, fuse, lower_precision};
+use crate::graph::{Builder, Options, Segment, Session, Store, prepare};
 use crate::model::captioner::captioner;
 use crate::model::config::EscnetConfig;
 use crate::model::escnet::classifier;
@@ -55,8 +55,8 @@ impl Judge {
         let (_, predicted) = top_k(&mut b, logits, 1)?;
         b.output("loss", loss);
         b.output("predicted", predicted);
-        let graph = lower_precision(&b.finish(), &rules(), dtype)?;
-        let session = Session::new(fuse(graph, &rules())?, store, Options::default())?;
+        let graph = prepare(b.finish(), &rules(), dtype)?;
+        let session = Session::new(graph, store, Options::default())?;
         Ok(Judge { session, task, pipeline, rows })
     }
 

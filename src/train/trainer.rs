@@ -18,7 +18,7 @@ use crate::data::pipeline::{Batch, Pipeline, PipelineOptions};
 use crate::data::preprocess::Preprocess;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{Options, Segment, Session, StateKind, Store, fuse, lower_precision};
+use crate::graph::{Options, Segment, Session, StateKind, Store, prepare};
 use crate::model::config::EscnetConfig;
 use crate::model::escnet::Trained;
 use crate::model::layers::CONTROL;
@@ -414,8 +414,8 @@ fn session(job: &Job, trained: Trained, store: &mut Store) -> Result<(Session, V
         ..StepOptions::default()
     };
     let step = build(&job.config, job.train.stage(stage.batch, trained), &options)?;
-    let graph = lower_precision(&step.graph, &rules(), compute(stage))?;
-    Ok((Session::new(fuse(graph, &rules())?, store, Options::default())?, step.parameters))
+    let graph = prepare(step.graph, &rules(), compute(stage))?;
+    Ok((Session::new(graph, store, Options::default())?, step.parameters))
 }
 
 fn compute(stage: &StageConfig) -> DType {

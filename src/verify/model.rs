@@ -3,7 +3,7 @@
 use super::{Comparison, Floor, compare};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{Builder, Options, Segment, Session, Store, fuse, lower_precision};
+use crate::graph::{Builder, Options, Segment, Session, Store, prepare};
 use crate::infer::{Captioner, Generation};
 use crate::model::captioner::captioner;
 use crate::model::config::{EscnetConfig, Highlight};
@@ -12,11 +12,14 @@ use crate::model::layers::CONTROL;
 use crate::ops::rules;
 use crate::ops::softmax::softmax;
 use crate::tensor::{DType, Tensor};
-use crate::train::{self, DENOMINATOR, LEARNING_RATE, Optimizer, Stage, Step, StepOptions};
+use crate::train::{self, DENOMINATOR, LEARNING_RATE, LOSS_SCALE, Optimizer, Stage, Step, StepOptions};
 use crate::weights::layout::{from_file, to_file};
 use crate::weights::{Source, WeightFile, load, manifest, weight_source};
 use std::path::Path;
 use std::sync::Arc;
+
+/// The loss scale in f16: no gradient overflows by it, and no step is skipped.
+const MODEST_SCALE: f32 = 1024.0;
 
 /// Runs everything that a golden folder holds (forward passes, losses, gradients, training steps, generation) on `device`, computing
 /// in `dtype`, and compares it.
@@ -76,8 +79,8 @@ impl<'a> Folder<'a> {
     }
 
     fn session(&self, b: Builder, store: &mut Store) -> Result<Session> {
-        let graph = lower_precision(&b.finish(), &rules(), self.dtype)?;
-        Session::new(fuse(graph, &rules())?, store, Options::default())
+        let graph = prepare(b.finish(), &rules(), self.dtype)?;
+        Session::new(graph, store, Options::default())
     }
 
     /// Compares a tensor with the golden one of this name, or its norm where that is a scalar.
@@ -161,6 +164,7 @@ impl<'a> Folder<'a> {
             optimizer: Optimizer::AdamW { betas: [beta(0)?, beta(1)?], eps: number("eps")? },
             weight_decay: number("weight_decay")?,
             clip_norm: json["clip_norm"].as_f64(),
+            loss_scale: self.dtype == DType::F16,
             ..StepOptions::default()
         };
         Ok((options, number("lr")? as f32))
@@ -182,8 +186,8 @@ impl<'a> Folder<'a> {
         };
         let built = train::build(&self.config, form, &options)?;
         let mut store = self.store();
-        let graph = lower_precision(&built.graph, &rules(), self.dtype)?;
-        let mut session = Session::new(fuse(graph, &rules())?, &mut store, Options::default())?;
+        let graph = prepare(built.graph.clone(), &rules(), self.dtype)?;
+        let mut session = Session::new(graph, &mut store, Options::default())?;
         let counted = match form {
             Stage::Caption { batch, length } => self.write_captioner_inputs(&mut session, batch, length)?,
             Stage::Classify { batch, .. } => {
@@ -194,6 +198,9 @@ impl<'a> Folder<'a> {
         };
         store.write(DENOMINATOR, &Tensor::scalar(counted as f32))?;
         store.write(LEARNING_RATE, &Tensor::from_f32([1], vec![rate])?)?;
+        if options.loss_scale {
+            store.write(LOSS_SCALE, &Tensor::from_f32([1], vec![MODEST_SCALE])?)?;
+        }
 
         let mut comparisons = Vec::new();
         let (mut losses, mut norms) = (Vec::new(), Vec::new());
@@ -295,7 +302,7 @@ impl<'a> Folder<'a> {
             let generation = Generation { beams, max_length, min_length: 0, ..Generation::default() };
             let mut store = self.store();
             let images = want.shape()[0];
-            let mut captioner = Captioner::new(&self.config.captioner, images, generation, self.dtype, &mut store)?;
+            let mut captioner = Captioner::new(&self.config.captioner, images, generation, self.dtype, Options::default(), &mut store)?;
             let found = captioner.caption(&self.image("in.caption_image")?, 0, &mut store)?;
             let end = text.sep_token_id as i32;
             let cut = |row: &[i32]| -> Vec<i32> { row[..row.iter().position(|&id| id == end).map_or(row.len(), |at| at + 1)].to_vec() };

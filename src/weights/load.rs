@@ -37,10 +37,18 @@ impl Source {
 /// there twice, not finite, of a type that is none of f32, f16 and bf16, or a copy that differs from its original. Of a problem with a tensor in a file
 /// the name is the file's; of a missing tensor, and of one there twice, the model's.
 pub fn load(manifest: &[Wanted], sources: &[Source]) -> Result<Loaded> {
-    let files = open(sources)?;
+    load_opened(manifest, sources.iter().map(|source| source.part).zip(open(sources)?).collect())
+}
+
+/// [`load`] from files that are open already, each with the part of the model it is for.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_opened(manifest: &[Wanted], files: Vec<(Option<Part>, WeightFile)>) -> Result<Loaded> {
+    let (parts, files): (Vec<Option<Part>>, Vec<WeightFile>) = files.into_iter().unzip();
     let mut search = Search::new(manifest, &files);
-    for (i, source) in sources.iter().enumerate() {
-        search.sort_out(i, source.part);
+    for (i, part) in parts.into_iter().enumerate() {
+        search.sort_out(i, part);
     }
     search.place_copies();
     search.check();

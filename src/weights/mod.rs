@@ -22,7 +22,7 @@ pub use convert::{Parts, convert, repack};
 pub use durable::write_atomically;
 pub use file::{TensorView, WeightFile};
 pub use layout::weight_source;
-pub use load::{Loaded, Source, load};
+pub use load::{Loaded, Source, load, load_opened};
 pub use manifest::{Wanted, manifest};
 pub use names::Part;
 pub use save::{save, save_with};

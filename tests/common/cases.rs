@@ -1,9 +1,12 @@
 //! Runs operator cases.
 
+#[cfg(feature = "wgpu")]
+use escnet::TensorType;
 use escnet::graph::{Builder, Options, Segment, Session, Source, Store, Value, gradients};
 use escnet::ops::rules;
 use escnet::ops::support::case::{Case, CaseInput, Fill};
-use escnet::{Device, Tensor};
+use escnet::{DType, Device, Tensor};
+use half::f16;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt as _, SeedableRng};
@@ -13,6 +16,8 @@ type Outcome = Result<(), String>;
 
 /// The relative L2 error that f32 may have against f64 on one operator: the floor of the golden rules.
 const LIMIT: f64 = 1e-5;
+/// Of operators whose numbers are stored in f16: the golden numbers' floor for operators in bf16, 2e-2, with three more bits.
+const HALF_LIMIT: f64 = 2e-2 / 8.0;
 
 /// Numbers by name: f64 for floating point, i32 for integers.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,10 +31,14 @@ fn normal(rng: &mut StdRng) -> f64 {
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
+/// Rounded to what is stored, so that every device starts from the same numbers.
+fn stored(x: f64, dtype: DType) -> f64 {
+    if dtype == DType::F16 { f16::from_f32(x as f32).to_f64() } else { f64::from(x as f32) }
+}
+
 fn fill(input: &CaseInput, rng: &mut StdRng) -> Numbers {
     let n = input.ty.len();
-    // Rounded to f32, so that every device starts from the same numbers.
-    let floats = |values: Vec<f64>| Numbers::Floats(values.into_iter().map(|x| f64::from(x as f32)).collect());
+    let floats = |values: Vec<f64>| Numbers::Floats(values.into_iter().map(|x| stored(x, input.ty.dtype)).collect());
     match &input.fill {
         Fill::Normal(mean, deviation) => floats((0..n).map(|_| mean + deviation * normal(rng)).collect()),
         Fill::Uniform(low, high) => floats((0..n).map(|_| low + (high - low) * rng.random::<f64>()).collect()),
@@ -57,6 +66,7 @@ struct Problem {
     states: BTreeMap<String, Numbers>,
     results: Vec<String>,
     grads: Vec<String>,
+    limit: f64,
 }
 
 fn problem(stem: &str, case: &Case, with_gradients: bool) -> Result<Problem, String> {
@@ -85,7 +95,9 @@ fn problem(stem: &str, case: &Case, with_gradients: bool) -> Result<Problem, Str
         }
     }
     names.extend(case.inputs.iter().filter(|i| i.state).map(|i| format!("state.{}", i.name)));
-    Ok(Problem { graph: builder.finish(), inputs, states, results: names, grads })
+    let graph = builder.finish();
+    let limit = if graph.values().any(|(_, info)| info.ty.dtype == DType::F16) { HALF_LIMIT } else { LIMIT };
+    Ok(Problem { graph, inputs, states, results: names, grads, limit })
 }
 
 fn cotangents(
@@ -101,7 +113,7 @@ fn cotangents(
         if ty.dtype.is_float() && made {
             let name = format!("cot.{name}");
             seeds.push((*value, builder.input(&name, ty).map_err(|e| e.to_string())?));
-            inputs.insert(name, Numbers::Floats((0..ty.len()).map(|_| f64::from(normal(rng) as f32)).collect()));
+            inputs.insert(name, Numbers::Floats((0..ty.len()).map(|_| stored(normal(rng), ty.dtype)).collect()));
         }
     }
     Ok(seeds)
@@ -204,8 +216,8 @@ fn within_limit(problem: &Problem, truth: &BTreeMap<String, Numbers>, found: &BT
                 let size = norm(want.iter().copied());
                 let measure = if size < 1e-7 * whole { whole } else { size };
                 let error = norm(want.iter().zip(got).map(|(w, g)| w - g));
-                if error.is_nan() || error > LIMIT * measure {
-                    return Err(format!("{name}: relative error {:.2e}, limit {LIMIT:.0e}", error / measure));
+                if error.is_nan() || error > problem.limit * measure {
+                    return Err(format!("{name}: relative error {:.2e}, limit {:.0e}", error / measure, problem.limit));
                 }
             }
             (want, got) => return Err(format!("{name}: expected {want:?}, got {got:?}")),
@@ -214,17 +226,21 @@ fn within_limit(problem: &Problem, truth: &BTreeMap<String, Numbers>, found: &BT
     Ok(())
 }
 
-/// True where a GPU has kernels for all that the case and its gradients run.
+/// The same case with its numbers stored in 16 bits.
 #[cfg(feature = "wgpu")]
-pub fn has_shaders(stem: &str, case: &Case) -> bool {
-    let own = |stem: &str| escnet::ops::row(stem).is_some_and(|row| row.wgpu == escnet::ops::Kernel::Own);
-    let four_bytes = |ty: escnet::TensorType| ty.dtype.size() == 4;
-    problem(stem, case, true).is_ok_and(|p| {
-        p.graph.nodes().iter().filter(|n| !n.op.is_view()).all(|n| own(n.op.stem())) && p.graph.values().all(|(_, info)| four_bytes(info.ty))
-    })
+pub fn in_half(case: &Case) -> Case {
+    let mut half = case.clone();
+    half.inputs.iter_mut().filter(|i| i.ty.dtype.is_float() && !i.state).for_each(|i| i.ty = TensorType::new(DType::F16, i.ty.shape));
+    half
 }
 
-/// f32 through wgpu against f64; poisoned, guarded; bit-equal on repeat, and recorded anew.
+/// True where the case has a value of this element type.
+#[cfg(feature = "wgpu")]
+pub fn holds(case: &Case, dtype: DType) -> bool {
+    case.graph().is_ok_and(|(builder, ..)| builder.graph().values().any(|(_, info)| info.ty.dtype == dtype))
+}
+
+/// Through wgpu against f64, which rounds where numbers are stored in 16 bits; poisoned, guarded; bit-equal on repeat, and recorded anew.
 #[cfg(feature = "wgpu")]
 pub fn on_wgpu(stem: &str, case: &Case) -> Outcome {
     let text = |e: escnet::Error| e.to_string();

@@ -1,6 +1,7 @@
 //! Buffers of the CPU device and of the f64 reference.
 
 use super::Real;
+use crate::device::Room;
 use crate::error::{Error, Result};
 use crate::tensor::{Data, Tensor, TensorType};
 use bytemuck::allocation::try_zeroed_vec;
@@ -53,11 +54,11 @@ impl<T: Real> Memory<T> {
         self.buffers.is_empty()
     }
 
-    /// Adds a zeroed buffer of `len` elements, with a guard band behind it if asked; returns its index.
+    /// Adds a zeroed buffer, with a guard band behind it if asked; returns its index. A floating-point element takes what `T` does.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] where the allocator refuses.
-    pub fn push(&mut self, float: bool, len: usize, guarded: bool) -> Result<usize> {
+    pub fn push(&mut self, Room { float, len, .. }: Room, guarded: bool) -> Result<usize> {
         let guard = if guarded { GUARD } else { 0 };
         let oom = |size: usize| Error::OutOfMemory { device: "cpu".to_owned(), bytes: (len as u64).saturating_mul(size as u64) };
         // Zeroed by the system, so that pages are not touched before they are used.
@@ -110,7 +111,7 @@ impl<T: Real> Memory<T> {
     /// # Errors
     /// As [`Memory::push`].
     pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
-        let fresh = self.push(ty.dtype.is_float(), ty.len(), false)?;
+        let fresh = self.push(Room::of(ty), false)?;
         self.buffers.swap_remove(index);
         debug_assert_eq!(fresh, self.buffers.len());
         Ok(())
@@ -137,10 +138,10 @@ impl<T: Real> Memory<T> {
         Ok(())
     }
 
-    /// Copies f64 numbers into a floating-point buffer.
-    pub fn write_f64(&mut self, index: usize, from: &[f64]) -> Result<()> {
+    /// Copies f64 numbers into a floating-point buffer, rounded to what the type can hold.
+    pub fn write_f64(&mut self, index: usize, ty: &TensorType, from: &[f64]) -> Result<()> {
         if let Buffer::Float(to) = &mut self.buffers[index] {
-            to.iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f));
+            to.iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f).rounded_to(ty.dtype));
         }
         Ok(())
     }

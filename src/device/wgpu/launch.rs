@@ -1,7 +1,7 @@
 //! What an operator says of its kernels.
 
 use crate::device::binding::Binding;
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 
 /// Invocations of a workgroup.
 pub(super) const WIDTH: usize = 256;
@@ -87,18 +87,6 @@ impl Dispatch {
         self
     }
 
-    /// One workgroup for each `COLUMNS` of `n` columns that are summed.
-    pub fn columns(mut self, n: usize) -> Self {
-        self.grid = [n.div_ceil(COLUMNS), 1, 1];
-        self
-    }
-
-    /// One workgroup for each `COLUMNS` of `n` columns in each of `batch` matrices.
-    pub fn strips(mut self, batch: usize, n: usize) -> Self {
-        self.grid = [batch * n.div_ceil(COLUMNS), 1, 1];
-        self
-    }
-
     /// One workgroup for each of `n` rows.
     pub fn rows(mut self, n: usize) -> Self {
         self.grid = [n, 1, 1];
@@ -133,6 +121,12 @@ impl<'a> Launch<'a> {
     /// The type of an output, where it is wanted.
     pub fn out_ty(&self, output: usize) -> Option<&'a TensorType> {
         self.binding.output(output).map(|place| &place.ty)
+    }
+
+    /// True where a tensor of the node is stored in 16 bits: `Real` and `Word` are f16 then. Those that never are, such as statistics, are told as f32.
+    pub fn is_half(&self) -> bool {
+        let (inputs, outputs) = (self.binding.inputs.iter(), self.binding.outputs.iter().flatten());
+        inputs.map(|(place, _)| place).chain(outputs).any(|place| place.ty.dtype == DType::F16)
     }
 
     /// True where an output took this input's buffer over: the kernel finds the input's elements in the output.

@@ -1,17 +1,21 @@
 //! Buffers on a GPU.
 
+use super::answer::question;
 use super::{Gpu, api};
+use crate::device::Room;
+use crate::device::now::now;
 use crate::error::{Error, Result};
-use crate::tensor::{Data, Tensor, TensorType};
-use std::sync::mpsc;
+use crate::tensor::{DType, Data, Tensor, TensorType};
+use half::f16;
 
-/// Elements behind each buffer of a checked session that nobody may write.
+/// Words behind each buffer of a checked session that nobody may write. As numbers, of 32 bits or 16, they are so small that a sum written there shows.
 const GUARD: usize = 64;
-const GUARD_WORD: u32 = 0x5ca1_ab1e;
-const POISON_FLOAT: u32 = 0x7fc0_0000;
+const GUARD_WORD: u32 = 0x1ab1_1ab1;
+/// NaN, in 32 bits and in 16.
+const POISON_FLOAT: u32 = 0x7fc0_7fc0;
 const POISON_INT: u32 = 0x8000_0000;
 
-/// A list of buffers, addressed by index. Every element has four bytes.
+/// A list of buffers, addressed by index, each of whole words of four bytes.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(super) gpu: Gpu,
@@ -22,7 +26,7 @@ pub(crate) struct Memory {
 struct Buffer {
     raw: Option<api::Buffer>,
     float: bool,
-    len: usize,
+    words: usize,
     guarded: bool,
 }
 
@@ -31,18 +35,19 @@ impl Memory {
         Memory { gpu: gpu.clone(), buffers: Vec::new() }
     }
 
-    /// Adds a zeroed buffer of `len` elements, with a guard band behind it if asked; returns its index.
-    pub fn push(&mut self, float: bool, len: usize, guarded: bool) -> Result<usize> {
-        let raw = if len == 0 { None } else { Some(self.allocate(len + if guarded { GUARD } else { 0 })?) };
+    /// Adds a zeroed buffer, with a guard band behind it if asked; returns its index.
+    pub fn push(&mut self, Room { float, bytes, .. }: Room, guarded: bool) -> Result<usize> {
+        let words = bytes.div_ceil(4);
+        let raw = if words == 0 { None } else { Some(self.allocate(words + if guarded { GUARD } else { 0 })?) };
         if let (Some(raw), true) = (&raw, guarded) {
-            self.gpu.queue().write_buffer(raw, 4 * len as u64, bytemuck::cast_slice(&[GUARD_WORD; GUARD]));
+            self.gpu.queue().write_buffer(raw, 4 * words as u64, bytemuck::cast_slice(&[GUARD_WORD; GUARD]));
         }
-        self.buffers.push(Buffer { raw, float, len, guarded });
+        self.buffers.push(Buffer { raw, float, words, guarded });
         Ok(self.buffers.len() - 1)
     }
 
-    fn allocate(&self, len: usize) -> Result<api::Buffer> {
-        let bytes = 4 * len as u64;
+    fn allocate(&self, words: usize) -> Result<api::Buffer> {
+        let bytes = 4 * words as u64;
         let limits = self.gpu.device().limits();
         if bytes > limits.max_buffer_size.min(limits.max_storage_buffer_binding_size) {
             return Err(Error::OutOfMemory { device: format!("wgpu ({})", self.gpu.name()), bytes });
@@ -63,8 +68,8 @@ impl Memory {
 
     /// Gives a released buffer zeroed memory for this type again.
     pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
-        let raw = self.allocate(ty.len())?;
-        self.buffers[index] = Buffer { raw: Some(raw), float: ty.dtype.is_float(), len: ty.len(), guarded: false };
+        let words = ty.bytes().div_ceil(4);
+        self.buffers[index] = Buffer { raw: Some(self.allocate(words)?), float: ty.dtype.is_float(), words, guarded: false };
         Ok(())
     }
 
@@ -73,15 +78,15 @@ impl Memory {
         self.buffers.get(index).and_then(|b| b.raw.as_ref()).ok_or_else(|| Error::graph("binding", "a buffer", "none"))
     }
 
-    /// Fills the first `len` elements with what no correct result can hold: NaN, or the smallest integer.
-    pub fn poison(&self, index: usize, len: usize) -> Result<()> {
+    /// Fills the first bytes, up to a whole word, with what no correct result can hold: NaN, or the smallest integer.
+    pub fn poison(&self, index: usize, bytes: usize) -> Result<()> {
         let word = if self.buffers[index].float { POISON_FLOAT } else { POISON_INT };
-        self.put(index, &vec![word; len])
+        self.put(index, &vec![word; bytes.div_ceil(4)])
     }
 
     /// Fills every buffer with what no correct result can hold.
     pub fn poison_all(&self) -> Result<()> {
-        (0..self.buffers.len()).filter(|&i| self.buffers[i].raw.is_some()).try_for_each(|i| self.poison(i, self.buffers[i].len))
+        (0..self.buffers.len()).filter(|&i| self.buffers[i].raw.is_some()).try_for_each(|i| self.poison(i, 4 * self.buffers[i].words))
     }
 
     /// True where every guard band is whole.
@@ -91,8 +96,8 @@ impl Memory {
 
     /// True where the guard band behind a guarded buffer is whole.
     pub fn guard_is_whole(&self, index: usize) -> Result<bool> {
-        let Buffer { len, guarded, ref raw, .. } = self.buffers[index];
-        Ok(!guarded || raw.is_none() || self.words(index, len, GUARD)?.iter().all(|&word| word == GUARD_WORD))
+        let Buffer { words, guarded, ref raw, .. } = self.buffers[index];
+        Ok(!guarded || raw.is_none() || now(self.words(index, words, GUARD))?.iter().all(|&word| word == GUARD_WORD))
     }
 
     fn put(&self, index: usize, words: &[u32]) -> Result<()> {
@@ -105,58 +110,77 @@ impl Memory {
         match (self.buffers[index].float, tensor.data()) {
             (true, Data::I32(_)) | (false, Data::F32(_) | Data::F16(_) | Data::BF16(_)) => Err(Error::graph("write", ty, tensor.ty())),
             (false, Data::I32(from)) => self.put(index, bytemuck::cast_slice(from)),
-            (true, _) => self.put(index, bytemuck::cast_slice(&tensor.to_f32())),
+            (true, _) => self.put_floats(index, ty, tensor.to_f32().into_iter()),
         }
     }
 
-    /// Copies f64 numbers into a floating-point buffer, rounded to f32.
-    pub fn write_f64(&mut self, index: usize, from: &[f64]) -> Result<()> {
-        let words: Vec<u32> = from.iter().map(|&x| (x as f32).to_bits()).collect();
-        self.put(index, &words)
+    /// Copies f64 numbers into a floating-point buffer, rounded to what the type can hold.
+    pub fn write_f64(&mut self, index: usize, ty: &TensorType, from: &[f64]) -> Result<()> {
+        self.put_floats(index, ty, from.iter().map(|&x| x as f32))
     }
 
-    /// Copies a buffer out as a host tensor.
-    pub fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
-        let words = self.words(index, 0, ty.len())?;
-        if self.buffers[index].float {
-            Tensor::from_f32(ty.shape, bytemuck::cast_vec(words))
-        } else {
-            Tensor::from_i32(ty.shape, bytemuck::cast_vec(words))
+    fn put_floats(&self, index: usize, ty: &TensorType, from: impl Iterator<Item = f32>) -> Result<()> {
+        if ty.dtype == DType::F16 {
+            let halves: Vec<u16> = from.map(|x| f16::from_f32(x).to_bits()).collect();
+            let word = |pair: &[u16]| u32::from(pair[0]) | u32::from(pair.get(1).copied().unwrap_or(0)) << 16;
+            return self.put(index, &halves.chunks(2).map(word).collect::<Vec<_>>());
+        }
+        self.put(index, &from.map(f32::to_bits).collect::<Vec<_>>())
+    }
+
+    /// Copies a buffer out as a host tensor: f32 for any floating-point type.
+    pub async fn read(&self, index: usize, ty: &TensorType) -> Result<Tensor> {
+        let words = self.words(index, 0, ty.bytes().div_ceil(4)).await?;
+        match ty.dtype {
+            DType::I32 => Tensor::from_i32(ty.shape, bytemuck::cast_vec(words)),
+            DType::F16 => {
+                let pairs = words.into_iter().flat_map(|word| [word as u16, (word >> 16) as u16]);
+                Tensor::from_f32(ty.shape, pairs.take(ty.len()).map(|half| f16::from_bits(half).to_f32()).collect())
+            }
+            _ => Tensor::from_f32(ty.shape, bytemuck::cast_vec(words)),
         }
     }
 
     /// Copies a buffer out as f64.
-    pub fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
-        let words = self.words(index, 0, ty.len())?;
-        let wide = |word: u32| if self.buffers[index].float { f32::from_bits(word).into() } else { f64::from(word as i32) };
-        Ok(words.into_iter().map(wide).collect())
+    pub async fn read_f64(&self, index: usize, ty: &TensorType) -> Result<Vec<f64>> {
+        let tensor = self.read(index, ty).await?;
+        Ok(match tensor.as_i32() {
+            Some(ints) => ints.iter().map(|&x| x.into()).collect(),
+            None => tensor.to_f32().into_iter().map(f64::from).collect(),
+        })
     }
 
-    /// `len` elements from the `from`th on, once all work before is done.
-    fn words(&self, index: usize, from: usize, len: usize) -> Result<Vec<u32>> {
+    /// `len` words from the `from`th on, once all work before is done.
+    async fn words(&self, index: usize, from: usize, len: usize) -> Result<Vec<u32>> {
         if len == 0 {
             return Ok(Vec::new());
         }
-        self.gpu.read(self.raw(index)?, 4 * from as u64, 4 * len as u64).map(|bytes| bytemuck::pod_collect_to_vec(&bytes))
+        let bytes = self.gpu.read(self.raw(index)?, 4 * from as u64, 4 * len as u64).await?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 }
 
 impl Gpu {
-    /// Bytes of a buffer, once all work before is done.
-    pub(super) fn read(&self, source: &api::Buffer, at: u64, bytes: u64) -> Result<Vec<u8>> {
+    /// Bytes of a buffer, once all work before is done. Natively they are there when the future is first asked; a browser tells later.
+    pub(super) async fn read(&self, source: &api::Buffer, at: u64, bytes: u64) -> Result<Vec<u8>> {
         let usage = api::BufferUsages::MAP_READ | api::BufferUsages::COPY_DST;
         let descriptor = api::BufferDescriptor { label: Some("read"), size: bytes, usage, mapped_at_creation: false };
         let staging = self.scoped(bytes, || self.device().create_buffer(&descriptor))?;
         let mut encoder = self.device().create_command_encoder(&api::CommandEncoderDescriptor { label: Some("read") });
         encoder.copy_buffer_to_buffer(source, at, &staging, 0, bytes);
         self.queue().submit([encoder.finish()]);
-        let (done, outcome) = mpsc::channel();
-        staging.map_async(api::MapMode::Read, .., move |mapped| drop(done.send(mapped)));
-        self.wait()?;
-        match outcome.try_recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => return Err(self.error(e)),
-            Err(e) => return Err(self.error(e)),
+        let (mapped, outcome) = question();
+        staging.map_async(api::MapMode::Read, .., move |how| mapped.tell(how));
+        if !cfg!(target_arch = "wasm32") {
+            self.wait()?;
+        }
+        let outcome = outcome.await;
+        // A reason that is known says more than that the buffer could not be mapped.
+        self.check()?;
+        match outcome {
+            Some(Ok(())) => {}
+            Some(Err(e)) => return Err(self.error(e)),
+            None => return Err(self.error("a buffer was neither mapped nor refused")),
         }
         let view = staging.get_mapped_range(..).map_err(|e| self.error(e))?;
         Ok(view.to_vec())

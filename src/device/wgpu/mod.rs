@@ -1,4 +1,4 @@
-//! GPUs through wgpu: Vulkan, Metal, Direct3D 12, and software drivers of these. It knows no operator.
+//! GPUs through wgpu: Vulkan, Metal, Direct3D 12, software drivers of these, and a browser's WebGPU. It knows no operator.
 //!
 //! A graph's nodes say what they launch as [`Dispatch`]es; those become pipelines and bind groups once, and a replay is one submission.
 
@@ -8,6 +8,7 @@ macro_rules! shader {
 }
 pub(crate) use shader;
 
+mod answer;
 mod columns;
 mod launch;
 mod memory;
@@ -17,8 +18,10 @@ mod replay;
 pub use columns::{Columns, Summed};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
-pub(crate) use replay::Recording;
+pub(crate) use replay::{Recording, Ticks};
 
+use crate::device::Kernel;
+use crate::device::now::now;
 use crate::error::{Error, Result};
 use ::wgpu as api;
 use pipeline::Pipelines;
@@ -94,12 +97,17 @@ impl AdapterKind {
     }
 }
 
-fn all_adapters() -> Vec<api::Adapter> {
+async fn all_adapters() -> Vec<api::Adapter> {
     let instance = api::Instance::new(api::InstanceDescriptor::new_without_display_handle_from_env());
-    pollster::block_on(instance.enumerate_adapters(api::Backends::PRIMARY))
+    if cfg!(target_arch = "wasm32") {
+        // A browser shows none but the one that suits best.
+        let options = api::RequestAdapterOptions { power_preference: api::PowerPreference::HighPerformance, ..Default::default() };
+        return instance.request_adapter(&options).await.into_iter().collect();
+    }
+    instance.enumerate_adapters(api::Backends::PRIMARY).await
 }
 
-/// The adapters of this machine, in the order of their numbers.
+/// The adapters of this machine, in the order of their numbers; none in a browser, which shows them to [`Gpu::open_async`] alone.
 pub fn adapters() -> Vec<Adapter> {
     let describe = |(index, adapter): (usize, &api::Adapter)| {
         let info = adapter.get_info();
@@ -111,7 +119,8 @@ pub fn adapters() -> Vec<Adapter> {
             kind: AdapterKind::of(adapter),
         }
     };
-    all_adapters().iter().enumerate().map(describe).collect()
+    let found = now(async { Ok(all_adapters().await) }).unwrap_or_default();
+    found.iter().enumerate().map(describe).collect()
 }
 
 impl Gpu {
@@ -119,12 +128,16 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Device`] where there is none, or it cannot do what every kernel relies on.
-    pub fn open(index: Option<usize>) -> Result<Self> {
+    pub async fn open_async(index: Option<usize>) -> Result<Self> {
         let asked = index.map_or_else(|| "wgpu".to_owned(), |i| format!("wgpu:{i}"));
         let fails = |reason: String| Error::Device { device: asked.clone(), reason };
-        let found = all_adapters();
+        let found = all_adapters().await;
         if found.is_empty() {
-            let help = "no adapter; install a Vulkan driver (Mesa 25 or newer for one in software, see tools/software_gpu), or use --device cpu";
+            let help = if cfg!(target_arch = "wasm32") {
+                "no adapter; WebGPU may be switched off in this browser's settings, or not work with this graphics driver"
+            } else {
+                "no adapter; install a Vulkan driver (Mesa 25 or newer for one in software, see tools/software_gpu), or use --device cpu"
+            };
             return Err(fails(help.to_owned()));
         }
         let count = found.len();
@@ -135,11 +148,11 @@ impl Gpu {
         let adapter = chosen.ok_or_else(|| fails(format!("no such adapter; there are {count}, from 0")))?;
         let descriptor = api::DeviceDescriptor {
             label: Some("escnet"),
-            required_features: adapter.features() & api::Features::TIMESTAMP_QUERY,
+            required_features: adapter.features() & (api::Features::TIMESTAMP_QUERY | api::Features::SHADER_F16),
             required_limits: wanted(&adapter.limits()),
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| fails(e.to_string()))?;
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| fails(e.to_string()))?;
         let broken = Arc::new(Mutex::new(None));
         let report = |broken: &Arc<Mutex<Option<String>>>, reason: String| {
             broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
@@ -151,7 +164,8 @@ impl Gpu {
                 report(&on_loss, format!("lost: {text}"));
             }
         });
-        let name = adapter.get_info().name;
+        // Browsers often keep it to themselves.
+        let name = Some(adapter.get_info().name).filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed GPU".to_owned());
         let pipelines = Pipelines::default();
         Ok(Gpu(Arc::new(Inner { name, device, queue, pipelines, broken })))
     }
@@ -161,9 +175,14 @@ impl Gpu {
         &self.0.name
     }
 
-    /// Entry point and whole WGSL text of every kernel that was made for it so far, in the order of the entry points.
-    pub fn kernels(&self) -> Vec<(String, String)> {
-        self.0.pipelines.texts()
+    /// True where its kernels can store numbers in 16 bits.
+    pub(crate) fn has_half(&self) -> bool {
+        self.device().features().contains(api::Features::SHADER_F16)
+    }
+
+    /// Every kernel that was made for it so far, in the order of the entry points.
+    pub fn kernels(&self) -> Vec<Kernel> {
+        self.0.pipelines.kernels()
     }
 
     /// Gives the GPU back. Whatever is still asked of it, through whichever copy, fails with [`Error::Device`].
@@ -190,17 +209,23 @@ impl Gpu {
         broken.as_ref().map_or(Ok(()), |reason| Err(self.error(reason)))
     }
 
-    /// Runs something that creates objects, and gives what the driver had against it as an error; `bytes` is what it asked for.
+    /// Runs something that creates objects, and gives what the driver had against it as an error; `bytes` is what it asked for. A browser
+    /// tells only later, through `broken`.
     fn scoped<T>(&self, bytes: u64, create: impl FnOnce() -> T) -> Result<T> {
+        if cfg!(target_arch = "wasm32") {
+            self.check()?;
+            return Ok(create());
+        }
         let memory = self.device().push_error_scope(api::ErrorFilter::OutOfMemory);
         let internal = self.device().push_error_scope(api::ErrorFilter::Internal);
         let validation = self.device().push_error_scope(api::ErrorFilter::Validation);
         let made = create();
-        let failed = [validation, internal].map(|scope| pollster::block_on(scope.pop()));
-        if pollster::block_on(memory.pop()).is_some() {
+        let pop = |scope: api::ErrorScopeGuard| now(async { Ok(scope.pop().await) });
+        let (validation, internal, memory) = (pop(validation)?, pop(internal)?, pop(memory)?);
+        if memory.is_some() {
             return Err(Error::OutOfMemory { device: format!("wgpu ({})", self.name()), bytes });
         }
-        match failed.into_iter().flatten().next() {
+        match validation.or(internal) {
             Some(e) => Err(self.error(e)),
             None => self.check().map(|()| made),
         }

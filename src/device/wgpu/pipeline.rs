@@ -2,6 +2,7 @@
 
 use super::launch::{Dispatch, EXTENTS};
 use super::{Gpu, api};
+use crate::device::Kernel;
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,13 +14,18 @@ const COMMON: &str = super::shader!("common");
 /// A kernel ready to be launched.
 #[derive(Debug)]
 pub(super) struct Pipeline {
+    pub kernel: Kernel,
     pub raw: api::ComputePipeline,
     pub tensors: api::BindGroupLayout,
     /// Of its parameters, where it has some.
     pub parameters: Option<api::BindGroupLayout>,
 }
 
-/// What tells two pipelines apart: the text, the entry point, `const` lines, which operands are written, and whether there are parameters.
+/// What numbers are stored as, and what kernels that move words take one for. They compute in f32 either way.
+const WHOLE: &str = "alias Real = f32;\nalias Word = u32;\n";
+const HALF: &str = "enable f16;\nalias Real = f16;\nalias Word = f16;\n";
+
+/// What tells two pipelines apart: the text, the entry point, the lines before it, which operands are written, and whether there are parameters.
 type Key = (&'static str, String, String, Vec<bool>, bool);
 
 /// The pipelines of a device.
@@ -27,11 +33,12 @@ type Key = (&'static str, String, String, Vec<bool>, bool);
 pub(super) struct Pipelines(Mutex<HashMap<Key, Arc<Pipeline>>>);
 
 impl Pipelines {
-    /// The pipeline of a launch.
-    pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+    /// The pipeline of a launch, whose numbers are stored in 16 bits where `half` says so.
+    pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch, half: bool) -> Result<Arc<Pipeline>> {
         let constants: String = dispatch.constants.iter().map(|(name, value)| format!("const {name} = {value};\n")).collect();
+        let before = format!("{}{constants}", if half { HALF } else { WHOLE });
         let written: Vec<bool> = dispatch.operands.iter().map(|o| o.is_written()).collect();
-        let key = (dispatch.source, dispatch.entry.clone(), constants, written, dispatch.parameters.is_empty());
+        let key = (dispatch.source, dispatch.entry.clone(), before, written, dispatch.parameters.is_empty());
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
@@ -41,25 +48,20 @@ impl Pipelines {
         Ok(pipeline)
     }
 
-    /// Entry point and whole text of each, in the order of the entry points.
-    pub fn texts(&self) -> Vec<(String, String)> {
+    /// All of them, in the order of their entry points and texts.
+    pub fn kernels(&self) -> Vec<Kernel> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut texts: Vec<_> = known.keys().map(|key| (key.1.clone(), text(key))).collect();
-        texts.sort();
-        texts
+        let mut kernels: Vec<_> = known.values().map(|pipeline| pipeline.kernel.clone()).collect();
+        kernels.sort();
+        kernels
     }
 }
 
-/// What is compiled: extents, switches, what all share, and the kernel.
-fn text((source, _, constants, ..): &Key) -> String {
+fn build(device: &api::Device, (source, entry, before, written, plain): &Key) -> Pipeline {
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
-    format!("{extents}{constants}{COMMON}{source}")
-}
-
-fn build(device: &api::Device, key: &Key) -> Pipeline {
-    let (_, entry, _, written, plain) = key;
-    let source = text(key);
-    let module = device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Owned(source)) });
+    let source: Arc<str> = format!("{before}{extents}{COMMON}{source}").into();
+    let module =
+        device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) });
     let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: api::ShaderStages::COMPUTE,
@@ -82,5 +84,5 @@ fn build(device: &api::Device, key: &Key) -> Pipeline {
         compilation_options: api::PipelineCompilationOptions::default(),
         cache: None,
     });
-    Pipeline { raw, tensors, parameters }
+    Pipeline { kernel: Kernel { entry: entry.clone(), source }, raw, tensors, parameters }
 }

@@ -3,8 +3,11 @@
 use super::launch::{Dispatch, Launch, Operand};
 use super::pipeline::Pipeline;
 use super::{Gpu, Memory, api};
-use crate::device::binding::{Binding, Home, Place};
+use crate::device::Kernel;
+use crate::device::Room;
+use crate::device::binding::{Home, Place};
 use crate::error::Result;
+use crate::tensor::TensorType;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,24 @@ pub(crate) struct Recording {
     nodes: Vec<Range<usize>>,
     /// What nodes leave for themselves between their launches. They run one after another and share it.
     scratch: Memory,
+}
+
+/// What the GPU's clock said before and after each of some nodes, in its own memory until it is read.
+#[derive(Debug)]
+pub(crate) struct Ticks {
+    gpu: Gpu,
+    resolved: api::Buffer,
+    bytes: u64,
+}
+
+impl Ticks {
+    /// The time between.
+    pub async fn read(self) -> Result<Vec<Duration>> {
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read(&self.resolved, 0, self.bytes).await?);
+        let period = f64::from(self.gpu.queue().get_timestamp_period());
+        let between = |pair: &[u64]| Duration::from_nanos((pair[1].saturating_sub(pair[0]) as f64 * period) as u64);
+        Ok(ticks.chunks_exact(2).map(between).collect())
+    }
 }
 
 #[derive(Debug)]
@@ -34,13 +55,13 @@ impl Recording {
         let mut scratch = Memory::new(&slots.gpu);
         for n in 0..nodes.iter().map(|launch| launch.scratch.len()).max().unwrap_or(0) {
             let largest = nodes.iter().filter_map(|launch| launch.scratch.get(n)).max();
-            scratch.push(true, largest.copied().unwrap_or(0), guarded)?;
+            scratch.push(Room::of(&TensorType::f32([largest.copied().unwrap_or(0)])), guarded)?;
         }
         let mut recording = Recording { gpu: slots.gpu.clone(), launches: Vec::new(), nodes: Vec::new(), scratch };
-        for Launch { binding, dispatches, .. } in nodes {
+        for launch in nodes {
             let from = recording.launches.len();
-            for dispatch in dispatches {
-                let bound = recording.bind(&dispatch, binding, slots, states)?;
+            for dispatch in &launch.dispatches {
+                let bound = recording.bind(dispatch, &launch, slots, states)?;
                 recording.launches.push(bound);
             }
             recording.nodes.push(from..recording.launches.len());
@@ -53,8 +74,9 @@ impl Recording {
         &self.scratch
     }
 
-    fn bind(&self, dispatch: &Dispatch, binding: &Binding, slots: &Memory, states: &Memory) -> Result<Bound> {
-        let pipeline = self.gpu.0.pipelines.of(&self.gpu, dispatch)?;
+    fn bind(&self, dispatch: &Dispatch, launch: &Launch, slots: &Memory, states: &Memory) -> Result<Bound> {
+        let pipeline = self.gpu.0.pipelines.of(&self.gpu, dispatch, launch.is_half())?;
+        let binding = launch.binding;
         let device = self.gpu.device();
         let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) };
         let mut bound = Vec::new();
@@ -122,23 +144,20 @@ impl Recording {
         self.gpu.check()
     }
 
-    /// The same, and says how long each of them took by the GPU's own clock; none where it has no clock that can be asked.
-    pub fn run_timed(&self, nodes: Range<usize>) -> Result<Option<Vec<Duration>>> {
-        if !self.gpu.device().features().contains(api::Features::TIMESTAMP_QUERY) {
-            return Ok(None);
-        }
-        let mut times = Vec::with_capacity(nodes.len());
-        let mut start = nodes.start;
-        while start < nodes.end {
-            let end = nodes.end.min(start + api::QUERY_SET_MAX_QUERIES as usize / 2);
-            times.extend(self.run_between_timestamps(start..end)?);
-            start = end;
-        }
-        Ok(Some(times))
+    /// True where the GPU has a clock of its own that can be asked.
+    pub fn has_clock(&self) -> bool {
+        self.gpu.device().features().contains(api::Features::TIMESTAMP_QUERY)
+    }
+
+    /// Submits these nodes, and asks the GPU's own clock before and after each; a few at a time, since it answers so many questions at once.
+    pub fn run_timed(&self, nodes: Range<usize>) -> Result<Vec<(Range<usize>, Ticks)>> {
+        const MOST: usize = api::QUERY_SET_MAX_QUERIES as usize / 2;
+        let pieces = nodes.clone().step_by(MOST).map(|start| start..nodes.end.min(start + MOST));
+        pieces.map(|piece| Ok((piece.clone(), self.run_between_timestamps(piece)?))).collect()
     }
 
     /// A pass for each node, with the time before it and after it.
-    fn run_between_timestamps(&self, nodes: Range<usize>) -> Result<Vec<Duration>> {
+    fn run_between_timestamps(&self, nodes: Range<usize>) -> Result<Ticks> {
         let device = self.gpu.device();
         let count = 2 * nodes.len() as u32;
         let bytes = u64::from(count) * 8;
@@ -159,10 +178,14 @@ impl Recording {
         }
         encoder.resolve_query_set(&set, 0..count, &resolved, 0);
         self.gpu.queue().submit([encoder.finish()]);
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read(&resolved, 0, bytes)?);
-        let period = f64::from(self.gpu.queue().get_timestamp_period());
-        let between = |pair: &[u64]| Duration::from_nanos((pair[1].saturating_sub(pair[0]) as f64 * period) as u64);
-        Ok(ticks.chunks_exact(2).map(between).collect())
+        self.gpu.check()?;
+        Ok(Ticks { gpu: self.gpu.clone(), resolved, bytes })
+    }
+
+    /// What each node launches.
+    pub fn kernels(&self) -> Vec<Vec<Kernel>> {
+        let of_node = |range: &Range<usize>| self.launches[range.clone()].iter().map(|bound| bound.pipeline.kernel.clone()).collect();
+        self.nodes.iter().map(of_node).collect()
     }
 
     fn launch(&self, pass: &mut api::ComputePass, node: usize) {

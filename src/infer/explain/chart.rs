@@ -2,7 +2,7 @@
 
 use super::super::Classification;
 use super::canvas::{Canvas, FAINT, Fonts, GROOVE, INK, Rect, Style};
-use super::heat::Heat;
+use crate::infer::Heat;
 
 /// The most classes that are shown.
 const MOST: usize = 10;

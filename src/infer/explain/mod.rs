@@ -5,13 +5,11 @@ mod canvas;
 mod caption;
 mod chart;
 mod confusion;
-mod heat;
 mod photo;
 
 pub use confusion::confusion;
-pub use heat::Heat;
 
-use super::Classification;
+use super::{Classification, Heat};
 use crate::data::image::Image;
 use crate::error::{Error, Result};
 use crate::weights::write_atomically;

@@ -1,7 +1,7 @@
 //! The picture in the figure, under its heat map.
 
+use super::Heat;
 use super::canvas::{Canvas, LINE, mix};
-use super::heat::Heat;
 use crate::data::image::Image;
 use crate::data::preprocess::Crop;
 use crate::error::{Error, Result};

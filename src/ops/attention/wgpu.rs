@@ -127,15 +127,17 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) -> Result<()> {
         }
         Variant::Decode(pieces) => {
             let rows = e.batch * e.heads * e.queries;
-            let (y, whole) = match pieces {
-                1 => (Operand::Output(0), lse),
-                _ => (launch.scratch(rows * pieces * (e.size + 2)), Operand::Nowhere),
+            // Parts are stored in f32, whatever y is.
+            let in_parts = pieces > 1 || launch.is_half();
+            let (y, whole) = match in_parts {
+                false => (Operand::Output(0), lse),
+                true => (launch.scratch(rows * pieces * (e.size + 2)), Operand::Nowhere),
             };
-            let decode = problem.dispatch(DECODE, "attention_decode_f32", with(y, whole)).constant("SAVE", save);
+            let decode = problem.dispatch(DECODE, "attention_decode_f32", with(y, whole)).constant("SAVE", save).constant("IN_PARTS", in_parts);
             launch.add(decode.rows(e.batch / e.group * e.heads * pieces));
-            if pieces > 1 {
+            if in_parts {
                 let merge = problem.dispatch(DECODE, "attention_decode_merge_f32", [y, Operand::Output(0), lse]);
-                launch.add(merge.constant("SAVE", save).over(rows * e.size));
+                launch.add(merge.constant("SAVE", save).constant("IN_PARTS", in_parts).over(rows * e.size));
             }
         }
     }

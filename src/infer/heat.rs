@@ -1,6 +1,6 @@
 //! Where the highlighted words look.
 
-use super::super::Classification;
+use super::Classification;
 use crate::error::{Error, Result};
 
 /// The gate-weighted mean of the words' attention over the grid, as multiples of an even gaze: 1 is what every cell would get if the words
@@ -68,7 +68,7 @@ impl Heat {
     }
 
     /// The colour of a value.
-    pub(super) fn colour(&self, value: f32) -> [u8; 3] {
+    pub fn colour(&self, value: f32) -> [u8; 3] {
         colour(value / self.top)
     }
 }
