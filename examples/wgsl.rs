@@ -12,7 +12,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("no adapter: nothing to write");
         return Ok(());
     }
-    let device = Device::wgpu(None)?;
+    // With half precision where the adapter has it.
+    let half = Device::parse("wgpu", 0, DType::F16);
+    let dtypes: &[DType] = if half.is_ok() { &[DType::F32, DType::F16] } else { &[DType::F32] };
+    let device = half.or_else(|_| Device::wgpu(None))?;
     for row in TABLE {
         for case in (row.cases)().iter().filter(|case| !case.large) {
             let (mut builder, values, results) = case.graph()?;
@@ -30,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             }
             let mut store = Store::new(&device);
-            // Half precision is not on the GPU yet.
+            // bf16 is on no GPU yet.
             if let Ok(mut session) = Session::new(builder.finish(), &mut store, Options::default()) {
                 session.run(&mut store, escnet::graph::Segment::Run)?;
             }
@@ -38,7 +41,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for model in ["default", "i2t_lexicon_focal", "self_none", "t2i_ce"] {
-        escnet::verify::model_folder(&models.join(model), &device, DType::F32)?;
+        for &dtype in dtypes {
+            escnet::verify::model_folder(&models.join(model), &device, dtype)?;
+        }
     }
     let kernels = device.gpu().map(|gpu| gpu.kernels()).unwrap_or_default();
     let entries: BTreeSet<&str> = kernels.iter().map(|kernel| kernel.entry.as_str()).collect();

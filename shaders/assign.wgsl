@@ -7,8 +7,8 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read_write> state: array<u32>;
-@group(0) @binding(1) var<storage, read> value: array<u32>;
+@group(0) @binding(0) var<storage, read_write> state: array<Word>;
+@group(0) @binding(1) var<storage, read> value: array<Word>;
 @group(0) @binding(2) var<storage, read> flag: array<i32>;
 
 @compute @workgroup_size(WIDTH)

@@ -13,8 +13,8 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(0) var<storage, read_write> cache: array<f32>;
-@group(0) @binding(1) var<storage, read> added: array<f32>;
+@group(0) @binding(0) var<storage, read_write> cache: array<Word>;
+@group(0) @binding(1) var<storage, read> added: array<Word>;
 @group(0) @binding(2) var<storage, read> position: array<i32>;
 
 @compute @workgroup_size(WIDTH)

@@ -8,7 +8,7 @@ Object.assign(globalThis, globals);
 const folder = process.argv[2];
 const gpu = create(['backend=null']);
 const adapter = await gpu.requestAdapter();
-const device = await adapter.requestDevice();
+const device = await adapter.requestDevice({ requiredFeatures: ['shader-f16'] });
 const files = readdirSync(folder).filter((name) => name.endsWith('.wgsl')).sort();
 let refused = 0;
 for (const file of files) {

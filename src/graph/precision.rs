@@ -1,8 +1,8 @@
 //! Lowers a graph to half precision: casts where operators compute in 16 bits, f32 where they must not.
 
-use super::{Builder, Graph, Rules, Segment, Value};
+use super::{Builder, Graph, Rules, Segment, Source, StateKind, Value, ValueInfo};
 use crate::error::Result;
-use crate::tensor::DType;
+use crate::tensor::{DType, TensorType};
 use std::collections::HashMap;
 
 /// How an operator takes to half precision.
@@ -12,12 +12,12 @@ pub enum Precision {
     Low,
     /// Needs f32: losses, normalisation, reductions, optimizers.
     Full,
-    /// Follows its inputs: low where all of them are, else f32.
+    /// Follows its inputs: low where all of them are, else f32; or the state that it updates.
     Follow,
 }
 
 /// The same graph computing in `low`. State keeps its type: parameters stay f32 masters, and their casts, being constant, are hoisted in
-/// inference. Named results come out as f32.
+/// inference. Caches that no operator needs in f32 are kept in `low`. Named results come out as f32.
 ///
 /// # Errors
 /// Those of the operators' shape rules.
@@ -26,7 +26,7 @@ pub fn lower_precision(graph: &Graph, rules: &Rules, low: DType) -> Result<Graph
         return Ok(graph.clone());
     }
     let nodes = graph.nodes.clone();
-    let mut builder = Builder::from(Graph { values: graph.values.clone(), nodes: Vec::new(), outputs: Vec::new() });
+    let mut builder = Builder::from(Graph { values: with_low_caches(graph, rules, low), nodes: Vec::new(), outputs: Vec::new() });
     let mut now: Vec<Value> = (0..graph.values.len() as u32).map(Value).collect();
     let mut casts = Casts::new();
     for node in &nodes {
@@ -39,7 +39,9 @@ pub fn lower_precision(graph: &Graph, rules: &Rules, low: DType) -> Result<Graph
             Precision::Low => low,
             Precision::Full => DType::F32,
             Precision::Follow => {
-                let mut floats = inputs.iter().filter(|&&v| float(&builder, v)).peekable();
+                // What is put into state takes the state's type.
+                let state = updates.iter().map(|&i| inputs[i]).find(|&v| float(&builder, v));
+                let mut floats = inputs.iter().filter(|&&v| state.map_or(float(&builder, v), |state| v == state)).peekable();
                 if floats.peek().is_some() && floats.all(|&v| builder.dtype(v) == low) { low } else { DType::F32 }
             }
         };
@@ -68,6 +70,23 @@ pub fn lower_precision(graph: &Graph, rules: &Rules, low: DType) -> Result<Graph
         builder.output(name, v);
     }
     Ok(builder.finish())
+}
+
+/// The values, of which floating-point caches are in `low` where all that touches them, through views too, computes in it or follows.
+fn with_low_caches(graph: &Graph, rules: &Rules, low: DType) -> Vec<ValueInfo> {
+    let root = graph.view_roots();
+    let mut is_low = vec![true; graph.values.len()];
+    for node in graph.nodes.iter().filter(|n| (rules.precision)(n.op.stem()) == Precision::Full) {
+        node.inputs.iter().for_each(|v| is_low[root[v.index()].index()] = false);
+    }
+    graph.outputs.iter().for_each(|(_, v)| is_low[root[v.index()].index()] = false);
+    let mut values = graph.values.clone();
+    for (v, info) in values.iter_mut().enumerate() {
+        if info.source == Source::State(StateKind::Cache) && info.ty.dtype.is_float() && is_low[v] {
+            info.ty = TensorType::new(low, info.ty.shape);
+        }
+    }
+    values
 }
 
 /// Casts by what is cast and to what, with the segment that they are in.

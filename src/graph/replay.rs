@@ -82,9 +82,9 @@ impl Replay<'_> {
                 cpu.install(|| self.execute(range, slots, states, times))
             }
             #[cfg(feature = "wgpu")]
-            (Kind::Wgpu(_), DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(_), Recording::Wgpu(recording)) => {
+            (Kind::Wgpu(_), DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states), Recording::Wgpu(recording)) => {
                 if self.options.checked {
-                    self.checked(range, recording, slots)
+                    self.checked(range, recording, slots, states)
                 } else if self.options.timed {
                     self.timed(range, recording, slots, times)
                 } else {
@@ -112,7 +112,8 @@ impl Replay<'_> {
             if let Some(start) = start {
                 times.add(step.node, start.elapsed());
             }
-            if self.options.checked && guarded(step).any(|p| !slots.guard_is_whole(p.index)) {
+            let whole = |p: &Place| if p.home == Home::Slot { slots.guard_is_whole(p.index) } else { states.guard_is_whole(p.index) };
+            if self.options.checked && !guarded(step).all(whole) {
                 return Err(self.overrun(step));
             }
         }
@@ -120,13 +121,14 @@ impl Replay<'_> {
     }
 
     #[cfg(feature = "wgpu")]
-    fn checked(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory) -> Result<()> {
+    fn checked(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory, states: &wgpu::Memory) -> Result<()> {
         for n in range {
             let step = &self.steps[n];
             poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.bytes()))?;
             recording.scratch().poison_all()?;
             recording.run(n..n + 1)?;
-            let whole = guarded(step).try_fold(true, |whole, p| Ok(whole && slots.guard_is_whole(p.index)?))?;
+            let memory = |p: &Place| if p.home == Home::Slot { slots } else { states };
+            let whole = guarded(step).try_fold(true, |whole, p| Ok(whole && memory(p).guard_is_whole(p.index)?))?;
             if !whole || !recording.scratch().all_guards_are_whole()? {
                 return Err(self.overrun(step));
             }
@@ -169,7 +171,7 @@ fn poisoned(step: &Step) -> impl Iterator<Item = &Place> {
 
 /// Where a checked session looks for a broken guard band after the step.
 fn guarded(step: &Step) -> impl Iterator<Item = &Place> {
-    step.binding.written().chain(step.binding.workspace()).filter(|p| p.home == Home::Slot)
+    step.binding.written().chain(step.binding.workspace())
 }
 
 /// Which of an operator's two host implementations a number type stands for.

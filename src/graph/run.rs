@@ -21,7 +21,7 @@ const LARGE: usize = 4 << 20;
 /// How a session runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Fills every output with NaN before it is computed and puts guard bands behind every slot, checked after each node: for tests.
+    /// Fills every output with NaN before it is computed and puts guard bands behind every slot and all state that is new, checked after each node: for tests.
     pub checked: bool,
     /// Adds up the time of each node, in a session that is not checked.
     pub timed: bool,
@@ -67,7 +67,7 @@ impl Session {
         }
         let mut state_index = vec![None; graph.values.len()];
         for (v, info, kind) in graph.states() {
-            state_index[v.index()] = Some(store.ensure_index(&info.name, info.ty, kind)?);
+            state_index[v.index()] = Some(store.ensure_index(&info.name, info.ty, kind, options.checked)?);
         }
         for (v, root) in graph.view_roots().into_iter().enumerate() {
             state_index[v] = state_index[root.index()];

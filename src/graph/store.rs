@@ -88,17 +88,18 @@ impl Store {
     /// # Errors
     /// [`Error::Graph`] where the name stands for another type, [`Error::OutOfMemory`].
     pub fn ensure(&mut self, name: &str, ty: TensorType, kind: StateKind) -> Result<()> {
-        self.ensure_index(name, ty, kind).map(|_| ())
+        self.ensure_index(name, ty, kind, false).map(|_| ())
     }
 
-    pub(super) fn ensure_index(&mut self, name: &str, ty: TensorType, kind: StateKind) -> Result<usize> {
+    /// The same, with a guard band behind what is new where `guarded` says so.
+    pub(super) fn ensure_index(&mut self, name: &str, ty: TensorType, kind: StateKind, guarded: bool) -> Result<usize> {
         if let Some(&i) = self.index.get(name) {
             let known = &self.entries[i];
             return if known.ty == ty { Ok(i) } else { Err(Error::graph(name, known.ty, ty)) };
         }
         let lazy = kind == StateKind::Derived || (kind.is_weight() && self.source.is_some());
         let room = Room::of(&ty);
-        let index = self.memory.push(if lazy { room.later() } else { room }, false)?;
+        let index = self.memory.push(if lazy { room.later() } else { room }, guarded)?;
         debug_assert_eq!(index, self.entries.len());
         self.entries.push(Entry { name: name.to_owned(), ty, kind, resident: !lazy, fresh: 0, pinned: false, written: !lazy });
         self.index.insert(name.to_owned(), index);
@@ -250,7 +251,7 @@ impl Store {
 
     pub(super) fn floats_f32(&self, i: usize) -> Option<&[f32]> {
         match &self.memory {
-            DeviceMemory::Cpu(m) => m.floats(i),
+            DeviceMemory::Cpu(m) => m.floats(i)?.get(..self.entries[i].ty.len()),
             _ => None,
         }
     }

@@ -230,7 +230,7 @@ fn within_limit(problem: &Problem, truth: &BTreeMap<String, Numbers>, found: &BT
 #[cfg(feature = "wgpu")]
 pub fn in_half(case: &Case) -> Case {
     let mut half = case.clone();
-    half.inputs.iter_mut().filter(|i| i.ty.dtype.is_float() && !i.state).for_each(|i| i.ty = TensorType::new(DType::F16, i.ty.shape));
+    half.inputs.iter_mut().filter(|i| i.ty.dtype.is_float()).for_each(|i| i.ty = TensorType::new(DType::F16, i.ty.shape));
     half
 }
 

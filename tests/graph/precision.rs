@@ -73,7 +73,7 @@ fn rounding_is_the_same_whether_casts_are_hoisted_or_not() {
 fn integers_and_updated_state_keep_their_type_and_a_new_content_is_cast_anew() {
     let mut b = Builder::new();
     let x = b.input("x", TensorType::f32([2, 2])).unwrap();
-    let s = b.state("s", TensorType::f32([2, 2]), StateKind::Cache).unwrap();
+    let s = b.state("s", TensorType::f32([2, 2]), StateKind::Moment).unwrap();
     let view = reshape(&mut b, s, [4]).unwrap();
     let view = reshape(&mut b, view, [2, 2]).unwrap();
     let before = linear(&mut b, x, s, None, Activation::None).unwrap();
@@ -124,4 +124,34 @@ fn a_result_is_cast_in_the_segment_that_makes_it() {
     let mut rig = Rig::new(lower_precision(&b.finish(), &rules(), DType::BF16).unwrap());
     assert_eq!(rig.write("x", &[3.0]).run().read("y"), [9.0]);
     assert_eq!(rig.apply().read("z"), [27.0]);
+}
+
+/// A cache is kept in half precision where nobody needs it in f32; parameters and other state are not.
+#[test]
+fn caches_are_low_where_all_that_reads_them_is() {
+    for full in [false, true] {
+        let mut b = Builder::new();
+        let x = b.input("x", TensorType::f32([4, 4])).unwrap();
+        let w = b.parameter("w", [4, 4]).unwrap();
+        let cache = b.global_state("cache", TensorType::f32([4, 4]), StateKind::Cache).unwrap();
+        let before = linear(&mut b, x, cache, None, Activation::None).unwrap();
+        b.output("before", before);
+        let y = linear(&mut b, x, w, None, Activation::None).unwrap();
+        assign(&mut b, cache, y).unwrap();
+        if full {
+            let total = reduce(&mut b, cache, Reduction::Sum, Axes::All).unwrap();
+            b.output("total", total);
+        }
+        let low = lower_precision(&b.finish(), &rules(), DType::F16).unwrap();
+        let dtype = |name: &str| low.states().find(|(_, info, _)| info.name == name).map(|(_, info, _)| info.ty.dtype);
+        assert_eq!(dtype("cache"), Some(if full { DType::F32 } else { DType::F16 }));
+        assert_eq!(dtype("w"), Some(DType::F32));
+        let mut rig = Rig::new(low);
+        rig.write("x", &[1.0; 16]);
+        rig.set("w", &[0.1; 16]);
+        assert_eq!(rig.run().read("before"), [0.0; 16]);
+        // 0.4 and its factors, each rounded to eleven bits.
+        let half = |x: f32| half::f16::from_f32(x).to_f32();
+        assert_eq!(rig.run().read("before"), [half(4.0 * half(4.0 * half(0.1))); 16]);
+    }
 }

@@ -19,6 +19,8 @@ pub enum Buffer<T> {
 #[derive(Debug, Default)]
 pub struct Memory<T> {
     pub(super) buffers: Vec<Buffer<T>>,
+    /// Which of them have guard bands.
+    guarded: Vec<bool>,
 }
 
 /// Gives memory that was freed back to the system, where the allocator would keep it for later: after loading, there is much of it.
@@ -33,15 +35,15 @@ pub fn give_back_freed() {
     }
 }
 
-/// Elements behind each buffer of a checked session that nobody may write.
+/// Elements behind each buffer of a checked session that nobody may write. As numbers they are so small that a sum written there shows.
 pub const GUARD: usize = 64;
 const GUARD_INT: i32 = 0x5ca1_ab1e;
-const GUARD_FLOAT: f64 = -1.234_567_890e30;
+const GUARD_FLOAT: f64 = -1.234_567_890e-20;
 
 impl<T: Real> Memory<T> {
     /// No buffers yet.
     pub fn new() -> Self {
-        Memory { buffers: Vec::new() }
+        Memory { buffers: Vec::new(), guarded: Vec::new() }
     }
 
     /// How many buffers there are.
@@ -72,6 +74,7 @@ impl<T: Real> Memory<T> {
             Buffer::Int(v)
         };
         self.buffers.push(buffer);
+        self.guarded.push(guarded);
         Ok(self.buffers.len() - 1)
     }
 
@@ -85,9 +88,10 @@ impl<T: Real> Memory<T> {
 
     /// True where the guard band behind a guarded buffer is whole.
     pub fn guard_is_whole(&self, index: usize) -> bool {
+        let band = |len: usize| len.saturating_sub(if self.guarded[index] { GUARD } else { 0 })..;
         match &self.buffers[index] {
-            Buffer::Float(v) => v[v.len() - GUARD..].iter().all(|&x| x == T::of(GUARD_FLOAT)),
-            Buffer::Int(v) => v[v.len() - GUARD..].iter().all(|&x| x == GUARD_INT),
+            Buffer::Float(v) => v[band(v.len())].iter().all(|&x| x == T::of(GUARD_FLOAT)),
+            Buffer::Int(v) => v[band(v.len())].iter().all(|&x| x == GUARD_INT),
         }
     }
 
@@ -111,8 +115,9 @@ impl<T: Real> Memory<T> {
     /// # Errors
     /// As [`Memory::push`].
     pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
-        let fresh = self.push(Room::of(ty), false)?;
+        let fresh = self.push(Room::of(ty), self.guarded[index])?;
         self.buffers.swap_remove(index);
+        self.guarded.swap_remove(index);
         debug_assert_eq!(fresh, self.buffers.len());
         Ok(())
     }

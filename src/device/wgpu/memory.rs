@@ -68,8 +68,9 @@ impl Memory {
 
     /// Gives a released buffer zeroed memory for this type again.
     pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
-        let words = ty.bytes().div_ceil(4);
-        self.buffers[index] = Buffer { raw: Some(self.allocate(words)?), float: ty.dtype.is_float(), words, guarded: false };
+        let fresh = self.push(Room::of(ty), self.buffers[index].guarded)?;
+        self.buffers.swap_remove(index);
+        debug_assert_eq!(fresh, self.buffers.len());
         Ok(())
     }
 
