@@ -44,7 +44,11 @@ struct Taken {
 impl Times {
     /// None yet, of this many nodes.
     pub fn new(nodes: usize) -> Self {
-        Times { sums: vec![Taken::default(); nodes], ..Self::default() }
+        Times {
+            sums: vec![Taken::default(); nodes],
+            #[cfg(feature = "wgpu")]
+            unread: Vec::new(),
+        }
     }
 
     /// Adds one run.

@@ -138,7 +138,7 @@ pub struct Inspection {
 /// Counts one graph.
 ///
 /// # Errors
-/// [`Error::Argument`] where the setting does not fit the model; those of [`Builder::apply`] and [`fuse`].
+/// [`Error::Argument`] where the setting does not fit the model; those of [`Builder::apply`] and [`prepare`].
 pub fn inspect(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result<Inspection> {
     let written = build(config, stage, setting)?;
     let fused = prepare(written.clone(), &rules(), setting.dtype)?;
