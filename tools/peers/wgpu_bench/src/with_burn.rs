@@ -55,7 +55,7 @@ impl Burn {
 /// The same numbers in memory of their own, in the order of the dimensions.
 fn contiguous(tensor: Tensor<4>) -> Tensor<4> {
     let (dims, device) = (tensor.dims(), tensor.device());
-    let data = tensor.into_data().to_vec::<f32>().expect("f32 as it went in");
+    let data = tensor.into_data().try_to_vec::<f32>().expect("f32 as it went in");
     Tensor::from_data(TensorData::new(data, dims), &device)
 }
 
@@ -105,7 +105,7 @@ impl Subject for Burn {
                 Op::Conv { .. } => tensor.permute(CHANNELS_LAST),
                 Op::Attention { .. } => tensor.swap_dims(1, 2),
             };
-            tensor.into_data().to_vec::<f32>().map_err(|e| failed(format!("{e:?}")))
+            tensor.into_data().try_to_vec::<f32>().map_err(|e| failed(format!("{e:?}")))
         };
         self.results.iter().map(back).collect()
     }
