@@ -17,20 +17,10 @@
 @group(0) @binding(7) var<storage, read_write> d_second: array<Real>;
 
 fn number(part: u32, at: u32) -> f32 {
-    switch part {
-        case 0u: {
-            return f32(q[at]);
-        }
-        case 1u: {
-            return f32(k[at]);
-        }
-        case 2u: {
-            return f32(v[at]);
-        }
-        default: {
-            return f32(dy[at]);
-        }
+    if part == 3u {
+        return f32(dy[at]);
     }
+    return source(part, at);
 }
 
 fn random() -> vec4u {

@@ -1,6 +1,9 @@
 //! PyTorch's numbers for whole models, from `tests/golden/<folder>`: forward passes, losses, gradients, training steps, generation.
 //! In f16 on a GPU they are held to the limits that bf16 has in PyTorch.
 
+#[cfg(feature = "wgpu")]
+mod common;
+
 use escnet::verify::{Comparison, model_folder};
 use escnet::{DType, Device};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -18,10 +21,9 @@ fn main() {
         trials.push(Trial::test(format!("cpu::{name}"), move || holds(name, at_least, &Device::cpu(2)?, DType::F32)));
         #[cfg(feature = "wgpu")]
         {
-            let no_gpu = std::env::var_os("ESCNET_REQUIRE_DEVICES").is_none() && escnet::device::wgpu::adapters().is_empty();
-            for (kind, dtype) in [("wgpu", DType::F32), ("wgpu_half", DType::F16)] {
-                let trial = Trial::test(format!("{kind}::{name}"), move || holds(name, at_least, &Device::wgpu(None)?, dtype));
-                trials.push(trial.with_ignored_flag(no_gpu));
+            for ((kind, dtype), missing) in [("wgpu", DType::F32), ("wgpu_half", DType::F16)].into_iter().zip(common::missing()) {
+                let trial = Trial::test(format!("{kind}::{name}"), move || holds(name, at_least, &common::gpu()?, dtype));
+                trials.push(trial.with_ignored_flag(missing));
             }
         }
     }

@@ -26,7 +26,7 @@ fn main() {
     let mut trials = Vec::new();
     // A missing device is no failure, unless it is said to be one.
     #[cfg(feature = "wgpu")]
-    let no_gpu = std::env::var_os("ESCNET_REQUIRE_DEVICES").is_none() && escnet::device::wgpu::adapters().is_empty();
+    let [no_gpu, no_half] = common::missing();
     for row in TABLE {
         let stem = row.stem;
         for case in (row.cases)().into_iter().filter(|c| !c.large) {
@@ -34,17 +34,17 @@ fn main() {
             let name = case.name.replace(' ', "_");
             #[cfg(feature = "wgpu")]
             if row.wgpu == escnet::ops::Kernel::Own && !cases::holds(&case, DType::BF16) {
-                let through = |kind: &str, case: Case| {
+                let through = |kind: &str, case: Case, missing: bool| {
                     let run = move || cases::on_wgpu(stem, &case).map_err(Failed::from);
-                    Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(no_gpu)
+                    Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(missing)
                 };
                 let is_half = cases::holds(&case, DType::F16);
                 if !is_half {
-                    trials.push(through("wgpu", case.clone()));
+                    trials.push(through("wgpu", case.clone(), no_gpu));
                 }
                 // An embedding follows its tables, which are parameters and stay f32.
                 if is_half || (row.precision != Precision::Full && stem != "embedding") {
-                    trials.push(through("wgpu_half", cases::in_half(&case)));
+                    trials.push(through("wgpu_half", cases::in_half(&case), no_half));
                 }
             }
             trials.push(Trial::test(format!("{stem}::cases::{name}"), move || cases::against_f64(stem, &a).map_err(Failed::from)));
@@ -57,7 +57,7 @@ fn main() {
             #[cfg(feature = "wgpu")]
             if row.wgpu == escnet::ops::Kernel::Own {
                 let path = path.clone();
-                let trial = Trial::test(format!("{stem}::wgpu::golden"), move || golden(&path, &Device::wgpu(None)?));
+                let trial = Trial::test(format!("{stem}::wgpu::golden"), move || golden(&path, &common::gpu()?));
                 trials.push(trial.with_ignored_flag(no_gpu));
             }
             trials.push(Trial::test(format!("{stem}::golden"), move || golden(&path, &Device::cpu(2)?)));

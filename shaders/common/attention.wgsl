@@ -31,6 +31,21 @@ struct Size {
 @group(0) @binding(2) var<storage, read> v: array<Real>;
 @group(0) @binding(3) var<storage, read> mask: array<i32>;
 
+// An element of q, k or v.
+fn source(part: u32, at: u32) -> f32 {
+    switch part {
+        case 0u: {
+            return f32(q[at]);
+        }
+        case 1u: {
+            return f32(k[at]);
+        }
+        default: {
+            return f32(v[at]);
+        }
+    }
+}
+
 const INFINITY = 0x7f800000u;
 
 // Where a row of a head starts in the buffer of its part, and in that of the part's gradient.

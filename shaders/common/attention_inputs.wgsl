@@ -4,17 +4,7 @@
 @group(0) @binding(5) var<storage, read> rng: array<u32>;
 
 fn number(part: u32, at: u32) -> f32 {
-    switch part {
-        case 0u: {
-            return f32(q[at]);
-        }
-        case 1u: {
-            return f32(k[at]);
-        }
-        default: {
-            return f32(v[at]);
-        }
-    }
+    return source(part, at);
 }
 
 fn told_length(batch: u32) -> u32 {

@@ -71,7 +71,21 @@ impl Device {
     /// [`Error::Device`] where there is none.
     #[cfg(feature = "wgpu")]
     pub async fn wgpu_async(adapter: Option<usize>) -> Result<Self> {
-        Ok(Kind::Wgpu(wgpu::Gpu::open_async(adapter).await?).into())
+        Self::wgpu_with_async(adapter, wgpu::Abilities::ALL).await
+    }
+
+    /// A GPU whose kernels use no more than `most`, where a driver is not to be trusted with all it offers.
+    ///
+    /// # Errors
+    /// As [`Device::wgpu`].
+    #[cfg(feature = "wgpu")]
+    pub fn wgpu_with(adapter: Option<usize>, most: wgpu::Abilities) -> Result<Self> {
+        now::now(Self::wgpu_with_async(adapter, most))
+    }
+
+    #[cfg(feature = "wgpu")]
+    async fn wgpu_with_async(adapter: Option<usize>, most: wgpu::Abilities) -> Result<Self> {
+        Ok(Kind::Wgpu(wgpu::Gpu::open_async(adapter, most).await?).into())
     }
 
     /// A device by its name, to compute in `dtype`: `auto`, `cpu`, `reference`, `wgpu` or `wgpu:N`. `auto` takes a GPU where there is one, it can
@@ -161,7 +175,7 @@ impl Device {
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference(_) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32),
             #[cfg(feature = "wgpu")]
-            Kind::Wgpu(gpu) => matches!(dtype, DType::F32 | DType::I32) || (dtype == DType::F16 && gpu.has_half()),
+            Kind::Wgpu(gpu) => matches!(dtype, DType::F32 | DType::I32) || (dtype == DType::F16 && gpu.abilities().half),
         }
     }
 

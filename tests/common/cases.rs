@@ -245,7 +245,7 @@ pub fn holds(case: &Case, dtype: DType) -> bool {
 pub fn on_wgpu(stem: &str, case: &Case) -> Outcome {
     let text = |e: escnet::Error| e.to_string();
     let problem = problem(stem, case, true)?;
-    let device = Device::wgpu(None).map_err(text)?;
+    let device = super::gpu().map_err(text)?;
     let truth = Run::new(&problem, &Device::reference().map_err(text)?, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;
     let mut checked = Run::new(&problem, &device, true).map_err(text)?;
     let first = checked.run(&problem, &problem.inputs).map_err(text)?;

@@ -2,3 +2,21 @@
 #![allow(dead_code)]
 
 pub mod cases;
+
+/// Whether a GPU is missing, and whether one that stores numbers in 16 bits is. With ESCNET_REQUIRE_DEVICES neither is ever said to be: what needs
+/// it fails then.
+#[cfg(feature = "wgpu")]
+pub fn missing() -> [bool; 2] {
+    let required = std::env::var_os("ESCNET_REQUIRE_DEVICES").is_some();
+    // The one that `Device::wgpu(None)` opens.
+    let gpu = escnet::device::wgpu::adapters().into_iter().min_by_key(|a| a.kind);
+    [gpu.is_none(), gpu.is_none_or(|a| !a.abilities.half)].map(|missing| missing && !required)
+}
+
+/// The GPU that kernels are tested on. With ESCNET_PORTABLE they use no more than every WebGPU device has.
+#[cfg(feature = "wgpu")]
+pub fn gpu() -> escnet::Result<escnet::Device> {
+    use escnet::device::wgpu::Abilities;
+    let most = if std::env::var_os("ESCNET_PORTABLE").is_some() { Abilities::PORTABLE } else { Abilities::ALL };
+    escnet::Device::wgpu_with(None, most)
+}

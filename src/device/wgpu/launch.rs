@@ -1,5 +1,6 @@
 //! What an operator says of its kernels.
 
+use super::Abilities;
 use crate::device::binding::Binding;
 use crate::tensor::{DType, TensorType};
 
@@ -98,14 +99,20 @@ impl Dispatch {
 #[derive(Debug)]
 pub struct Launch<'a> {
     pub(super) binding: &'a Binding,
+    abilities: Abilities,
     pub(super) dispatches: Vec<Dispatch>,
     /// Elements of each scratch buffer.
     pub(super) scratch: Vec<usize>,
 }
 
 impl<'a> Launch<'a> {
-    pub(crate) fn new(binding: &'a Binding) -> Self {
-        Launch { binding, dispatches: Vec::new(), scratch: Vec::new() }
+    pub(crate) fn new(binding: &'a Binding, abilities: Abilities) -> Self {
+        Launch { binding, abilities, dispatches: Vec::new(), scratch: Vec::new() }
+    }
+
+    /// What kernels may use.
+    pub fn abilities(&self) -> Abilities {
+        self.abilities
     }
 
     /// How many inputs the node has.

@@ -1,7 +1,7 @@
 //! Buffers on a GPU.
 
 use super::answer::question;
-use super::{Gpu, api};
+use super::{Abilities, Gpu, api};
 use crate::device::Room;
 use crate::device::now::now;
 use crate::error::{Error, Result};
@@ -55,6 +55,11 @@ impl Memory {
         let usage = api::BufferUsages::STORAGE | api::BufferUsages::COPY_SRC | api::BufferUsages::COPY_DST;
         self.gpu
             .scoped(bytes, || self.gpu.device().create_buffer(&api::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false }))
+    }
+
+    /// What kernels of its GPU may use.
+    pub fn abilities(&self) -> Abilities {
+        self.gpu.abilities()
     }
 
     /// Waits until all work is done.

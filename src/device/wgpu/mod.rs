@@ -8,6 +8,7 @@ macro_rules! shader {
 }
 pub(crate) use shader;
 
+mod abilities;
 mod answer;
 mod columns;
 mod launch;
@@ -15,6 +16,7 @@ mod memory;
 mod pipeline;
 mod replay;
 
+pub use abilities::Abilities;
 pub use columns::{Columns, Summed};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
@@ -37,6 +39,7 @@ pub struct Gpu(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     name: String,
+    abilities: Abilities,
     device: api::Device,
     queue: api::Queue,
     pipelines: Pipelines,
@@ -57,6 +60,8 @@ pub struct Adapter {
     pub driver: String,
     /// What it is.
     pub kind: AdapterKind,
+    /// What its kernels may use.
+    pub abilities: Abilities,
 }
 
 /// What an adapter is, the better to compute on the earlier.
@@ -117,6 +122,7 @@ pub fn adapters() -> Vec<Adapter> {
             backend: info.backend.to_string(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             kind: AdapterKind::of(adapter),
+            abilities: Abilities::of(adapter),
         }
     };
     let found = now(async { Ok(all_adapters().await) }).unwrap_or_default();
@@ -124,11 +130,11 @@ pub fn adapters() -> Vec<Adapter> {
 }
 
 impl Gpu {
-    /// Opens an adapter: the one of this number, else the fastest kind there is.
+    /// Opens an adapter: the one of this number, else the fastest kind there is. Its kernels use no more than `most`.
     ///
     /// # Errors
     /// [`Error::Device`] where there is none, or it cannot do what every kernel relies on.
-    pub async fn open_async(index: Option<usize>) -> Result<Self> {
+    pub async fn open_async(index: Option<usize>, most: Abilities) -> Result<Self> {
         let asked = index.map_or_else(|| "wgpu".to_owned(), |i| format!("wgpu:{i}"));
         let fails = |reason: String| Error::Device { device: asked.clone(), reason };
         let found = all_adapters().await;
@@ -146,9 +152,10 @@ impl Gpu {
             None => found.into_iter().min_by_key(AdapterKind::of),
         };
         let adapter = chosen.ok_or_else(|| fails(format!("no such adapter; there are {count}, from 0")))?;
+        let abilities = Abilities::of(&adapter).and(most);
         let descriptor = api::DeviceDescriptor {
             label: Some("escnet"),
-            required_features: adapter.features() & (api::Features::TIMESTAMP_QUERY | api::Features::SHADER_F16),
+            required_features: (adapter.features() & api::Features::TIMESTAMP_QUERY) | abilities.features(),
             required_limits: wanted(&adapter.limits()),
             ..Default::default()
         };
@@ -167,7 +174,7 @@ impl Gpu {
         // Browsers often keep it to themselves.
         let name = Some(adapter.get_info().name).filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed GPU".to_owned());
         let pipelines = Pipelines::default();
-        Ok(Gpu(Arc::new(Inner { name, device, queue, pipelines, broken })))
+        Ok(Gpu(Arc::new(Inner { name, abilities, device, queue, pipelines, broken })))
     }
 
     /// What its driver calls it.
@@ -175,9 +182,9 @@ impl Gpu {
         &self.0.name
     }
 
-    /// True where its kernels can store numbers in 16 bits.
-    pub(crate) fn has_half(&self) -> bool {
-        self.device().features().contains(api::Features::SHADER_F16)
+    /// What its kernels may use.
+    pub fn abilities(&self) -> Abilities {
+        self.0.abilities
     }
 
     /// Every kernel that was made for it so far, in the order of the entry points.
