@@ -9,7 +9,8 @@
 // row py. PASS 1 is a batch of products, a phase each, in which nothing is multiplied by zeros in between.
 //
 // A patch's number lies where its pixel's corner and its tap say: both are found outside the loop or once for four numbers, and what is left is a sum
-// and whether it is in the picture (not asked without padding). Divisions: two for four numbers of a patch, none for a filter of 1 x 1.
+// and whether it is in the picture (not asked without padding). Divisions: two for four numbers of a patch, none for a filter of 1 x 1. Four
+// neighbours along the channels are in one pixel, so that one address serves them all.
 // 2 B OH OW O KH KW I FLOPs each; expected bound: arithmetic, but memory for 1 x 1 filters of some 64 channels.
 
 struct Size {
@@ -32,10 +33,7 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-// x, or dy.
-@group(0) @binding(1) var<storage, read> left: array<Real>;
-// w, or x.
-@group(0) @binding(2) var<storage, read> right: array<Real>;
+// `left` is x, or dy; `right` is w, or x.
 @group(0) @binding(3) var<storage, read_write> y: array<Real>;
 @group(0) @binding(4) var<storage, read> bias: array<Real>;
 @group(0) @binding(5) var<storage, read> residual: array<Real>;
@@ -45,6 +43,8 @@ alias Place = vec3u;
 
 const A_ALONG_K = PASS != 2;
 const B_ALONG_K = PASS == 0;
+const A_PADDED = PASS != 2 && !INSIDE;
+const B_PADDED = PASS == 2 && !INSIDE;
 
 // The corner of the patch of x under a pixel of y.
 fn corner(index: u32) -> Place {
@@ -162,26 +162,23 @@ fn b_k(batch: u32, k: u32) -> Place {
 }
 
 fn is_inside(a: Place, b: Place) -> bool {
-    if INSIDE {
-        return true;
-    }
     let height = select(size.height, size.out_height, PASS == 1);
     let width = select(size.width, size.out_width, PASS == 1);
     return a.y + b.y < height && a.z + b.z < width;
 }
 
-fn a_at(row: Place, k: Place) -> f32 {
-    if PASS != 2 && !is_inside(row, k) {
-        return 0.0;
+fn a_index(row: Place, k: Place) -> u32 {
+    if A_PADDED && !is_inside(row, k) {
+        return NOWHERE;
     }
-    return f32(left[row.x + k.x]);
+    return row.x + k.x;
 }
 
-fn b_at(column: Place, k: Place) -> f32 {
-    if PASS == 2 && !is_inside(column, k) {
-        return 0.0;
+fn b_index(column: Place, k: Place) -> u32 {
+    if B_PADDED && !is_inside(column, k) {
+        return NOWHERE;
     }
-    return f32(right[column.x + k.x]);
+    return column.x + k.x;
 }
 
 fn c_row(batch: u32, row: u32) -> u32 {

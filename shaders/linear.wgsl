@@ -17,10 +17,7 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-// x, or dy.
-@group(0) @binding(1) var<storage, read> left: array<Real>;
-// W, or x.
-@group(0) @binding(2) var<storage, read> right: array<Real>;
+// `left` is x, or dy; `right` is W, or x.
 @group(0) @binding(3) var<storage, read_write> y: array<Real>;
 @group(0) @binding(4) var<storage, read> bias: array<Real>;
 // x W^T + b, for GELU's gradient.
@@ -30,6 +27,8 @@ alias Place = u32;
 
 const A_ALONG_K = PASS != 2;
 const B_ALONG_K = PASS == 0;
+const A_PADDED = false;
+const B_PADDED = false;
 
 fn extents(batch: u32) -> vec3u {
     return vec3u(size.m, size.n, size.k);
@@ -51,12 +50,12 @@ fn b_k(batch: u32, k: u32) -> Place {
     return k * select(size.n, 1u, B_ALONG_K);
 }
 
-fn a_at(row: Place, k: Place) -> f32 {
-    return f32(left[row + k]);
+fn a_index(row: Place, k: Place) -> u32 {
+    return row + k;
 }
 
-fn b_at(column: Place, k: Place) -> f32 {
-    return f32(right[column + k]);
+fn b_index(column: Place, k: Place) -> u32 {
+    return column + k;
 }
 
 fn c_row(batch: u32, row: u32) -> u32 {

@@ -9,14 +9,15 @@ struct Size {
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
-@group(0) @binding(1) var<storage, read> a: array<Real>;
-@group(0) @binding(2) var<storage, read> b: array<Real>;
+// `left` is A, `right` is B.
 @group(0) @binding(3) var<storage, read_write> c: array<Real>;
 
 alias Place = u32;
 
 const A_ALONG_K = !TRANSPOSE_A;
 const B_ALONG_K = TRANSPOSE_B;
+const A_PADDED = false;
+const B_PADDED = false;
 
 fn extents(batch: u32) -> vec3u {
     return vec3u(size.m, size.n, size.k);
@@ -38,12 +39,12 @@ fn b_k(batch: u32, k: u32) -> Place {
     return k * select(size.n, 1u, TRANSPOSE_B);
 }
 
-fn a_at(row: Place, k: Place) -> f32 {
-    return f32(a[row + k]);
+fn a_index(row: Place, k: Place) -> u32 {
+    return row + k;
 }
 
-fn b_at(column: Place, k: Place) -> f32 {
-    return f32(b[column + k]);
+fn b_index(column: Place, k: Place) -> u32 {
+    return column + k;
 }
 
 fn c_row(batch: u32, row: u32) -> u32 {

@@ -8,19 +8,19 @@ use super::relu::Relu;
 use super::support::case::Case;
 use super::support::elementwise::{Function, MapBackward};
 #[cfg(feature = "wgpu")]
-use super::support::product::Product;
+use super::support::product::{Lies, Product, Texts, product_texts};
 use super::{Kernel, Row};
 use crate::device::cpu::gemm::{Matrix, PackedB, Rhs, gemm};
 use crate::device::cpu::{Args, Packed, for_rows, sum_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = shader!("common/gemm", "linear");
+const SHADER: Texts = product_texts!("linear");
 
 /// The row of the table.
 pub const ROW: Row = Row {
@@ -168,7 +168,7 @@ impl Op for Linear {
         };
         let save = launch.out_ty(1).is_some();
         let dispatch = dispatch.constant("BIAS", self.bias).constant("SAVE", save).constant("ACTIVATION", activation);
-        Product { batch: 1, m, n, k }.launch(launch, dispatch);
+        Product { batch: 1, m, n, k }.launch(launch, SHADER, (Lies::along_k(k), Lies::along_k(k)), dispatch);
         Ok(())
     }
 
@@ -237,7 +237,7 @@ impl Op for LinearBackwardInput {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let ((m, n), k) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[1]);
-        Product { batch: 1, m, n: k, k: n }.launch(launch, gradient(1, Operand::Output(0)));
+        Product { batch: 1, m, n: k, k: n }.launch(launch, SHADER, (Lies::along_k(n), Lies::across_k(k)), gradient(1, Operand::Output(0)));
         Ok(())
     }
 }
@@ -304,7 +304,7 @@ impl Op for LinearBackwardWeight {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let ((m, n), (_, k)) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape.rows_and_width());
-        Product { batch: 1, m: n, n: k, k: m }.launch(launch, gradient(2, Operand::Output(0)));
+        Product { batch: 1, m: n, n: k, k: m }.launch(launch, SHADER, (Lies::across_k(n), Lies::across_k(k)), gradient(2, Operand::Output(0)));
         if launch.out_ty(1).is_some() {
             let sums = super::reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0);
             launch.sum_columns(Columns::summed(m, n), Summed::Sums(1), sums);
@@ -316,7 +316,7 @@ impl Op for LinearBackwardWeight {
 /// A product of the shader's `PASS`.
 #[cfg(feature = "wgpu")]
 fn product(pass: usize, operands: [Operand; 5]) -> Dispatch {
-    Dispatch::new(SHADER, "linear_product", operands).constant("PASS", pass)
+    Dispatch::new(SHADER.scalars, "linear_product", operands).constant("PASS", pass)
 }
 
 /// A gradient from the first two inputs: the bare product.
@@ -369,6 +369,11 @@ fn cases() -> Vec<Case> {
     for (m, n, k) in [(2, 40, 600), (12, 40, 600), (40, 12, 600), (20, 40, 600), (1100, 40, 3)] {
         cases.push(case(m, n, k, Activation::Gelu, true));
     }
+    // By fours: a few rows, slices, long sums, tiles, and tiles that are twice as tall.
+    for (m, n, k) in [(1, 37, 132), (3, 36, 600), (12, 40, 600), (20, 36, 600), (577, 68, 40)] {
+        cases.push(case(m, n, k, Activation::Gelu, true));
+    }
+    cases.push(case(32_770, 36, 8, Activation::Gelu, true).without_gradients());
     cases.push(Case::of("rank 4", |b, v| linear(b, v[0], v[1], None, Activation::None)).normal("x", [2, 3, 5, 7]).normal("w", [11, 7]));
     for (m, n, k) in [(577, 2304, 768), (577, 3072, 768), (577, 768, 3072), (1, 768, 768), (20, 30524, 768)] {
         cases.push(case(m, n, k, if n == 3072 { Activation::Gelu } else { Activation::None }, true).large());

@@ -7,11 +7,11 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
 #[cfg(feature = "wgpu")]
-use super::support::product::Product;
+use super::support::product::{Lies, Product, Texts, product_texts};
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
 use crate::device::cpu::Args;
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
+use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -19,7 +19,7 @@ use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = shader!("common/gemm", "matmul");
+const SHADER: Texts = product_texts!("matmul");
 
 /// The row of the table.
 pub const ROW: Row = Row {
@@ -131,9 +131,11 @@ impl Op for MatMul {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let Extents { batch, m, n, k } = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
-        let dispatch = Dispatch::new(SHADER, "matmul_forward", [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        let dispatch = Dispatch::new(SHADER.scalars, "matmul_forward", [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
         let dispatch = dispatch.constant("TRANSPOSE_A", self.transpose_a).constant("TRANSPOSE_B", self.transpose_b);
-        Product { batch, m, n, k }.launch(launch, dispatch);
+        let a = if self.transpose_a { Lies::across_k(m) } else { Lies::along_k(k) };
+        let b = if self.transpose_b { Lies::along_k(k) } else { Lies::across_k(n) };
+        Product { batch, m, n, k }.launch(launch, SHADER, (a, b), dispatch);
         Ok(())
     }
 }
@@ -171,6 +173,14 @@ fn cases() -> Vec<Case> {
             cases.push(case(&[], m, n, 600, ta, tb));
         }
         cases.push(case(&[130], 33, 65, 5, ta, tb));
+        // By fours: few rows, few columns, few of both in slices, long sums, tiles, and tiles that are twice as tall, as wide, and both.
+        for (m, n, k) in [(4, 36, 600), (12, 68, 600), (68, 12, 600), (20, 36, 1100), (36, 20, 44)] {
+            cases.push(case(&[], m, n, k, ta, tb));
+        }
+        for (m, n) in [(100, 36), (36, 100), (100, 100)] {
+            cases.push(case(&[256], m, n, 20, ta, tb).without_gradients());
+        }
+        cases.push(case(&[66], 100, 72, 20, ta, tb).without_gradients());
     }
     cases.extend([case(&[], 1, 1, 1, false, false), case(&[3], 1, 33, 300, false, false), case(&[], 3, 2, 1, false, false)]);
     cases.push(case(&[], 1024, 1024, 1024, false, false).large());

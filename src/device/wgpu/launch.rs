@@ -50,12 +50,25 @@ pub struct Dispatch {
     pub parameters: Vec<u32>,
     /// Workgroups. More than fit along the first axis are wrapped into the second, where the second is 1.
     pub grid: [usize; 3],
+    /// Its indices follow from sizes alone, never from data, and its loops end: it does without checks at run time where the driver lets it.
+    pub(super) trusted: bool,
+    /// The edge of the fragments that it multiplies, if it does.
+    pub(super) fragments: Option<usize>,
 }
 
 impl Dispatch {
     /// A launch without constants or parameters yet, of one workgroup.
     pub fn new(source: &'static str, entry: impl Into<String>, operands: impl Into<Vec<Operand>>) -> Self {
-        Dispatch { source, entry: entry.into(), constants: Vec::new(), operands: operands.into(), parameters: Vec::new(), grid: [1; 3] }
+        Dispatch {
+            source,
+            entry: entry.into(),
+            constants: Vec::new(),
+            operands: operands.into(),
+            parameters: Vec::new(),
+            grid: [1; 3],
+            trusted: false,
+            fragments: None,
+        }
     }
 
     /// Adds a `const` line.
@@ -79,6 +92,19 @@ impl Dispatch {
     /// Adds a number.
     pub fn number(mut self, number: f64) -> Self {
         self.parameters.push((number as f32).to_bits());
+        self
+    }
+
+    /// Says that no index of the kernel follows from data, that sizes keep all of them in bounds, and that it writes workgroup memory before it reads it:
+    /// checks at run time, which cost as much as the loads they guard, are left out.
+    pub(crate) fn trusted(mut self) -> Self {
+        self.trusted = true;
+        self
+    }
+
+    /// Says that it multiplies fragments of this edge.
+    pub fn fragments(mut self, edge: usize) -> Self {
+        self.fragments = Some(edge);
         self
     }
 

@@ -16,7 +16,7 @@ mod memory;
 mod pipeline;
 mod replay;
 
-pub use abilities::Abilities;
+pub use abilities::{Abilities, Fragments};
 pub use columns::{Columns, Summed};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
@@ -26,6 +26,7 @@ use crate::device::Kernel;
 use crate::device::now::now;
 use crate::error::{Error, Result};
 use ::wgpu as api;
+use abilities::FRAGMENT_STORAGE;
 use pipeline::Pipelines;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -152,11 +153,13 @@ impl Gpu {
             None => found.into_iter().min_by_key(AdapterKind::of),
         };
         let adapter = chosen.ok_or_else(|| fails(format!("no such adapter; there are {count}, from 0")))?;
-        let abilities = Abilities::of(&adapter).and(most);
+        let abilities = Abilities::of(&adapter).up_to(most);
         let descriptor = api::DeviceDescriptor {
             label: Some("escnet"),
             required_features: (adapter.features() & api::Features::TIMESTAMP_QUERY) | abilities.features(),
-            required_limits: wanted(&adapter.limits()),
+            required_limits: wanted(&adapter.limits(), abilities),
+            // SAFETY: what is experimental is used by kernels of this crate alone, and by these only on adapters that say how large matrices may be.
+            experimental_features: if abilities.fragments.is_some() { unsafe { api::ExperimentalFeatures::enabled() } } else { Default::default() },
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| fails(e.to_string()))?;
@@ -250,9 +253,11 @@ impl Gpu {
     }
 }
 
-/// The portable limits, but buffers as large as the adapter takes.
-fn wanted(has: &api::Limits) -> api::Limits {
+/// The portable limits, but buffers as large as the adapter takes, and the workgroup memory that fragments need.
+fn wanted(has: &api::Limits, abilities: Abilities) -> api::Limits {
+    let storage = if abilities.fragments.is_some() { FRAGMENT_STORAGE } else { PORTABLE.max_compute_workgroup_storage_size };
     api::Limits {
+        max_compute_workgroup_storage_size: storage,
         max_buffer_size: has.max_buffer_size,
         max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
         ..PORTABLE.or_worse_values_from(has)

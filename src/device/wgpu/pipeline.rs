@@ -25,8 +25,15 @@ pub(super) struct Pipeline {
 const WHOLE: &str = "alias Real = f32;\nalias Word = u32;\n";
 const HALF: &str = "enable f16;\nalias Real = f16;\nalias Word = f16;\n";
 
-/// What tells two pipelines apart: the text, the entry point, the lines before it, which operands are written, and whether there are parameters.
-type Key = (&'static str, String, String, Vec<bool>, bool);
+/// The matrices that a subgroup multiplies at once. These are naga's; Tint has others.
+fn fragments(edge: usize) -> String {
+    let alias = |name: &str, number: &str, role: &str| format!("alias {name} = coop_mat{edge}x{edge}<{number}, {role}>;\n");
+    [alias("FragmentA", "f16", "A"), alias("FragmentB", "f16", "B"), alias("Sums", "f32", "C"), format!("const EDGE = {edge}u;\n")].concat()
+}
+
+/// What tells two pipelines apart: the text, the entry point, the lines before it, which operands are written, whether there are parameters, and whether
+/// checks are left out.
+type Key = (&'static str, String, String, Vec<bool>, bool, bool);
 
 /// The pipelines of a device.
 #[derive(Debug, Default)]
@@ -36,9 +43,13 @@ impl Pipelines {
     /// The pipeline of a launch, whose numbers are stored in 16 bits where `half` says so.
     pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch, half: bool) -> Result<Arc<Pipeline>> {
         let constants: String = dispatch.constants.iter().map(|(name, value)| format!("const {name} = {value};\n")).collect();
-        let before = format!("{}{constants}", if half { HALF } else { WHOLE });
+        let numbers = if half { HALF } else { WHOLE };
+        let before = match dispatch.fragments {
+            Some(edge) => format!("enable wgpu_cooperative_matrix;\n{numbers}{}{constants}", fragments(edge)),
+            None => format!("{numbers}{constants}"),
+        };
         let written: Vec<bool> = dispatch.operands.iter().map(|o| o.is_written()).collect();
-        let key = (dispatch.source, dispatch.entry.clone(), before, written, dispatch.parameters.is_empty());
+        let key = (dispatch.source, dispatch.entry.clone(), before, written, dispatch.parameters.is_empty(), dispatch.trusted);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
@@ -57,11 +68,23 @@ impl Pipelines {
     }
 }
 
-fn build(device: &api::Device, (source, entry, before, written, plain): &Key) -> Pipeline {
+fn build(device: &api::Device, (source, entry, before, written, plain, trusted): &Key) -> Pipeline {
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
     let source: Arc<str> = format!("{before}{extents}{COMMON}{source}").into();
-    let module =
-        device.create_shader_module(api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) });
+    let descriptor = api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) };
+    let module = if *trusted {
+        let checks = api::ShaderRuntimeChecks {
+            bounds_checks: false,
+            force_loop_bounding: false,
+            int_div_checks: false,
+            ..api::ShaderRuntimeChecks::checked()
+        };
+        // SAFETY: of such a kernel the operator says that indices, divisors and loops follow from sizes alone (`Dispatch::trusted`), which the graph has
+        // checked against the buffers that are bound. No text comes from outside this crate.
+        unsafe { device.create_shader_module_trusted(descriptor, checks) }
+    } else {
+        device.create_shader_module(descriptor)
+    };
     let entry_of = |binding: usize, ty| api::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: api::ShaderStages::COMPUTE,
@@ -81,7 +104,7 @@ fn build(device: &api::Device, (source, entry, before, written, plain): &Key) ->
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some(entry),
-        compilation_options: api::PipelineCompilationOptions::default(),
+        compilation_options: api::PipelineCompilationOptions { zero_initialize_workgroup_memory: !trusted, ..Default::default() },
         cache: None,
     });
     Pipeline { kernel: Kernel { entry: entry.clone(), source }, raw, tensors, parameters }

@@ -303,6 +303,15 @@ fn cases() -> Vec<Case> {
         case([1, 5, 5, 64], [20, 3, 3], 1, 1).normal("bias", [20]),
         case([2, 5, 6, 17], [130, 3, 3], 2, 1),
         case([4, 64, 65, 1], [33, 3, 3], 1, 1),
+        // Channels and filters in fours: with padding, phases of unequal taps, patches that touch nothing, 1 x 1, a few pixels, few channels of many filters.
+        case([2, 9, 6, 8], [12, 3, 3], 2, 1).normal("bias", [12]),
+        case([3, 14, 15, 20], [36, 3, 3], 1, 1),
+        case([2, 8, 7, 4], [8, 2, 3], 3, 3),
+        case([2, 25, 24, 12], [40, 1, 1], 1, 0),
+        case([1, 2, 2, 128], [64, 1, 1], 1, 0),
+        case([1, 5, 5, 64], [20, 3, 3], 1, 1),
+        // Tiles that are twice as tall.
+        case([2, 128, 129, 4], [36, 3, 3], 1, 1).without_gradients(),
         fused(false, false),
         fused(false, true),
         fused(true, false),

@@ -1,12 +1,12 @@
 //! What a convolution launches: one kernel for the three products, which differ in what their factors are.
 
 use super::{Conv2d, Extents};
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::ops::linear::Activation;
 use crate::ops::reduce;
-use crate::ops::support::product::Product;
+use crate::ops::support::product::{Lies, Product, Texts, product_texts};
 
-const SHADER: &str = shader!("common/gemm", "conv2d");
+const SHADER: Texts = product_texts!("conv2d");
 
 /// What happens to the sums of the forward pass; nothing in the others.
 #[derive(Default)]
@@ -27,20 +27,20 @@ pub fn forward(op: &Conv2d, e: &Extents, launch: &mut Launch) {
         relu: op.activation == Activation::Relu,
     };
     let product = Product { batch: 1, m: e.batch * e.out[0] * e.out[1], n: e.filters, k: e.patch() };
-    product.launch(launch, dispatch(0, e, Operand::Output(0), &finish));
+    product.launch(launch, SHADER, (Lies::along_k(e.channels), Lies::along_k(e.patch())), dispatch(0, e, Operand::Output(0), &finish));
 }
 
 /// dx: a product for each phase, as large as the first, which is the largest.
 pub fn backward_input(e: &Extents, launch: &mut Launch) {
     let [h, w, kh, kw] = [e.size[0], e.size[1], e.kernel[0], e.kernel[1]].map(|extent| extent.div_ceil(e.stride));
     let product = Product { batch: e.stride * e.stride, m: e.batch * h * w, n: e.channels, k: kh * kw * e.filters };
-    product.launch(launch, dispatch(1, e, Operand::Output(0), &Finish::default()));
+    product.launch(launch, SHADER, (Lies::along_k(e.filters), Lies::across_k(e.channels)), dispatch(1, e, Operand::Output(0), &Finish::default()));
 }
 
 /// dw, and db where it is wanted.
 pub fn backward_weight(e: &Extents, launch: &mut Launch) {
     let product = Product { batch: 1, m: e.filters, n: e.patch(), k: e.batch * e.out[0] * e.out[1] };
-    product.launch(launch, dispatch(2, e, Operand::Output(0), &Finish::default()));
+    product.launch(launch, SHADER, (Lies::across_k(e.filters), Lies::across_k(e.channels)), dispatch(2, e, Operand::Output(0), &Finish::default()));
     if launch.out_ty(1).is_some() {
         launch.sum_columns(Columns::summed(product.k, e.filters), Summed::Sums(1), reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0));
     }
@@ -56,7 +56,7 @@ impl Extents {
 fn dispatch(pass: usize, e: &Extents, to: Operand, finish: &Finish) -> Dispatch {
     let one_tap = e.kernel == [1, 1];
     let [bias, residual] = [finish.bias, finish.residual].map(|operand| operand.unwrap_or(Operand::Nothing));
-    let dispatch = Dispatch::new(SHADER, "conv2d_product", [Operand::Input(0), Operand::Input(1), to, bias, residual]);
+    let dispatch = Dispatch::new(SHADER.scalars, "conv2d_product", [Operand::Input(0), Operand::Input(1), to, bias, residual]);
     let dispatch = dispatch.constant("PASS", pass).constant("STRIDE", format!("{}u", e.stride)).constant("ONE_TAP", one_tap);
     // No patch reaches beyond its picture.
     let dispatch = dispatch.constant("INSIDE", e.padding == 0 && (pass != 1 || one_tap));

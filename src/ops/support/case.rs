@@ -110,6 +110,12 @@ impl Case {
         self
     }
 
+    /// The same without gradients, where their finite differences would take long and other cases have them.
+    pub fn without_gradients(mut self) -> Self {
+        self.inputs.iter_mut().for_each(|input| input.gradient = false);
+        self
+    }
+
     /// Marks the case as one for benchmarks.
     pub fn large(mut self) -> Self {
         self.large = true;
