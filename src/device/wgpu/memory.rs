@@ -7,6 +7,7 @@ use crate::device::now::now;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Data, Tensor, TensorType};
 use half::f16;
+use std::num::NonZero;
 
 /// Words behind each buffer of a checked session that nobody may write. As numbers, of 32 bits or 16, they are so small that a sum written there shows.
 const GUARD: usize = 64;
@@ -24,10 +25,29 @@ pub(crate) struct Memory {
 
 #[derive(Debug)]
 struct Buffer {
-    raw: Option<api::Buffer>,
+    raw: Option<Piece>,
     float: bool,
     words: usize,
     guarded: bool,
+}
+
+/// Where a buffer's words lie: some bytes of an allocation, from an offset at which it may be bound.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    pub buffer: api::Buffer,
+    pub at: u64,
+    pub bytes: u64,
+}
+
+impl Piece {
+    /// All of an allocation.
+    pub fn whole(buffer: api::Buffer) -> Self {
+        Piece { at: 0, bytes: buffer.size(), buffer }
+    }
+
+    pub fn binding(&self) -> api::BindingResource<'_> {
+        api::BindingResource::Buffer(api::BufferBinding { buffer: &self.buffer, offset: self.at, size: NonZero::new(self.bytes) })
+    }
 }
 
 impl Memory {
@@ -38,9 +58,9 @@ impl Memory {
     /// Adds a zeroed buffer, with a guard band behind it if asked; returns its index.
     pub fn push(&mut self, Room { float, bytes, .. }: Room, guarded: bool) -> Result<usize> {
         let words = bytes.div_ceil(4);
-        let raw = if words == 0 { None } else { Some(self.allocate(words + if guarded { GUARD } else { 0 })?) };
+        let raw = if words == 0 { None } else { Some(Piece::whole(self.allocate(words + if guarded { GUARD } else { 0 })?)) };
         if let (Some(raw), true) = (&raw, guarded) {
-            self.gpu.queue().write_buffer(raw, 4 * words as u64, bytemuck::cast_slice(&[GUARD_WORD; GUARD]));
+            self.gpu.queue().write_buffer(&raw.buffer, raw.at + 4 * words as u64, bytemuck::cast_slice(&[GUARD_WORD; GUARD]));
         }
         self.buffers.push(Buffer { raw, float, words, guarded });
         Ok(self.buffers.len() - 1)
@@ -80,7 +100,7 @@ impl Memory {
     }
 
     /// The whole buffer, its guard band too: a kernel that writes too far shall be seen.
-    pub(super) fn raw(&self, index: usize) -> Result<&api::Buffer> {
+    pub(super) fn raw(&self, index: usize) -> Result<&Piece> {
         self.buffers.get(index).and_then(|b| b.raw.as_ref()).ok_or_else(|| Error::graph("binding", "a buffer", "none"))
     }
 
@@ -107,7 +127,8 @@ impl Memory {
     }
 
     fn put(&self, index: usize, words: &[u32]) -> Result<()> {
-        self.gpu.queue().write_buffer(self.raw(index)?, 0, bytemuck::cast_slice(words));
+        let raw = self.raw(index)?;
+        self.gpu.queue().write_buffer(&raw.buffer, raw.at, bytemuck::cast_slice(words));
         self.gpu.check()
     }
 
@@ -161,7 +182,8 @@ impl Memory {
         if len == 0 {
             return Ok(Vec::new());
         }
-        let bytes = self.gpu.read(self.raw(index)?, 4 * from as u64, 4 * len as u64).await?;
+        let raw = self.raw(index)?;
+        let bytes = self.gpu.read(&raw.buffer, raw.at + 4 * from as u64, 4 * len as u64).await?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 }

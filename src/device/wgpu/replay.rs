@@ -1,6 +1,7 @@
 //! Nodes recorded once, replayed in one submission.
 
 use super::launch::{Dispatch, Launch, Operand};
+use super::memory::Piece;
 use super::pipeline::Pipeline;
 use super::{Gpu, Memory, api};
 use crate::device::Kernel;
@@ -88,13 +89,13 @@ impl Recording {
                 Operand::Nothing | Operand::Nowhere => None,
             };
             bound.push(match found {
-                Some(buffer) => buffer?.clone(),
-                None => self.nothing()?,
+                Some(piece) => piece?.clone(),
+                None => Piece::whole(self.nothing()?),
             });
         }
-        let group = |layout: &api::BindGroupLayout, buffers: &[api::Buffer]| {
-            let numbered = (0..).zip(buffers);
-            let entries: Vec<_> = numbered.map(|(binding, b)| api::BindGroupEntry { binding, resource: b.as_entire_binding() }).collect();
+        let group = |layout: &api::BindGroupLayout, pieces: &[Piece]| {
+            let numbered = (0..).zip(pieces);
+            let entries: Vec<_> = numbered.map(|(binding, piece)| api::BindGroupEntry { binding, resource: piece.binding() }).collect();
             device.create_bind_group(&api::BindGroupDescriptor { label: Some(&dispatch.entry), layout, entries: &entries })
         };
         let tensors = self.gpu.scoped(0, || group(&pipeline.tensors, &bound))?;
@@ -110,7 +111,7 @@ impl Recording {
                     device.create_buffer(&api::BufferDescriptor { label: Some(&dispatch.entry), size, usage, mapped_at_creation: false })
                 })?;
                 self.gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
-                Some(self.gpu.scoped(0, || group(layout, &[uniform]))?)
+                Some(self.gpu.scoped(0, || group(layout, &[Piece::whole(uniform)]))?)
             }
         };
         Ok(Bound { pipeline, tensors, parameters, grid: self.grid(dispatch)? })
