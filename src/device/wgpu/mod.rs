@@ -13,14 +13,17 @@ mod answer;
 mod columns;
 mod launch;
 mod memory;
+mod packs;
 mod pipeline;
 mod replay;
+mod sweep;
 
 pub use abilities::Abilities;
 pub use columns::{Columns, Summed};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::{Recording, Ticks};
+pub use sweep::Side;
 
 use crate::device::Kernel;
 use crate::device::now::now;
