@@ -27,6 +27,7 @@ fn main() {
         trial("wgpu::several_packs_give_the_bits_of_one", several_packs),
         trial("wgpu::state_that_moves_keeps_its_numbers_for_every_session", moved),
         trial("wgpu::one_trained_parameter_can_be_assigned_to_another", assigned),
+        trial("wgpu::what_the_driver_made_is_kept_and_found_again", kept_pipelines),
         trial("wgpu::a_model_from_memory_says_what_the_cpu_says", whole_model),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
@@ -295,6 +296,47 @@ fn assigned() -> Outcome {
         session.run(store, Segment::Run)?;
         Ok(())
     })
+}
+
+/// Made once, found again; not where the file is damaged or cut, and a folder that cannot be is no error.
+fn kept_pipelines() -> Outcome {
+    let folder = std::env::temp_dir().join(format!("escnet_kept_{}", std::process::id()));
+    let open = |folder: &Path| -> Result<bool, Failed> {
+        let device = Device::wgpu(None)?;
+        let found = device.gpu().ok_or("no GPU")?.keep_pipelines(folder);
+        let mut b = Builder::new();
+        let x = b.input("x", TensorType::f32([300]))?;
+        let y = softmax(&mut b, x)?;
+        b.output("y", y);
+        let mut store = Store::new(&device);
+        let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+        session.write("x", &Tensor::from_f32([300], vec![1.0; 300])?)?;
+        session.run(&mut store, Segment::Run)?;
+        let y = session.read("y", &mut store)?.to_f32();
+        check(y.iter().all(|y| (y - 1.0 / 300.0).abs() < 1e-6), "another result")?;
+        Ok(found)
+    };
+    let outcome = (|| {
+        check(!open(&folder.join("deep"))?, "found before anything was made")?;
+        let files: Vec<_> = std::fs::read_dir(folder.join("deep")).map(|dir| dir.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+        let [file] = &files[..] else {
+            // Only Vulkan's drivers give it away.
+            let vulkan = adapters().into_iter().min_by_key(|a| a.kind).is_some_and(|a| a.backend == "vulkan");
+            return check(files.is_empty() && !vulkan, format!("{files:?}"));
+        };
+        check(open(&folder.join("deep"))?, "what was kept was not found")?;
+        let whole = std::fs::read(file)?;
+        let mut damaged = whole.clone();
+        damaged[whole.len() - 1] ^= 1;
+        for bad in [&damaged[..], &whole[..whole.len() / 2], b""] {
+            std::fs::write(file, bad)?;
+            check(!open(&folder.join("deep"))?, "a damaged file was of use")?;
+            check(open(&folder.join("deep"))?, "a damaged file was not replaced")?;
+        }
+        check(!open(&file.join("below a file"))?, "found where nothing can be")
+    })();
+    let _ = std::fs::remove_dir_all(&folder);
+    outcome
 }
 
 /// The demo model as a browser has it, against the one the CPU reads from its folder.
