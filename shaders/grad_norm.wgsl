@@ -1,28 +1,19 @@
 // The norm of all gradients together, sqrt(sum of g^2), and whether all of them are finite.
 //
-// A workgroup takes BLOCK elements of one of seven gradients that a launch is given, and leaves in scratch memory what it found; a last launch of
+// Sweeps as in common/sweep.wgsl: a workgroup takes BLOCK elements of a gradient and leaves in scratch memory what it found; a last launch of
 // one workgroup joins that. Squares of f32 overflow and vanish, and there is no f64: numbers from 2^20 on are summed scaled down, the others scaled
 // up, which is right from 2^-89 to the largest f32 for any count. What is not finite is told by its bits and kept out of the sums. 4 bytes an
-// element: bound by memory; for small gradients by the launch.
+// element: bound by memory.
 
 struct Size {
-    // Elements of each gradient.
-    counts: array<vec4u, 2>,
-    // Blocks of earlier launches, and of all.
-    first: u32,
+    // Of all launches.
     blocks: u32,
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
 // For each block the bits of two sums of scaled squares, and of the largest magnitude: one after another, in each the blocks.
 @group(0) @binding(0) var<storage, read_write> found: array<u32>;
-@group(0) @binding(1) var<storage, read> g0: array<u32>;
-@group(0) @binding(2) var<storage, read> g1: array<u32>;
-@group(0) @binding(3) var<storage, read> g2: array<u32>;
-@group(0) @binding(4) var<storage, read> g3: array<u32>;
-@group(0) @binding(5) var<storage, read> g4: array<u32>;
-@group(0) @binding(6) var<storage, read> g5: array<u32>;
-@group(0) @binding(7) var<storage, read> g6: array<u32>;
+@group(0) @binding(2) var<storage, read> gradients: array<u32>;
 
 const LARGE = 0x1p20;
 const SCALE_DOWN = 0x1p-80;
@@ -58,36 +49,13 @@ fn joined(part: Found, lane: u32) -> Found {
     return Found(large, small, group_most(part.most, lane));
 }
 
-fn word(gradient: u32, i: u32) -> u32 {
-    switch gradient {
-        case 0u: { return g0[i]; }
-        case 1u: { return g1[i]; }
-        case 2u: { return g2[i]; }
-        case 3u: { return g3[i]; }
-        case 4u: { return g4[i]; }
-        case 5u: { return g5[i]; }
-        default: { return g6[i]; }
-    }
-}
-
 @compute @workgroup_size(WIDTH)
 fn grad_norm_blocks_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let index = row_of(group, groups);
-    // Which block of which gradient.
-    var block = index;
-    var gradient = 0u;
-    var count = size.counts[0].x;
-    while gradient < 7u && block * BLOCK >= count {
-        block -= (count + BLOCK - 1u) / BLOCK;
-        gradient += 1u;
-        count = size.counts[gradient / 4u][gradient % 4u];
-    }
-    if gradient == 7u {
-        return;
-    }
+    let task = task_of(group, groups);
+    let first = origin(task, 0u);
     var part = Found(0.0, 0.0, 0u);
-    for (var i = block * BLOCK + lane; i < min((block + 1u) * BLOCK, count); i += WIDTH) {
-        let magnitude = word(gradient, i) & 0x7fffffffu;
+    for (var i = task.start + lane; i < task.end; i += WIDTH) {
+        let magnitude = gradients[first + i] & 0x7fffffffu;
         part.most = max(part.most, magnitude);
         let number = bitcast<f32>(select(magnitude, 0u, magnitude >= INFINITY));
         if number >= LARGE {
@@ -99,8 +67,8 @@ fn grad_norm_blocks_f32(@builtin(local_invocation_index) lane: u32, @builtin(wor
         }
     }
     let whole = joined(part, lane);
-    if lane == 0u {
-        let at = size.first + index;
+    if lane == 0u && task.end > 0u {
+        let at = block_of(task);
         found[at] = bitcast<u32>(whole.large);
         found[size.blocks + at] = bitcast<u32>(whole.small);
         found[2u * size.blocks + at] = whole.most;

@@ -5,6 +5,7 @@
 
 pub mod data;
 pub mod device;
+pub mod durable;
 pub mod error;
 pub mod graph;
 pub mod infer;

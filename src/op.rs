@@ -75,6 +75,11 @@ pub trait Op: Debug + Any + Send + Sync {
         Vec::new()
     }
 
+    /// Lists of inputs, of `count` in all, that one launch can go through where they lie side by side in memory: each list either updated or only read.
+    fn together(&self, _count: usize) -> Vec<Vec<usize>> {
+        Vec::new()
+    }
+
     /// Outputs that need not be computed where nobody reads them: what a forward pass saves for the backward.
     fn optional_outputs(&self) -> &'static [usize] {
         &[]

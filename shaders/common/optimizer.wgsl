@@ -1,30 +1,42 @@
-// What the optimizers share, put before each. One launch a parameter: an invocation takes SPAN elements that lie WIDTH apart, so that neighbours read
-// neighbours and what depends on the step alone is computed once for them. The optimizer's own file says
+// What the optimizers share, put before each, under common/sweep.wgsl. First a workgroup works out what depends on the step alone, once for all
+// parameters; then a sweep goes through parameter, moments and gradient side by side. The notes are a parameter's group and its decay, 0 for one that
+// does not. The optimizer's own file says
 //
-//   struct Size { n: u32, group: u32, decay: f32, clip_norm: f32, ... }      decay: 0 for a parameter that does not
+//   struct Size { rates: u32, clip_norm: f32, ... }      how many learning rates there are
 //   var<uniform> size: Size
 //
-// and binds the parameter, its moments and its gradient behind the step's control.
+// and binds the parameters, their moments and their gradients behind the table.
 
-@group(0) @binding(0) var<storage, read> rates: array<f32>;
-@group(0) @binding(1) var<storage, read> steps: array<i32>;
-@group(0) @binding(2) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read> finite: array<i32>;
+@group(0) @binding(0) var<storage, read_write> control: array<f32>;
+@group(0) @binding(1) var<storage, read> rates: array<f32>;
+@group(0) @binding(2) var<storage, read> steps: array<i32>;
+@group(0) @binding(3) var<storage, read> norm: array<f32>;
+@group(0) @binding(4) var<storage, read> finite: array<i32>;
 
-// What gradients are multiplied by, as by PyTorch's clip_grad_norm_.
-fn clip() -> f32 {
-    if CLIP {
-        return min(size.clip_norm / (norm[0] + 1e-6), 1.0);
+// What stands where in control: whether the step is applied at all; what gradients are multiplied by; two numbers of the optimizer's own; the rates.
+const APPLIED = 0u;
+const CLIP_FACTOR = 1u;
+const OWN = 2u;
+const RATES = 4u;
+
+fn write_control(lane: u32) {
+    for (var i = lane; i < size.rates; i += WIDTH) {
+        control[RATES + i] = rates[i];
     }
-    return 1.0;
+    if lane == 0u {
+        control[APPLIED] = select(0.0, 1.0, finite[0] != 0);
+        // As by PyTorch's clip_grad_norm_.
+        control[CLIP_FACTOR] = 1.0;
+        if CLIP {
+            control[CLIP_FACTOR] = min(size.clip_norm / (norm[0] + 1e-6), 1.0);
+        }
+    }
 }
 
-// The first element of a workgroup.
-fn span_start(group: vec3u, groups: vec3u) -> u32 {
-    return (row_of(group, groups)) * WIDTH * SPAN;
+fn rate(task: Task) -> f32 {
+    return control[RATES + note(task, 0u)];
 }
 
-// The element behind its last.
-fn span_end(group: vec3u, groups: vec3u) -> u32 {
-    return min(span_start(group, groups) + WIDTH * SPAN, size.n);
+fn decay(task: Task) -> f32 {
+    return bitcast<f32>(note(task, 1u));
 }

@@ -4,6 +4,7 @@
 //! error. The exit code says how it ended, see [`Stop::code`].
 
 mod ablate;
+mod cache;
 mod caption;
 mod captions;
 mod classify;
@@ -45,7 +46,8 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a check failed, 2 wrong usage, 3 bad input, 4 device, 5 done but for some broken pictures, 130 interrupted.
-Colours are left out where NO_COLOR is set or the output is no terminal.";
+Colours are left out where NO_COLOR is set or the output is no terminal.
+What a GPU's driver makes of kernels is kept in the user's folder of caches; ESCNET_CACHE names another, or says off.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

@@ -154,6 +154,7 @@ impl Model {
             generation: wording.generation(sampling)?,
             prompt: wording.prompt.clone(),
             timed: false,
+            cache: super::cache::folder(),
         })
     }
 

@@ -79,7 +79,8 @@ impl Run {
         ];
         let mut changes: Vec<String> = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))).collect();
         changes.extend(self.changes.iter().cloned());
-        Ok(RunConfig::open(&self.config, &changes)?)
+        let run = RunConfig::open(&self.config, &changes)?;
+        Ok(RunConfig { cache: super::cache::folder(), ..run })
     }
 }
 

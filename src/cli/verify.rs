@@ -58,6 +58,7 @@ impl Verify {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
         let device = Device::parse(self.device.name(), self.threads, self.dtype.into())?;
+        super::cache::folder().iter().for_each(|folder| device.keep_pipelines(folder));
         self.device.tell(&device, talk);
         let mut golden = Vec::new();
         for path in &self.paths {

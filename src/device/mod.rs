@@ -13,6 +13,7 @@ use crate::tensor::DType;
 use cpu::Cpu;
 pub use kernel::Kernel;
 pub use memory::Room;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A place where graphs run.
@@ -129,6 +130,17 @@ impl Device {
             Err(reason) => reason,
         };
         Ok(Device { note: Some(format!("auto: {fallback}; the CPU is used").into()), ..Self::cpu(threads)? })
+    }
+
+    /// Keeps what a GPU's driver makes of kernels in this folder, and takes from there what it made before; as good as none where it is damaged or cannot be written. Without effect
+    /// on the CPU.
+    #[cfg_attr(not(feature = "wgpu"), expect(unused_variables))]
+    pub fn keep_pipelines(&self, folder: &Path) {
+        match &self.kind {
+            Kind::Cpu(_) | Kind::Reference(_) => {}
+            #[cfg(feature = "wgpu")]
+            Kind::Wgpu(gpu) => drop(gpu.keep_pipelines(folder)),
+        }
     }
 
     /// What there is to say about how `auto` chose.

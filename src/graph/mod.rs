@@ -7,6 +7,7 @@
 mod backward;
 mod builder;
 mod fuse;
+mod packs;
 mod plan;
 mod precision;
 mod replay;

@@ -57,7 +57,7 @@ impl Replay<'_> {
             (DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states)) => {
                 let mut nodes = Vec::with_capacity(self.steps.len());
                 for Step { node, binding } in self.steps {
-                    let mut launch = wgpu::Launch::new(binding, slots.abilities());
+                    let mut launch = wgpu::Launch::new(binding, slots, states);
                     self.graph.nodes[*node].op.wgpu(&mut launch)?;
                     nodes.push(launch);
                 }

@@ -1,5 +1,6 @@
 //! A session: a planned graph bound to memory on a device, replayed without allocating, compiling or looking anything up.
 
+use super::packs;
 use super::plan::scratch_of;
 use super::replay::{Recording, Replay, Step};
 use super::store::Store;
@@ -66,8 +67,13 @@ impl Session {
             slots.push(slot, options.checked)?;
         }
         let mut state_index = vec![None; graph.values.len()];
+        let sets = packs::sets(&graph);
         for (v, info, kind) in graph.states() {
-            state_index[v.index()] = Some(store.ensure_index(&info.name, info.ty, kind, options.checked)?);
+            let later = sets.iter().any(|set| set.contains(&v));
+            state_index[v.index()] = Some(store.ensure_index(&info.name, info.ty, kind, options.checked, later)?);
+        }
+        for set in sets {
+            store.together(&set.iter().filter_map(|v| state_index[v.index()]).collect::<Vec<_>>())?;
         }
         for (v, root) in graph.view_roots().into_iter().enumerate() {
             state_index[v] = state_index[root.index()];
@@ -267,6 +273,7 @@ impl Session {
     /// Computes what depends on weights alone, rearranges constant inputs as operators like them, and frees what was only needed for that.
     fn prepare(&mut self, store: &mut Store) -> Result<()> {
         let graph = self.graph.clone();
+        packs::separate(store, &graph, &self.steps)?;
         let updated = graph.updated();
         let on_cpu = matches!(self.slots, DeviceMemory::Cpu(_));
         let mut packs = Vec::new();

@@ -88,22 +88,40 @@ impl Store {
     /// # Errors
     /// [`Error::Graph`] where the name stands for another type, [`Error::OutOfMemory`].
     pub fn ensure(&mut self, name: &str, ty: TensorType, kind: StateKind) -> Result<()> {
-        self.ensure_index(name, ty, kind, false).map(|_| ())
+        self.ensure_index(name, ty, kind, false, false).map(|_| ())
     }
 
-    /// The same, with a guard band behind what is new where `guarded` says so.
-    pub(super) fn ensure_index(&mut self, name: &str, ty: TensorType, kind: StateKind, guarded: bool) -> Result<usize> {
+    /// The same, with a guard band behind what is new where `guarded` says so. Where `later` says so, its room is left to [`Store::together`].
+    pub(super) fn ensure_index(&mut self, name: &str, ty: TensorType, kind: StateKind, guarded: bool, later: bool) -> Result<usize> {
         if let Some(&i) = self.index.get(name) {
             let known = &self.entries[i];
             return if known.ty == ty { Ok(i) } else { Err(Error::graph(name, known.ty, ty)) };
         }
         let lazy = kind == StateKind::Derived || (kind.is_weight() && self.source.is_some());
         let room = Room::of(&ty);
-        let index = self.memory.push(if lazy { room.later() } else { room }, guarded)?;
+        let resident = !lazy && !later;
+        let index = self.memory.push(if resident { room } else { room.later() }, guarded)?;
         debug_assert_eq!(index, self.entries.len());
-        self.entries.push(Entry { name: name.to_owned(), ty, kind, resident: !lazy, fresh: 0, pinned: false, written: !lazy });
+        self.entries.push(Entry { name: name.to_owned(), ty, kind, resident, fresh: 0, pinned: false, written: !lazy });
         self.index.insert(name.to_owned(), index);
         Ok(index)
+    }
+
+    /// Lays state side by side, and makes room for what cannot be had from the source.
+    pub(super) fn together(&mut self, members: &[usize]) -> Result<()> {
+        let typed: Vec<_> = members.iter().map(|&i| (i, self.entries[i].ty)).collect();
+        if self.memory.together(&typed)? {
+            self.weights_changed();
+        }
+        members.iter().filter(|&&i| self.entries[i].written).copied().collect::<Vec<_>>().into_iter().try_for_each(|i| self.make_room(i))
+    }
+
+    /// Moves state away from `other`, where they lie side by side.
+    pub(super) fn apart(&mut self, i: usize, other: usize) -> Result<()> {
+        if self.memory.apart(i, other)? {
+            self.weights_changed();
+        }
+        Ok(())
     }
 
     fn find(&self, name: &str) -> Result<usize> {

@@ -19,7 +19,7 @@ use crate::ops::softmax::softmax;
 use crate::tensor::{DType, Tensor};
 use crate::weights::weight_source;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a model is loaded and run.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,12 +38,15 @@ pub struct EngineOptions {
     pub prompt: String,
     /// Adds up what each node takes, for [`Engine::times`].
     pub timed: bool,
+    /// The folder for [`Device::keep_pipelines`], if any.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
         let generation = Generation::default();
-        EngineOptions { device: "auto".to_owned(), dtype: DType::F32, threads: 0, batch: 1, generation, prompt: String::new(), timed: false }
+        let (device, prompt) = ("auto".to_owned(), String::new());
+        EngineOptions { device, dtype: DType::F32, threads: 0, batch: 1, generation, prompt, timed: false, cache: None }
     }
 }
 
@@ -116,6 +119,7 @@ impl Engine {
     /// Those of the files' readers; [`Error::Device`]; [`Error::Argument`] for options that do not fit the model.
     pub fn load(dir: &Path, options: EngineOptions) -> Result<Self> {
         let device = Device::parse(&options.device, options.threads, options.dtype)?;
+        options.cache.iter().for_each(|folder| device.keep_pipelines(folder));
         Ok(Self::new(Model::open(dir)?, &device, options))
     }
 

@@ -12,7 +12,7 @@
 
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill, Golden};
-use super::support::optimizer::{self, BLOCK, Role};
+use super::support::optimizer::{self, BLOCK, NAMES, Role, SIZES};
 use crate::device::cpu::{Args, Real, vectorized};
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, shader};
@@ -23,7 +23,7 @@ use crate::tensor::{Tensor, TensorType};
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = shader!("common/optimizer", "adamw");
+const SHADER: &str = shader!("common/sweep", "common/optimizer", "adamw");
 
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, golden: Some(golden), ..Row::new("adamw", cases) };
@@ -145,6 +145,10 @@ impl Op for AdamWStep {
         (0..self.roles.len()).flat_map(|i| (0..3).map(move |t| i * EACH + t)).collect()
     }
 
+    fn together(&self, _: usize) -> Vec<Vec<usize>> {
+        optimizer::together(self.roles.len(), EACH)
+    }
+
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
         self.run(args)
     }
@@ -160,8 +164,7 @@ impl Op for AdamWStep {
         let log = |beta: f64| beta.ln().max(-200.0);
         let numbers = [1.0 - beta1, beta2, 1.0 - beta2, log(beta1), log(beta2), eps];
         let finish = |dispatch| numbers.into_iter().fold(dispatch, Dispatch::number);
-        optimizer::launch(launch, (SHADER, "adamw_forward_f32"), (&self.roles, EACH), (weight_decay, clip_norm), finish);
-        Ok(())
+        optimizer::launch(launch, (SHADER, "adamw"), (&self.roles, EACH), (weight_decay, clip_norm), finish)
     }
 }
 
@@ -224,8 +227,33 @@ fn cases() -> Vec<Case> {
         case("not finite", 9, 4, settings, 6, 2.5, 0),
         case("several blocks", 40_001, 3, settings, 6, 12.5, 1),
         two_steps(),
+        many("many tensors", |_| true),
+        many("many tensors, some gradients elsewhere", |i| i % 3 != 0),
         case("2x 3072x768", 3072 * 768, 3072 * 768, settings, 6, 2.5, 1).large(),
     ]
+}
+
+/// Tensors of all sizes in three groups, every other one of which decays. Gradients that are state lie side by side.
+fn many(name: &str, is_state: fn(usize) -> bool) -> Case {
+    let settings = AdamW { betas: [0.9, 0.99], eps: 1e-6, weight_decay: 0.05, clip_norm: Some(3.0) };
+    let step = move |b: &mut Builder, v: &[Value]| {
+        let tuned = |(i, t): (usize, &[Value])| Tuned { parameter: t[0], m: t[1], v: t[2], gradient: t[3], group: i % 3, decay: i % 2 == 0 };
+        let (tensors, control) = v.split_at(SIZES.len() * EACH);
+        let all: Vec<Tuned> = tensors.chunks(EACH).enumerate().map(tuned).collect();
+        adamw(b, settings, &all, control[0], control[1], control[2], control[3])?;
+        Ok(Vec::new())
+    };
+    let mut case = Case::new(name, step);
+    for (i, ([p, m, v, g], len)) in NAMES.into_iter().zip(SIZES).enumerate() {
+        let ty = TensorType::f32([len]);
+        case = case.state(p, ty, Fill::Normal(0.0, 1.0)).state(m, ty, Fill::Normal(0.0, 0.5)).state(v, ty, Fill::Uniform(0.1, 1.0));
+        let normal = Fill::Normal(0.0, 1.0);
+        case = if is_state(i) { case.state(g, ty, normal) } else { case.fixed(g, [len], normal) };
+    }
+    case.fixed("lr", [3], Fill::Values(vec![0.01, 0.1, 0.03]))
+        .ints("step", [1], Fill::Exact(vec![6]))
+        .fixed("norm", [], Fill::Values(vec![12.5]))
+        .ints("finite", [1], Fill::Exact(vec![1]))
 }
 
 /// Two steps of two groups, with numbers that PyTorch gives.

@@ -12,19 +12,19 @@
 
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
-use super::support::optimizer::BLOCK;
 #[cfg(feature = "wgpu")]
-use super::support::optimizer::SPAN;
+use super::support::optimizer::TASK;
+use super::support::optimizer::{self, BLOCK, NAMES, SIZES};
 use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
+use crate::device::wgpu::{Dispatch, Launch, Operand, Side, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = shader!("ema");
+const SHADER: &str = shader!("common/sweep", "ema");
 
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("ema", cases) };
@@ -104,6 +104,10 @@ impl Op for Ema {
         (0..self.pairs).map(|i| 2 * i).collect()
     }
 
+    fn together(&self, _: usize) -> Vec<Vec<usize>> {
+        optimizer::together(self.pairs, 2)
+    }
+
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
         self.run(args)
     }
@@ -114,14 +118,10 @@ impl Op for Ema {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        for pair in 0..self.pairs {
-            let n = launch.ty(2 * pair).len();
-            let control = [2 * self.pairs, 2 * self.pairs + 1].map(Operand::Input);
-            let operands = [control[0], control[1], Operand::Update(2 * pair), Operand::Input(2 * pair + 1)];
-            let dispatch = Dispatch::new(SHADER, "ema_forward_f32", operands).constant("SPAN", SPAN);
-            launch.add(dispatch.size(n).number(self.decay).number(1.0 - self.decay).over(n.div_ceil(SPAN)));
-        }
-        Ok(())
+        let [step, finite] = [2 * self.pairs, 2 * self.pairs + 1].map(Operand::Input);
+        let kernel = Dispatch::new(SHADER, "ema_forward_f32", [step]).swept(2, TASK).number(self.decay).number(1.0 - self.decay);
+        let sides: Vec<Side> = (0..self.pairs).map(|pair| Side { inputs: vec![2 * pair, 2 * pair + 1], notes: [0; 2] }).collect();
+        launch.sweep(&kernel, &sides, 1, TASK, &[finite])
     }
 }
 
@@ -143,7 +143,15 @@ fn cases() -> Vec<Case> {
             .ints("finite", [1], Fill::Exact(vec![finite]))
             .expects("a", want.to_vec())
     };
+    let pairs = |v: &[Value]| v.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>();
+    let step = move |b: &mut Builder, v: &[Value]| ema(b, &pairs(&v[..2 * SIZES.len()]), 0.9, v[v.len() - 2], v[v.len() - 1]).map(|()| Vec::new());
+    let mut many = Case::new("many tensors", step);
+    for ([average, parameter, ..], len) in NAMES.into_iter().zip(SIZES) {
+        let ty = TensorType::f32([len]);
+        many = many.state(average, ty, Fill::Normal(0.0, 1.0)).state(parameter, ty, Fill::Normal(0.0, 1.0));
+    }
     vec![
+        many.ints("step", [1], Fill::Exact(vec![20_000])).ints("finite", [1], Fill::Exact(vec![1])),
         known("known", 1000, 1, [2.0, -2.0]),
         known("first", 0, 1, [5.0, 4.0]),
         known("fourth", 3, 1, [4.0, 2.0]),

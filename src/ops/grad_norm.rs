@@ -6,9 +6,10 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
+use super::support::optimizer::{NAMES, SIZES};
 use crate::device::cpu::{Args, Real, sum_wide};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
+use crate::device::wgpu::{Dispatch, Launch, Operand, Side, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -16,11 +17,7 @@ use crate::tensor::TensorType;
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = shader!("grad_norm");
-
-/// Gradients of a launch.
-#[cfg(feature = "wgpu")]
-const GRADIENTS: usize = 7;
+const SHADER: &str = shader!("common/sweep", "grad_norm");
 
 /// Elements of a workgroup.
 #[cfg(feature = "wgpu")]
@@ -75,6 +72,10 @@ impl Op for GradNorm {
         Cost::streaming(inputs.iter().map(|ty| 2 * ty.len() as u64).sum(), inputs, outputs)
     }
 
+    fn together(&self, count: usize) -> Vec<Vec<usize>> {
+        vec![(0..count).collect()]
+    }
+
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
         Self::run(args)
     }
@@ -85,23 +86,12 @@ impl Op for GradNorm {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let counts: Vec<usize> = (0..launch.inputs()).map(|i| launch.ty(i).len()).collect();
-        let blocks_of = |counts: &[usize]| counts.iter().map(|n| n.div_ceil(BLOCK)).sum::<usize>();
-        let blocks = blocks_of(&counts);
+        let blocks = (0..launch.inputs()).map(|i| launch.ty(i).len().div_ceil(BLOCK)).sum();
         let found = launch.scratch(3 * blocks);
-        let dispatch = |entry: &str, operands: Vec<Operand>, counts: &[usize], first: usize| {
-            let dispatch = Dispatch::new(SHADER, entry, operands).constant("BLOCK", format!("{BLOCK}u"));
-            let dispatch = (0..8).fold(dispatch, |d, i| d.size(counts.get(i).copied().unwrap_or(0)));
-            dispatch.size(first).size(blocks)
-        };
-        let mut first = 0;
-        for (chunk, counts) in counts.chunks(GRADIENTS).enumerate() {
-            let gradient = |i: usize| if i < counts.len() { Operand::Input(chunk * GRADIENTS + i) } else { Operand::Nothing };
-            let operands = [found].into_iter().chain((0..GRADIENTS).map(gradient)).collect();
-            launch.add(dispatch("grad_norm_blocks_f32", operands, counts, first).rows(blocks_of(counts)));
-            first += blocks_of(counts);
-        }
-        launch.add(dispatch("grad_norm_forward_f32", vec![found, Operand::Output(0), Operand::Output(1)], &[], 0));
+        let kernel = |pass: &str, operands: &[Operand]| Dispatch::new(SHADER, format!("grad_norm_{pass}_f32"), operands).swept(1, BLOCK).size(blocks);
+        let sides: Vec<Side> = (0..launch.inputs()).map(|i| Side { inputs: vec![i], notes: [0; 2] }).collect();
+        launch.sweep(&kernel("blocks", &[found]), &sides, 0, BLOCK, &[])?;
+        launch.add(kernel("forward", &[found, Operand::Output(0), Operand::Output(1)]));
         Ok(())
     }
 }
@@ -120,10 +110,16 @@ fn cases() -> Vec<Case> {
         case.fixed("h", [3], Fill::Uniform(0.0, 1.0)).expects("finite", vec![is])
     };
     let normal = Fill::Normal(0.0, 2.0);
+    let many = Case::new("many tensors", |b, v| {
+        let (norm, finite) = grad_norm(b, v)?;
+        Ok(vec![("norm", norm), ("finite", finite)])
+    });
+    let side_by_side = |case: Case, (names, len): ([&'static str; 4], usize)| case.state(names[3], TensorType::f32([len]), Fill::Normal(0.0, 2.0));
     let known = case("known", &[("g", &[3], Fill::Values(vec![1.0, -4.0, 2.0])), ("h", &[], Fill::Values(vec![2.0]))]);
     vec![
         known.expects("norm", vec![5.0]).expects("finite", vec![1.0]),
         case("ones", &[("g", &[40_000], Fill::Uniform(1.0, 1.0))]).expects("norm", vec![200.0]),
+        NAMES.into_iter().zip(SIZES).fold(many, side_by_side),
         case("one element", &[("g", &[1], normal.clone())]),
         case("three tensors", &[("f", &[3, 5], normal.clone()), ("g", &[131], normal.clone()), ("h", &[], normal.clone())]),
         case("squares beyond f32", &[("g", &[40], Fill::Normal(0.0, 1e25))]),

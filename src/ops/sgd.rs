@@ -11,7 +11,7 @@
 
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
-use super::support::optimizer::{self, BLOCK, Role};
+use super::support::optimizer::{self, BLOCK, NAMES, Role, SIZES};
 use crate::device::cpu::{Args, Real, vectorized};
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, shader};
@@ -22,7 +22,7 @@ use crate::tensor::TensorType;
 use rayon::prelude::*;
 
 #[cfg(feature = "wgpu")]
-const SHADER: &str = shader!("common/optimizer", "sgd");
+const SHADER: &str = shader!("common/sweep", "common/optimizer", "sgd");
 
 /// The row of the table.
 pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("sgd", cases) };
@@ -131,6 +131,10 @@ impl Op for SgdStep {
         (0..self.roles.len()).flat_map(|i| [i * EACH, i * EACH + 1]).collect()
     }
 
+    fn together(&self, _: usize) -> Vec<Vec<usize>> {
+        optimizer::together(self.roles.len(), EACH)
+    }
+
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
         self.run(args)
     }
@@ -143,8 +147,7 @@ impl Op for SgdStep {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let Sgd { momentum, nesterov, weight_decay, clip_norm } = self.settings;
         let finish = |dispatch: Dispatch| dispatch.constant("NESTEROV", nesterov).number(momentum);
-        optimizer::launch(launch, (SHADER, "sgd_forward_f32"), (&self.roles, EACH), (weight_decay, clip_norm), finish);
-        Ok(())
+        optimizer::launch(launch, (SHADER, "sgd"), (&self.roles, EACH), (weight_decay, clip_norm), finish)
     }
 }
 
@@ -185,8 +188,29 @@ fn cases() -> Vec<Case> {
         case("no momentum", 5, 3, Sgd { momentum: 0.0, clip_norm: None, ..settings }, 1e6, 1),
         case("not finite", 9, 4, settings, 2.5, 0),
         case("several blocks", 40_001, 3, settings, 12.5, 1),
+        many(settings),
         case("2x 3072x768", 3072 * 768, 3072 * 768, settings, 2.5, 1).large(),
     ]
+}
+
+/// Tensors of all sizes in three groups, every other one of which decays.
+fn many(settings: Sgd) -> Case {
+    let step = move |b: &mut Builder, v: &[Value]| {
+        let tuned = |(i, t): (usize, &[Value])| Tuned { parameter: t[0], m: t[1], gradient: t[2], group: i % 3, decay: i % 2 == 0 };
+        let (tensors, control) = v.split_at(SIZES.len() * EACH);
+        let all: Vec<Tuned> = tensors.chunks(EACH).enumerate().map(tuned).collect();
+        sgd(b, settings, &all, control[0], control[1], control[2], control[3])?;
+        Ok(Vec::new())
+    };
+    let mut case = Case::new("many tensors", step);
+    for ([p, m, _, g], len) in NAMES.into_iter().zip(SIZES) {
+        let ty = TensorType::f32([len]);
+        case = case.state(p, ty, Fill::Normal(0.0, 1.0)).state(m, ty, Fill::Normal(0.0, 0.5)).state(g, ty, Fill::Normal(0.0, 1.0));
+    }
+    case.fixed("lr", [3], Fill::Values(vec![0.01, 0.1, 0.03]))
+        .ints("step", [1], Fill::Exact(vec![6]))
+        .fixed("norm", [], Fill::Values(vec![12.5]))
+        .ints("finite", [1], Fill::Exact(vec![1]))
 }
 
 /// Two steps of two groups, for numbers that PyTorch gives.

@@ -161,7 +161,7 @@ fn write_folder(path: &Path, store: &mut Store, progress: &Progress) -> Result<(
 fn write_progress(path: &Path, progress: &Progress) -> Result<()> {
     let path = path.join(PROGRESS);
     let text = serde_json::to_string_pretty(progress).map_err(|e| Error::config(&path, "(file)", "a checkpoint's progress", e))?;
-    crate::weights::durable::write_atomically(&path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e)))
+    crate::durable::write_atomically(&path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e)))
 }
 
 fn flush_folder(path: &Path) -> Result<()> {

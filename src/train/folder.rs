@@ -9,11 +9,11 @@
 //!     model/            the weights that are kept, as a model folder
 //! ```
 
+use crate::durable::write_atomically;
 use crate::error::{Error, Result};
 use crate::graph::Store;
 use crate::model::config::{CONFIG_FILE, EscnetConfig};
 use crate::tensor::TensorType;
-use crate::weights::durable::write_atomically;
 use crate::weights::layout::to_file;
 use crate::weights::{VOCABULARY_FILE, WEIGHTS_FILE, manifest, save_with};
 use serde::{Deserialize, Serialize};

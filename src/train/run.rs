@@ -43,6 +43,7 @@ pub(super) fn dataset(run: &RunConfig) -> Result<Dataset> {
 /// The run's device, for a stage.
 pub(super) fn device(run: &RunConfig, stage: &StageConfig, watch: &mut dyn Watch) -> Result<Device> {
     let device = Device::parse(&run.device, run.threads, stage.compute().unwrap_or(DType::F32))?;
+    run.cache.iter().for_each(|folder| device.keep_pipelines(folder));
     device.note().into_iter().for_each(|note| watch.note(note));
     Ok(device)
 }
@@ -51,7 +52,7 @@ pub(super) fn device(run: &RunConfig, stage: &StageConfig, watch: &mut dyn Watch
 pub(super) fn telling(run: &RunConfig, stage: &str) -> RunConfig {
     let mut settings = run.clone();
     (settings.threads, settings.data.workers, settings.data.prefetch) = (0, 0, 0);
-    settings.data.path = Default::default();
+    (settings.cache, settings.data.path) = Default::default();
     (settings.captioner.out, settings.classifier.out) = Default::default();
     match stage {
         "captioner" => settings.classifier = Default::default(),

@@ -1,6 +1,5 @@
 //! From checkpoints as they are published, a part each, to a model folder.
 
-use super::durable::write_atomically;
 use super::file::WeightFile;
 use super::init::Init;
 use super::load::{Loaded, Source, load};
@@ -8,6 +7,7 @@ use super::manifest::{Wanted, manifest};
 use super::names::{Meaning, Part, meaning};
 use super::save::save_with;
 use super::{VOCABULARY_FILE, WEIGHTS_FILE};
+use crate::durable::write_atomically;
 use crate::error::{Error, Result};
 use crate::model::config::{
     BackboneConfig, CONFIG_FILE, CaptionerConfig, EscnetConfig, FusionConfig, LossConfig, ModelType, Reading, TextEncoderConfig,

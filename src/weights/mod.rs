@@ -5,7 +5,6 @@
 //! [`convert()`] go the other way, through [`write_atomically`], so that a file is either the old one or the new one.
 
 pub mod convert;
-pub mod durable;
 pub mod file;
 #[cfg(feature = "train")]
 pub mod fingerprint;
@@ -18,8 +17,8 @@ pub mod names;
 pub mod save;
 mod stored;
 
+pub use crate::durable::write_atomically;
 pub use convert::{Parts, convert, repack};
-pub use durable::write_atomically;
 pub use file::{TensorView, WeightFile};
 pub use layout::weight_source;
 pub use load::{Loaded, Source, load, load_opened};

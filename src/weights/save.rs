@@ -1,8 +1,8 @@
 //! Safetensors out: the same tensors always give the same bytes.
 
-use super::durable::write_atomically;
 use super::header::is_plain;
 use super::stored::StoredType;
+use crate::durable::write_atomically;
 use crate::error::{Error, Result, WeightProblem};
 use crate::tensor::{DType, Data, Tensor, TensorType};
 use half::{bf16, f16};

@@ -56,7 +56,7 @@ impl Run {
 /// The program, away from the settings of whoever runs the tests.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_escnet"));
-    command.env_remove("ESCNET_MODEL").env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").stdin(Stdio::null());
+    command.env_remove("ESCNET_MODEL").env("ESCNET_CACHE", "off").env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").stdin(Stdio::null());
     command
 }
 

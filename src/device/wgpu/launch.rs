@@ -1,7 +1,9 @@
 //! What an operator says of its kernels.
 
 use super::Abilities;
-use crate::device::binding::Binding;
+use super::memory::{Memory, Piece};
+use crate::device::binding::{Binding, Home};
+use crate::error::Result;
 use crate::tensor::{DType, TensorType};
 
 /// Invocations of a workgroup.
@@ -23,6 +25,19 @@ pub enum Operand {
     Output(usize),
     /// Memory for what one launch of a node leaves to the next, from [`Launch::scratch`]; `var<storage, read_write>` for both.
     Scratch(usize),
+    /// Words that the host lays down when the launch is recorded, from [`Launch::table`]; `var<storage, read>`.
+    Table(usize),
+    /// Part of the allocation in which an input lies, in words from the allocation's start; what lies beside the input is bound with it.
+    Window {
+        /// The input.
+        input: usize,
+        /// It is state to update, and so is all else there: `var<storage, read_write>`.
+        update: bool,
+        /// The first word, where a binding may start.
+        from: usize,
+        /// How many.
+        words: usize,
+    },
     /// Nothing: a binding that the kernel does not read with these constants.
     Nothing,
     /// The same for one that it does not write.
@@ -31,7 +46,7 @@ pub enum Operand {
 
 impl Operand {
     pub(super) fn is_written(self) -> bool {
-        !matches!(self, Operand::Input(_) | Operand::Nothing)
+        !matches!(self, Operand::Input(_) | Operand::Table(_) | Operand::Window { update: false, .. } | Operand::Nothing)
     }
 }
 
@@ -125,20 +140,29 @@ impl Dispatch {
 #[derive(Debug)]
 pub struct Launch<'a> {
     pub(super) binding: &'a Binding,
-    abilities: Abilities,
+    slots: &'a Memory,
+    states: &'a Memory,
     pub(super) dispatches: Vec<Dispatch>,
     /// Elements of each scratch buffer.
     pub(super) scratch: Vec<usize>,
+    /// Words of each table.
+    pub(super) tables: Vec<Vec<u32>>,
 }
 
 impl<'a> Launch<'a> {
-    pub(crate) fn new(binding: &'a Binding, abilities: Abilities) -> Self {
-        Launch { binding, abilities, dispatches: Vec::new(), scratch: Vec::new() }
+    pub(crate) fn new(binding: &'a Binding, slots: &'a Memory, states: &'a Memory) -> Self {
+        Launch { binding, slots, states, dispatches: Vec::new(), scratch: Vec::new(), tables: Vec::new() }
     }
 
     /// What kernels may use.
     pub fn abilities(&self) -> Abilities {
-        self.abilities
+        self.slots.abilities()
+    }
+
+    /// Where an input lies.
+    pub(super) fn piece(&self, input: usize) -> Result<&'a Piece> {
+        let place = self.binding.input(input);
+        if place.home == Home::Slot { self.slots.raw(place.index) } else { self.states.raw(place.index) }
     }
 
     /// How many inputs the node has.
@@ -171,6 +195,12 @@ impl<'a> Launch<'a> {
     pub fn scratch(&mut self, len: usize) -> Operand {
         self.scratch.push(len);
         Operand::Scratch(self.scratch.len() - 1)
+    }
+
+    /// Words that a kernel reads, such as what each of its workgroups does.
+    pub fn table(&mut self, words: Vec<u32>) -> Operand {
+        self.tables.push(words);
+        Operand::Table(self.tables.len() - 1)
     }
 
     /// Adds a launch; they run in the order in which they were added.

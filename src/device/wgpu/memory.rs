@@ -7,6 +7,7 @@ use crate::device::now::now;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Data, Tensor, TensorType};
 use half::f16;
+use std::num::NonZero;
 
 /// Words behind each buffer of a checked session that nobody may write. As numbers, of 32 bits or 16, they are so small that a sum written there shows.
 const GUARD: usize = 64;
@@ -19,15 +20,39 @@ const POISON_INT: u32 = 0x8000_0000;
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(super) gpu: Gpu,
-    buffers: Vec<Buffer>,
+    pub(super) buffers: Vec<Buffer>,
 }
 
 #[derive(Debug)]
-struct Buffer {
-    raw: Option<api::Buffer>,
+pub(super) struct Buffer {
+    pub raw: Option<Piece>,
     float: bool,
-    words: usize,
+    pub words: usize,
     guarded: bool,
+}
+
+/// Where a buffer's words lie: some bytes of an allocation, from an offset at which it may be bound.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    pub buffer: api::Buffer,
+    pub at: u64,
+    pub bytes: u64,
+}
+
+impl Piece {
+    /// All of an allocation.
+    pub fn whole(buffer: api::Buffer) -> Self {
+        Piece { at: 0, bytes: buffer.size(), buffer }
+    }
+
+    /// So many words of its allocation, counted from the allocation's start.
+    pub fn window(self, from: usize, words: usize) -> Self {
+        Piece { at: 4 * from as u64, bytes: 4 * words as u64, ..self }
+    }
+
+    pub fn binding(&self) -> api::BindingResource<'_> {
+        api::BindingResource::Buffer(api::BufferBinding { buffer: &self.buffer, offset: self.at, size: NonZero::new(self.bytes) })
+    }
 }
 
 impl Memory {
@@ -37,17 +62,31 @@ impl Memory {
 
     /// Adds a zeroed buffer, with a guard band behind it if asked; returns its index.
     pub fn push(&mut self, Room { float, bytes, .. }: Room, guarded: bool) -> Result<usize> {
-        let words = bytes.div_ceil(4);
-        let raw = if words == 0 { None } else { Some(self.allocate(words + if guarded { GUARD } else { 0 })?) };
-        if let (Some(raw), true) = (&raw, guarded) {
-            self.gpu.queue().write_buffer(raw, 4 * words as u64, bytemuck::cast_slice(&[GUARD_WORD; GUARD]));
+        let index = self.buffers.len();
+        self.buffers.push(Buffer { raw: None, float, words: bytes.div_ceil(4), guarded });
+        if bytes > 0 {
+            // Nothing is left of what could not be had.
+            let buffer = self.allocate(self.bytes(index)).inspect_err(|_| drop(self.buffers.pop()))?;
+            self.buffers[index].raw = Some(Piece::whole(buffer));
+            self.guard(index);
         }
-        self.buffers.push(Buffer { raw, float, words, guarded });
-        Ok(self.buffers.len() - 1)
+        Ok(index)
     }
 
-    fn allocate(&self, words: usize) -> Result<api::Buffer> {
-        let bytes = 4 * words as u64;
+    /// Bytes of a buffer with its guard band.
+    pub(super) fn bytes(&self, index: usize) -> u64 {
+        let Buffer { words, guarded, .. } = self.buffers[index];
+        4 * (words + if guarded { GUARD } else { 0 }) as u64
+    }
+
+    /// Draws the band behind a guarded buffer.
+    pub(super) fn guard(&self, index: usize) {
+        if let Buffer { raw: Some(raw), words, guarded: true, .. } = &self.buffers[index] {
+            self.gpu.queue().write_buffer(&raw.buffer, raw.at + 4 * *words as u64, bytemuck::cast_slice(&[GUARD_WORD; GUARD]));
+        }
+    }
+
+    pub(super) fn allocate(&self, bytes: u64) -> Result<api::Buffer> {
         let limits = self.gpu.device().limits();
         if bytes > limits.max_buffer_size.min(limits.max_storage_buffer_binding_size) {
             return Err(Error::OutOfMemory { device: format!("wgpu ({})", self.gpu.name()), bytes });
@@ -71,8 +110,11 @@ impl Memory {
         self.buffers[index].raw = None;
     }
 
-    /// Gives a released buffer zeroed memory for this type again.
+    /// Gives a released buffer zeroed memory for this type again. One that has not been used since it got its memory keeps it.
     pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
+        if self.buffers[index].raw.is_some() {
+            return Ok(());
+        }
         let fresh = self.push(Room::of(ty), self.buffers[index].guarded)?;
         self.buffers.swap_remove(index);
         debug_assert_eq!(fresh, self.buffers.len());
@@ -80,7 +122,7 @@ impl Memory {
     }
 
     /// The whole buffer, its guard band too: a kernel that writes too far shall be seen.
-    pub(super) fn raw(&self, index: usize) -> Result<&api::Buffer> {
+    pub(super) fn raw(&self, index: usize) -> Result<&Piece> {
         self.buffers.get(index).and_then(|b| b.raw.as_ref()).ok_or_else(|| Error::graph("binding", "a buffer", "none"))
     }
 
@@ -107,7 +149,8 @@ impl Memory {
     }
 
     fn put(&self, index: usize, words: &[u32]) -> Result<()> {
-        self.gpu.queue().write_buffer(self.raw(index)?, 0, bytemuck::cast_slice(words));
+        let raw = self.raw(index)?;
+        self.gpu.queue().write_buffer(&raw.buffer, raw.at, bytemuck::cast_slice(words));
         self.gpu.check()
     }
 
@@ -161,7 +204,8 @@ impl Memory {
         if len == 0 {
             return Ok(Vec::new());
         }
-        let bytes = self.gpu.read(self.raw(index)?, 4 * from as u64, 4 * len as u64).await?;
+        let raw = self.raw(index)?;
+        let bytes = self.gpu.read(&raw.buffer, raw.at + 4 * from as u64, 4 * len as u64).await?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 }

@@ -10,17 +10,21 @@ pub(crate) use shader;
 
 mod abilities;
 mod answer;
+mod cache;
 mod columns;
 mod launch;
 mod memory;
+mod packs;
 mod pipeline;
 mod replay;
+mod sweep;
 
 pub use abilities::{Abilities, Fragments};
 pub use columns::{Columns, Summed};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::{Recording, Ticks};
+pub use sweep::Side;
 
 use crate::device::Kernel;
 use crate::device::now::now;
@@ -28,6 +32,7 @@ use crate::error::{Error, Result};
 use ::wgpu as api;
 use abilities::FRAGMENT_STORAGE;
 use pipeline::Pipelines;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What kernels may rely on, on every adapter: WebGPU's own limits, but as few storage buffers as old browsers have.
@@ -44,6 +49,8 @@ struct Inner {
     device: api::Device,
     queue: api::Queue,
     pipelines: Pipelines,
+    /// The name by which what its driver makes of kernels is kept, where it gives that away.
+    key: Option<String>,
     /// What went wrong outside an error scope, or why the device was lost: everything after it fails with that reason.
     broken: Arc<Mutex<Option<String>>>,
 }
@@ -156,7 +163,7 @@ impl Gpu {
         let abilities = Abilities::of(&adapter).up_to(most);
         let descriptor = api::DeviceDescriptor {
             label: Some("escnet"),
-            required_features: (adapter.features() & api::Features::TIMESTAMP_QUERY) | abilities.features(),
+            required_features: (adapter.features() & (api::Features::TIMESTAMP_QUERY | api::Features::PIPELINE_CACHE)) | abilities.features(),
             required_limits: wanted(&adapter.limits(), abilities),
             // SAFETY: what is experimental is used by kernels of this crate alone, and by these only on adapters that say how large matrices may be.
             experimental_features: if abilities.fragments.is_some() { unsafe { api::ExperimentalFeatures::enabled() } } else { Default::default() },
@@ -177,7 +184,8 @@ impl Gpu {
         // Browsers often keep it to themselves.
         let name = Some(adapter.get_info().name).filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed GPU".to_owned());
         let pipelines = Pipelines::default();
-        Ok(Gpu(Arc::new(Inner { name, abilities, device, queue, pipelines, broken })))
+        let key = device.features().contains(api::Features::PIPELINE_CACHE).then(|| api::util::pipeline_cache_key(&adapter.get_info())).flatten();
+        Ok(Gpu(Arc::new(Inner { name, abilities, device, queue, pipelines, key, broken })))
     }
 
     /// What its driver calls it.
@@ -193,6 +201,13 @@ impl Gpu {
     /// Every kernel that was made for it so far, in the order of the entry points.
     pub fn kernels(&self) -> Vec<Kernel> {
         self.0.pipelines.kernels()
+    }
+
+    /// Keeps what its driver makes of kernels in a file of this folder, written when the GPU is let go, and takes from it what was made before: kernels that are
+    /// launched from now on are there sooner. True where the file was of use. One that is damaged or another driver's is as good as none, and so is a folder
+    /// that cannot be written to. Without effect where the driver has no such thing (only Vulkan has), and the second time.
+    pub fn keep_pipelines(&self, folder: &Path) -> bool {
+        self.0.key.as_ref().is_some_and(|key| self.0.pipelines.keep(self, key, folder))
     }
 
     /// Gives the GPU back. Whatever is still asked of it, through whichever copy, fails with [`Error::Device`].

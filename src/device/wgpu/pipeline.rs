@@ -1,12 +1,14 @@
 //! Shaders made into pipelines, each once.
 
+use super::cache::Cache;
 use super::launch::{Dispatch, EXTENTS};
 use super::{Gpu, api};
 use crate::device::Kernel;
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Type aliases, constants and reductions that every shader may use.
 const COMMON: &str = super::shader!("common");
@@ -37,7 +39,10 @@ type Key = (&'static str, String, String, Vec<bool>, bool, bool);
 
 /// The pipelines of a device.
 #[derive(Debug, Default)]
-pub(super) struct Pipelines(Mutex<HashMap<Key, Arc<Pipeline>>>);
+pub(super) struct Pipelines {
+    known: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    cache: OnceLock<Cache>,
+}
 
 impl Pipelines {
     /// The pipeline of a launch, whose numbers are stored in 16 bits where `half` says so.
@@ -50,25 +55,30 @@ impl Pipelines {
         };
         let written: Vec<bool> = dispatch.operands.iter().map(|o| o.is_written()).collect();
         let key = (dispatch.source, dispatch.entry.clone(), before, written, dispatch.parameters.is_empty(), dispatch.trusted);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(gpu.scoped(0, || build(gpu.device(), &key))?);
+        let pipeline = Arc::new(gpu.scoped(0, || build(gpu.device(), &key, self.cache.get().map(|cache| &cache.raw)))?);
         known.insert(key, pipeline.clone());
         Ok(pipeline)
     }
 
+    /// Has them kept in a file of this folder; true where it held some.
+    pub fn keep(&self, gpu: &Gpu, key: &str, folder: &Path) -> bool {
+        self.cache.get().is_none() && Cache::open(gpu, key, folder).is_some_and(|cache| self.cache.get_or_init(|| cache).is_found())
+    }
+
     /// All of them, in the order of their entry points and texts.
     pub fn kernels(&self) -> Vec<Kernel> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kernels: Vec<_> = known.values().map(|pipeline| pipeline.kernel.clone()).collect();
         kernels.sort();
         kernels
     }
 }
 
-fn build(device: &api::Device, (source, entry, before, written, plain, trusted): &Key) -> Pipeline {
+fn build(device: &api::Device, (source, entry, before, written, plain, trusted): &Key, cache: Option<&api::PipelineCache>) -> Pipeline {
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
     let source: Arc<str> = format!("{before}{extents}{COMMON}{source}").into();
     let descriptor = api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) };
@@ -105,7 +115,7 @@ fn build(device: &api::Device, (source, entry, before, written, plain, trusted):
         module: &module,
         entry_point: Some(entry),
         compilation_options: api::PipelineCompilationOptions { zero_initialize_workgroup_memory: !trusted, ..Default::default() },
-        cache: None,
+        cache,
     });
     Pipeline { kernel: Kernel { entry: entry.clone(), source }, raw, tensors, parameters }
 }

@@ -1,6 +1,7 @@
 //! Nodes recorded once, replayed in one submission.
 
 use super::launch::{Dispatch, Launch, Operand};
+use super::memory::Piece;
 use super::pipeline::Pipeline;
 use super::{Gpu, Memory, api};
 use crate::device::Kernel;
@@ -78,23 +79,25 @@ impl Recording {
         let pipeline = self.gpu.0.pipelines.of(&self.gpu, dispatch, launch.is_half())?;
         let binding = launch.binding;
         let device = self.gpu.device();
-        let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) };
+        let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) }.cloned();
         let mut bound = Vec::new();
         for operand in &dispatch.operands {
             let found = match *operand {
                 Operand::Input(i) | Operand::Update(i) => Some(binding.input(i)).filter(|_| !binding.is_gone(i)).map(buffer),
                 Operand::Output(o) => binding.output(o).map(buffer),
-                Operand::Scratch(n) => Some(self.scratch.raw(n)),
+                Operand::Scratch(n) => Some(self.scratch.raw(n).cloned()),
+                Operand::Table(n) => Some(self.laid_down(&dispatch.entry, api::BufferUsages::STORAGE, &launch.tables[n])),
+                Operand::Window { input, from, words, .. } => Some(buffer(binding.input(input)).map(|piece| piece.window(from, words))),
                 Operand::Nothing | Operand::Nowhere => None,
             };
             bound.push(match found {
-                Some(buffer) => buffer?.clone(),
-                None => self.nothing()?,
+                Some(piece) => piece?,
+                None => Piece::whole(self.nothing()?),
             });
         }
-        let group = |layout: &api::BindGroupLayout, buffers: &[api::Buffer]| {
-            let numbered = (0..).zip(buffers);
-            let entries: Vec<_> = numbered.map(|(binding, b)| api::BindGroupEntry { binding, resource: b.as_entire_binding() }).collect();
+        let group = |layout: &api::BindGroupLayout, pieces: &[Piece]| {
+            let numbered = (0..).zip(pieces);
+            let entries: Vec<_> = numbered.map(|(binding, piece)| api::BindGroupEntry { binding, resource: piece.binding() }).collect();
             device.create_bind_group(&api::BindGroupDescriptor { label: Some(&dispatch.entry), layout, entries: &entries })
         };
         let tensors = self.gpu.scoped(0, || group(&pipeline.tensors, &bound))?;
@@ -104,16 +107,21 @@ impl Recording {
                 let mut words = dispatch.parameters.clone();
                 // A uniform structure's size is a multiple of 16 bytes.
                 words.resize(words.len().next_multiple_of(4), 0);
-                let size = 4 * words.len() as u64;
-                let usage = api::BufferUsages::UNIFORM | api::BufferUsages::COPY_DST;
-                let uniform = self.gpu.scoped(size, || {
-                    device.create_buffer(&api::BufferDescriptor { label: Some(&dispatch.entry), size, usage, mapped_at_creation: false })
-                })?;
-                self.gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
+                let uniform = self.laid_down(&dispatch.entry, api::BufferUsages::UNIFORM, &words)?;
                 Some(self.gpu.scoped(0, || group(layout, &[uniform]))?)
             }
         };
         Ok(Bound { pipeline, tensors, parameters, grid: self.grid(dispatch)? })
+    }
+
+    /// A buffer that holds these words from the beginning.
+    fn laid_down(&self, label: &str, usage: api::BufferUsages, words: &[u32]) -> Result<Piece> {
+        let size = 4 * words.len() as u64;
+        let usage = usage | api::BufferUsages::COPY_DST;
+        let descriptor = api::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        let buffer = self.gpu.scoped(size, || self.gpu.device().create_buffer(&descriptor))?;
+        self.gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+        Ok(Piece::whole(buffer))
     }
 
     /// What is bound where there is nothing: a buffer of its own, since none may be bound both to be read and to be written.

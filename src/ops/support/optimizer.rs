@@ -2,7 +2,7 @@
 
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand};
+use crate::device::wgpu::{Dispatch, Launch, Operand, Side};
 use crate::error::Result;
 use crate::op::Check;
 use crate::tensor::TensorType;
@@ -10,9 +10,28 @@ use crate::tensor::TensorType;
 /// Elements of a parameter that are updated by one task.
 pub const BLOCK: usize = 16 * 1024;
 
-/// Elements of an invocation on a GPU.
+/// Elements of a workgroup on a GPU: four an invocation.
 #[cfg(feature = "wgpu")]
-pub const SPAN: usize = 4;
+pub const TASK: usize = 1024;
+
+/// Numbers of a step's control on a GPU before the learning rates.
+#[cfg(feature = "wgpu")]
+const CONTROL: usize = 4;
+
+/// Sizes of tensors around those of a workgroup and of what it takes, for cases.
+pub const SIZES: [usize; 8] = [1, 7, 255, 256, 257, 1025, 40_001, 3];
+
+/// Names for as many parameters, moments and gradients.
+pub const NAMES: [[&str; 4]; 8] = [
+    ["p0", "m0", "v0", "g0"],
+    ["p1", "m1", "v1", "g1"],
+    ["p2", "m2", "v2", "g2"],
+    ["p3", "m3", "v3", "g3"],
+    ["p4", "m4", "v4", "g4"],
+    ["p5", "m5", "v5", "g5"],
+    ["p6", "m6", "v6", "g6"],
+    ["p7", "m7", "v7", "g7"],
+];
 
 /// How one parameter is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,23 +100,36 @@ pub fn step<'a, T: Real>(args: &Args<'a, T>, first: usize, clip_norm: Option<f64
     Ok(finite.then_some(Step { lr, count: count.saturating_add(1), clip }))
 }
 
-/// A step's launches, one a parameter; `finish` adds what the optimizer's `Size` has beside what [`check_settings`] saw.
+/// The inputs that lie side by side, of so many sets with `each` tensors: all first ones, all second ones, and so on.
+pub fn together(sets: usize, each: usize) -> Vec<Vec<usize>> {
+    (0..each).map(|t| (0..sets).map(|i| i * each + t).collect()).collect()
+}
+
+/// A step's launches: one that works out what depends on the step alone, then as many as the memory of parameters, moments and gradients asks for.
+/// `finish` adds what the optimizer's `Size` has beside what [`check_settings`] saw.
+///
+/// # Errors
+/// [`crate::Error::Graph`] where a tensor has no memory.
 #[cfg(feature = "wgpu")]
 pub fn launch(
     launch: &mut Launch,
-    (source, entry): (&'static str, &str),
+    (source, stem): (&'static str, &str),
     (roles, each): (&[Role], usize),
     (weight_decay, clip_norm): (f64, Option<f64>),
     finish: impl Fn(Dispatch) -> Dispatch,
-) {
-    let control = roles.len() * each;
-    for (i, role) in roles.iter().enumerate() {
-        let (at, n) = (i * each, launch.ty(i * each).len());
-        let operands = (control..control + 4).map(Operand::Input).chain((at..at + each - 1).map(Operand::Update));
-        let operands: Vec<Operand> = operands.chain([Operand::Input(at + each - 1)]).collect();
-        let dispatch = Dispatch::new(source, entry, operands).constant("SPAN", SPAN).constant("CLIP", clip_norm.is_some());
-        let decay = if role.decay { weight_decay } else { 0.0 };
-        let dispatch = dispatch.size(n).size(role.group).number(decay).number(clip_norm.unwrap_or(0.0));
-        launch.add(finish(dispatch).over(n.div_ceil(SPAN)));
-    }
+) -> Result<()> {
+    let inputs = roles.len() * each;
+    let rates = launch.ty(inputs).len();
+    let control = launch.scratch(CONTROL + rates);
+    let kernel = |pass: &str, operands: Vec<Operand>| {
+        let dispatch = Dispatch::new(source, format!("{stem}_{pass}_f32"), operands).swept(each, TASK).constant("CLIP", clip_norm.is_some());
+        finish(dispatch.size(rates).number(clip_norm.unwrap_or(0.0)))
+    };
+    launch.add(kernel("control", [control].into_iter().chain((inputs..inputs + 4).map(Operand::Input)).collect()));
+    let side = |(i, role): (usize, &Role)| {
+        let decay = if role.decay { weight_decay as f32 } else { 0.0 };
+        Side { inputs: (i * each..(i + 1) * each).collect(), notes: [role.group as u32, decay.to_bits()] }
+    };
+    let sides: Vec<Side> = roles.iter().enumerate().map(side).collect();
+    launch.sweep(&kernel("forward", vec![control]), &sides, each - 1, TASK, &[])
 }

@@ -186,7 +186,7 @@ impl Ablation {
 }
 
 fn engine_options(run: &RunConfig, batch: usize) -> EngineOptions {
-    EngineOptions { device: run.device.clone(), threads: run.threads, batch, ..EngineOptions::default() }
+    EngineOptions { device: run.device.clone(), threads: run.threads, batch, cache: run.cache.clone(), ..EngineOptions::default() }
 }
 
 /// Tells who looks on of a picture, and asks them whether to go on.

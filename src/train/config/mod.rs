@@ -30,6 +30,9 @@ pub struct RunConfig {
     /// CPU threads; 0: one a core. Without effect on the results.
     #[serde(default)]
     pub threads: usize,
+    /// The folder for [`Device::keep_pipelines`](crate::Device::keep_pipelines), if any. Of the machine, not of the run: no key of the file.
+    #[serde(skip)]
+    pub cache: Option<PathBuf>,
     /// The pictures.
     pub data: DataConfig,
     /// What is trained, and from where.
