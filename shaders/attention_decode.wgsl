@@ -148,7 +148,8 @@ fn attention_decode_merge_f32(@builtin(global_invocation_id) id: vec3u, @builtin
         sum += parts[start + d] * share;
         whole += parts[start + SIZE + 1u] * share;
     }
-    merged[i] = Real(select(0.0, sum / whole, whole > 0.0));
+    // 0 where nothing is seen; NaN comes through.
+    merged[i] = Real(select(sum / whole, 0.0, whole == 0.0));
     if SAVE && d == 0u {
         merged_lse[row] = select(INFINITY, bitcast<u32>(top + log(whole)), whole > 0.0);
     }

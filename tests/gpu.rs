@@ -111,7 +111,8 @@ fn subgroups() -> Outcome {
         let x = b.input("x", TensorType::f32([3, 1000]))?;
         let y = softmax(&mut b, x)?;
         b.output("y", y);
-        Session::new(b.finish(), &mut Store::new(&device), Options::default())?;
+        let mut store = Store::new(&device);
+        Session::new(b.finish(), &mut store, Options::default())?.run(&mut store, Segment::Run)?;
         let gpu = device.gpu().ok_or("no GPU")?;
         let used = gpu.kernels().iter().any(|kernel| kernel.source.contains("subgroupAdd("));
         check(used == gpu.abilities().subgroups && (most.subgroups || !used), format!("{used} with {:?}", gpu.abilities()))?;
