@@ -1,10 +1,9 @@
 // The reductions of reduce.wgsl, for GPUs with subgroups.
 //
-// Every invocation leaves its number in workgroup memory, and then each subgroup reduces all of them by itself: each of its invocations takes every
-// n-th, where n is how many there are, and these n results meet in registers. So nothing is relied on of the size of subgroups, nor of which
-// invocations make up one. A sum's order depends on that size alone; what the first invocation has is taken, lest subgroups differ.
-
-var<workgroup> agreed_number: f32;
+// Every invocation leaves its number in workgroup memory. The subgroup of the first invocation reduces all of them: each of its invocations takes every
+// n-th, where n is how many there are, and their results meet in registers. So nothing is relied on of the size of subgroups, nor of which
+// invocations make up one, and a sum's order depends on that size alone. Subgroup operations have to be met by all, so the other subgroups come along
+// with nothing to do.
 
 // What an invocation takes of workgroup memory: entries from `first` on, each `step` apart.
 struct Turn {
@@ -12,9 +11,15 @@ struct Turn {
     step: u32,
 }
 
-fn subgroup_turn() -> Turn {
-    return Turn(subgroupExclusiveAdd(1u), subgroupAdd(1u));
+fn subgroup_turn(lane: u32) -> Turn {
+    let rank = subgroupExclusiveAdd(1u);
+    let count = subgroupAdd(1u);
+    return Turn(select(WIDTH, rank, subgroupMin(lane) == 0u), count);
 }
+
+var<workgroup> agreed_number: f32;
+var<workgroup> agreed_quarters: vec4f;
+var<workgroup> agreed_pair: vec2u;
 
 // The number of the first invocation, for all.
 fn agree(number: f32, lane: u32) -> f32 {
@@ -28,7 +33,7 @@ fn agree(number: f32, lane: u32) -> f32 {
 fn group_sum(part: f32, lane: u32) -> f32 {
     lanes[lane] = part;
     workgroupBarrier();
-    let own = subgroup_turn();
+    let own = subgroup_turn(lane);
     var sum = 0.0;
     for (var i = own.first; i < WIDTH; i += own.step) {
         sum += lanes[i];
@@ -39,8 +44,8 @@ fn group_sum(part: f32, lane: u32) -> f32 {
 fn group_max(part: f32, lane: u32) -> f32 {
     lanes[lane] = part;
     workgroupBarrier();
-    let own = subgroup_turn();
-    var top = lanes[own.first];
+    let own = subgroup_turn(lane);
+    var top = part;
     for (var i = own.first; i < WIDTH; i += own.step) {
         top = max(top, lanes[i]);
     }
@@ -52,40 +57,42 @@ fn of_quarters(i: u32) -> vec4f {
     return vec4f(lanes[i], lanes[QUARTER + i], lanes[2u * QUARTER + i], lanes[3u * QUARTER + i]);
 }
 
+// Its own quarter's number, of those of the first invocation.
+fn agree_in_quarters(numbers: vec4f, lane: u32) -> f32 {
+    if lane == 0u {
+        agreed_quarters = numbers;
+    }
+    let same = workgroupUniformLoad(&agreed_quarters);
+    return same[lane / QUARTER];
+}
+
 fn quarter_sum(part: f32, lane: u32) -> f32 {
-    workgroupBarrier();
     lanes[lane] = part;
     workgroupBarrier();
-    let own = subgroup_turn();
+    let own = subgroup_turn(lane);
     var sums = vec4f();
     for (var i = own.first; i < QUARTER; i += own.step) {
         sums += of_quarters(i);
     }
-    sums = subgroupAdd(sums);
-    return sums[lane / QUARTER];
+    return agree_in_quarters(subgroupAdd(sums), lane);
 }
 
 fn quarter_max(part: f32, lane: u32) -> f32 {
-    workgroupBarrier();
     lanes[lane] = part;
     workgroupBarrier();
-    let own = subgroup_turn();
-    // A subgroup may have more invocations than a quarter.
-    var tops = of_quarters(own.first % QUARTER);
+    let own = subgroup_turn(lane);
+    var tops = of_quarters(lane % QUARTER);
     for (var i = own.first; i < QUARTER; i += own.step) {
         tops = max(tops, of_quarters(i));
     }
-    tops = subgroupMax(tops);
-    return tops[lane / QUARTER];
+    return agree_in_quarters(subgroupMax(tops), lane);
 }
-
-var<workgroup> agreed_pair: vec2u;
 
 fn group_least(pair: vec2u, lane: u32) -> vec2u {
     pairs[lane] = pair;
     workgroupBarrier();
-    let own = subgroup_turn();
-    var least = vec2u(0xffffffffu);
+    let own = subgroup_turn(lane);
+    var least = pair;
     for (var i = own.first; i < WIDTH; i += own.step) {
         if is_less(pairs[i], least) {
             least = pairs[i];
