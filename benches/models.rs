@@ -3,6 +3,9 @@
 //! Prints the peers' JSON rows, each from a fresh process, so that peak memory is the row's own. Random weights; the fixed input of all
 //! peers. A row whose `others` (cores that other programs kept busy meanwhile) is above about 0.05 is no measurement.
 
+mod common;
+
+use common::Others;
 use escnet::graph::{Builder, Graph, NodeTime, Options, Segment, Session, Source, StateKind, Store, Value, fuse, gradients};
 use escnet::infer::{Captioner, Generation};
 use escnet::model::config::{BackboneConfig, CaptionerConfig, TextDecoderConfig, TextEncoderConfig, VisionConfig};
@@ -252,16 +255,6 @@ fn peak_rss_mb() -> f64 {
     kib.unwrap_or(f64::NAN) / 1024.0
 }
 
-/// Seconds of processor time spent so far by the whole machine and by this process, at the usual 100 ticks a second.
-fn busy() -> (f64, f64) {
-    let numbers = |text: String, from: usize| -> Vec<f64> { text.split_whitespace().skip(from).map_while(|v| v.parse().ok()).collect() };
-    let all = numbers(std::fs::read_to_string("/proc/stat").unwrap_or_default(), 1);
-    let own = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let own = numbers(own.rsplit(')').next().unwrap_or_default().to_owned(), 11);
-    let sum = |v: &[f64], i: std::ops::Range<usize>| v.get(i).map_or(0.0, |v| v.iter().sum::<f64>()) / 100.0;
-    (sum(&all, 0..3) + sum(&all, 5..8), sum(&own, 0..2))
-}
-
 fn measure(name: &str, batch: usize, a: &Arguments) -> Result<()> {
     let mut work = work(name, batch, a)?;
     let mut result = work()?;
@@ -270,15 +263,14 @@ fn measure(name: &str, batch: usize, a: &Arguments) -> Result<()> {
     }
     let norm = result.to_f64().iter().map(|v| v * v).sum::<f64>().sqrt();
     let mut ms: Vec<f64> = Vec::new();
-    let (before, start) = (busy(), Instant::now());
-    let end = start + Duration::from_secs_f64(a.seconds);
+    let others = Others::watch();
+    let end = Instant::now() + Duration::from_secs_f64(a.seconds);
     while ms.len() < a.iters && (ms.len() < 5 || Instant::now() < end) {
         let t = Instant::now();
         work()?;
         ms.push(t.elapsed().as_secs_f64() * 1e3);
     }
-    let (after, wall) = (busy(), start.elapsed().as_secs_f64());
-    let others = ((after.0 - before.0) - (after.1 - before.1)).max(0.0) / wall;
+    let others = others.cores();
     ms.sort_by(f64::total_cmp);
     let at = |q: f64| ms[((q * (ms.len() - 1) as f64 + 0.5) as usize).min(ms.len() - 1)];
     println!(

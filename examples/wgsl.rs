@@ -1,7 +1,9 @@
 //! Writes the text of every WGSL kernel that the operators' cases and the small golden models run, as it is given to the GPU, to a folder:
 //! `cargo run --example wgsl --features wgpu -- DIR`. Without one it only counts them.
 
-use escnet::graph::{Options, Session, Store, gradients};
+use escnet::device::Kernel;
+use escnet::device::wgpu::Abilities;
+use escnet::graph::{Options, Segment, Session, Store, gradients};
 use escnet::ops::{TABLE, rules};
 use escnet::{DType, Device};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,10 +14,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("no adapter: nothing to write");
         return Ok(());
     }
-    // With half precision where the adapter has it.
-    let half = Device::parse("wgpu", 0, DType::F16);
-    let dtypes: &[DType] = if half.is_ok() { &[DType::F32, DType::F16] } else { &[DType::F32] };
-    let device = half.or_else(|_| Device::wgpu(None))?;
+    let mut kernels = BTreeSet::new();
+    // Whatever the adapter can do, and once more as in a browser, which has no subgroups.
+    for most in [Abilities::ALL, Abilities { subgroups: false, ..Abilities::ALL }] {
+        kernels.extend(collect(&Device::wgpu_with(None, most)?)?);
+    }
+    let entries: BTreeSet<&str> = kernels.iter().map(|kernel| kernel.entry.as_str()).collect();
+    println!("{} kernels of {} entry points", kernels.len(), entries.len());
+    if let Some(folder) = std::env::args().nth(1).map(PathBuf::from) {
+        std::fs::create_dir_all(&folder)?;
+        let mut variants = BTreeMap::new();
+        for Kernel { entry, source } in &kernels {
+            let variant = variants.entry(entry).and_modify(|n| *n += 1).or_insert(0);
+            std::fs::write(folder.join(format!("{entry}.{variant}.wgsl")), &**source)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every kernel that the cases and the models run on a device.
+fn collect(device: &Device) -> Result<Vec<Kernel>, Box<dyn std::error::Error>> {
+    let gpu = device.gpu().ok_or("no GPU")?;
     for row in TABLE {
         for case in (row.cases)().iter().filter(|case| !case.large) {
             let (mut builder, values, results) = case.graph()?;
@@ -32,29 +51,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     builder.output(&format!("gradient {n}"), gradient);
                 }
             }
-            let mut store = Store::new(&device);
+            let mut store = Store::new(device);
             // bf16 is on no GPU yet.
             if let Ok(mut session) = Session::new(builder.finish(), &mut store, Options::default()) {
-                session.run(&mut store, escnet::graph::Segment::Run)?;
+                session.run(&mut store, Segment::Run)?;
             }
         }
     }
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    // With half precision where the adapter has it.
+    let dtypes: &[DType] = if gpu.abilities().half { &[DType::F32, DType::F16] } else { &[DType::F32] };
     for model in ["default", "i2t_lexicon_focal", "self_none", "t2i_ce"] {
         for &dtype in dtypes {
-            escnet::verify::model_folder(&models.join(model), &device, dtype)?;
+            escnet::verify::model_folder(&models.join(model), device, dtype)?;
         }
     }
-    let kernels = device.gpu().map(|gpu| gpu.kernels()).unwrap_or_default();
-    let entries: BTreeSet<&str> = kernels.iter().map(|kernel| kernel.entry.as_str()).collect();
-    println!("{} kernels of {} entry points", kernels.len(), entries.len());
-    if let Some(folder) = std::env::args().nth(1).map(PathBuf::from) {
-        std::fs::create_dir_all(&folder)?;
-        let mut variants = BTreeMap::new();
-        for escnet::device::Kernel { entry, source } in &kernels {
-            let variant = variants.entry(entry).and_modify(|n| *n += 1).or_insert(0);
-            std::fs::write(folder.join(format!("{entry}.{variant}.wgsl")), &**source)?;
-        }
-    }
-    Ok(())
+    Ok(gpu.kernels())
 }

@@ -25,15 +25,15 @@ fn argmax_parts_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgro
     let begin = part % size.parts * SHARE;
     var first = NONE;
     for (var i = begin + lane; i < min(begin + SHARE, size.width); i += WIDTH) {
-        let entry = Entry(key(x[start + i]), i);
-        if before(entry, first) {
+        let entry = Entry(rank(x[start + i]), i);
+        if is_less(entry, first) {
             first = entry;
         }
     }
-    first = group_first(first, lane);
+    first = group_least(first, lane);
     if lane == 0u {
         if size.parts == 1u {
-            y[part] = i32(first.index);
+            y[part] = i32(first.y);
         } else {
             firsts[part] = first;
         }
@@ -50,12 +50,12 @@ fn argmax_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workg
     var first = NONE;
     for (var i = lane; i < size.parts; i += WIDTH) {
         let entry = firsts[row * size.parts + i];
-        if before(entry, first) {
+        if is_less(entry, first) {
             first = entry;
         }
     }
-    first = group_first(first, lane);
+    first = group_least(first, lane);
     if lane == 0u {
-        y[row] = i32(first.index);
+        y[row] = i32(first.y);
     }
 }

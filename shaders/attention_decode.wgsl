@@ -12,40 +12,14 @@
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read_write> lse: array<u32>;
 
-// Rows that are taken at once.
+// Rows that are taken at once: each has PIECE invocations, a quarter of the workgroup.
 const FEW = WIDTH / PIECE;
+const_assert PIECE == QUARTER;
 
 var<workgroup> strip: array<vec4f, PIECE * PITCH>;
 var<workgroup> asked: array<vec4f, FEW * STRIP>;
 // Of each key the four probabilities.
 var<workgroup> weights: array<f32, WIDTH>;
-
-// The sum, or the maximum, over the PIECE invocations of a row. All invocations must come here.
-fn row_sum(part: f32, lane: u32) -> f32 {
-    workgroupBarrier();
-    lanes[lane] = part;
-    for (var half = PIECE / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane % PIECE < half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    workgroupBarrier();
-    return lanes[lane / PIECE * PIECE];
-}
-
-fn row_max(part: f32, lane: u32) -> f32 {
-    workgroupBarrier();
-    lanes[lane] = part;
-    for (var half = PIECE / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane % PIECE < half {
-            lanes[lane] = max(lanes[lane], lanes[lane + half]);
-        }
-    }
-    workgroupBarrier();
-    return lanes[lane / PIECE * PIECE];
-}
 
 fn pieces() -> u32 {
     return (size.keys + PIECE - 1u) / PIECE;
@@ -100,9 +74,9 @@ fn attention_decode_f32(@builtin(local_invocation_index) lane: u32, @builtin(wor
         if seen {
             seen = !is_masked(batch, first + place);
         }
-        let top = row_max(select(LOWEST, score * size.scale, seen), lane);
+        let top = quarter_max(select(LOWEST, score * size.scale, seen), lane);
         var p = select(0.0, exp(score * size.scale - top), seen);
-        let whole = row_sum(p, lane);
+        let whole = quarter_sum(p, lane);
         if DROPOUT {
             let factors = drop_factors(row, (first + place) / 4u * 4u);
             p *= factors[place % 4u];
@@ -174,7 +148,8 @@ fn attention_decode_merge_f32(@builtin(global_invocation_id) id: vec3u, @builtin
         sum += parts[start + d] * share;
         whole += parts[start + SIZE + 1u] * share;
     }
-    merged[i] = Real(select(0.0, sum / whole, whole > 0.0));
+    // 0 where nothing is seen; NaN comes through.
+    merged[i] = Real(select(sum / whole, 0.0, whole == 0.0));
     if SAVE && d == 0u {
         merged_lse[row] = select(INFINITY, bitcast<u32>(top + log(whole)), whole > 0.0);
     }

@@ -14,32 +14,15 @@ fn row_of(group: vec3u, groups: vec3u) -> u32 {
     return group.x + group.y * groups.x;
 }
 
+// Where reductions meet: a number of each invocation, or a pair.
 var<workgroup> lanes: array<f32, WIDTH>;
+var<workgroup> pairs: array<vec2u, WIDTH>;
 
-// The sum over the workgroup, by halves, in an order that depends on nothing. All invocations must come here.
-fn group_sum(part: f32, lane: u32) -> f32 {
-    lanes[lane] = part;
-    for (var half = WIDTH / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    let total = workgroupUniformLoad(&lanes[0]);
-    return total;
-}
+const QUARTER = WIDTH / 4u;
 
-// The largest number of the workgroup.
-fn group_max(part: f32, lane: u32) -> f32 {
-    lanes[lane] = part;
-    for (var half = WIDTH / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            lanes[lane] = max(lanes[lane], lanes[lane + half]);
-        }
-    }
-    let top = workgroupUniformLoad(&lanes[0]);
-    return top;
+// True where p is less: by its first number, among equals by its second.
+fn is_less(p: vec2u, q: vec2u) -> bool {
+    return p.x < q.x || (p.x == q.x && p.y < q.y);
 }
 
 // x P(x^2) / Q(x^2), clamped to |x| <= 4: the rational minimax approximation that XLA and Eigen use.

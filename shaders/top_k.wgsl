@@ -3,7 +3,7 @@
 // A workgroup takes a part of a row, PART elements, of which each invocation holds EACH in registers, and finds in k rounds one after another: in
 // each every invocation offers the first of its own that comes behind the last one found. The parts' k are put through the same in a second launch,
 // one workgroup a row. Rows of one part need no second launch. x is read once, 4 bytes an element: bound by memory for few k, else by the rounds,
-// eight barriers each.
+// a reduction each.
 
 struct Size {
     rows: u32,
@@ -25,11 +25,11 @@ const MINUS_INFINITY = 0xff800000u;
 fn put(row: u32, round: u32, first: Entry) {
     let at = row * size.k + round;
     var word = MINUS_INFINITY;
-    if first.key > SMALLEST {
-        word = x[row * size.width + first.index];
+    if first.x < LAST {
+        word = x[row * size.width + first.y];
     }
     values[at] = word;
-    indices[at] = i32(first.index);
+    indices[at] = i32(first.y);
 }
 
 // One workgroup a part.
@@ -46,18 +46,18 @@ fn top_k_parts_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
         let at = begin + i * WIDTH;
         own[i] = NONE;
         if at < size.width {
-            own[i] = Entry(key(x[row * size.width + at]), at);
+            own[i] = Entry(rank(x[row * size.width + at]), at);
         }
     }
     var last = START;
     for (var round = 0u; round < size.k; round++) {
         var first = NONE;
         for (var i = 0u; i < EACH; i++) {
-            if before(last, own[i]) && before(own[i], first) {
+            if is_less(last, own[i]) && is_less(own[i], first) {
                 first = own[i];
             }
         }
-        last = group_first(first, lane);
+        last = group_least(first, lane);
         if lane == 0u {
             if size.parts == 1u {
                 put(row, round, last);
@@ -81,11 +81,11 @@ fn top_k_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgr
         var first = NONE;
         for (var i = lane; i < count; i += WIDTH) {
             let entry = found[row * count + i];
-            if before(last, entry) && before(entry, first) {
+            if is_less(last, entry) && is_less(entry, first) {
                 first = entry;
             }
         }
-        last = group_first(first, lane);
+        last = group_least(first, lane);
         if lane == 0u {
             put(row, round, last);
         }

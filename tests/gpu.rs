@@ -4,7 +4,9 @@ use escnet::device::wgpu::{Abilities, AdapterKind, adapters};
 use escnet::graph::{Builder, NodeTime, Options, Segment, Session, StateKind, Store, Value};
 use escnet::infer::{Classification, Model, ModelFiles};
 use escnet::ops::adamw::{AdamW, Tuned, adamw};
-use escnet::ops::{add::add, advance::advance, assign::assign, ema::ema, grad_norm::grad_norm, relu::relu, softmax::softmax};
+use escnet::ops::attention::{AttentionOptions, Qkv, attention};
+use escnet::ops::{add::add, advance::advance, assign::assign, cross_entropy::cross_entropy, ema::ema, grad_norm::grad_norm};
+use escnet::ops::{layernorm::layernorm, log_softmax::log_softmax, matmul::matmul, relu::relu, softmax::softmax};
 use escnet::{DType, Device, Engine, EngineOptions, Error, Image, Tensor, TensorType};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::Path;
@@ -20,6 +22,9 @@ fn main() {
         trial("wgpu::auto_takes_no_driver_in_software", auto),
         trial("wgpu::half_precision_is_refused_by_name", half_precision),
         trial("wgpu::a_grid_longer_than_an_axis_wraps", wrapped_grid),
+        trial("wgpu::subgroups_are_used_where_they_are_and_allowed", subgroups),
+        trial("wgpu::what_is_not_finite_comes_through_reductions", not_finite),
+        trial("wgpu::products_are_made_of_fragments_where_they_are_and_allowed", fragments),
         trial("wgpu::a_timed_session_computes_the_same_and_takes_time", timed),
         trial("wgpu::more_than_a_buffer_may_hold_is_out_of_memory", out_of_memory),
         trial("wgpu::after_the_device_is_closed_everything_is_an_error", closed),
@@ -55,6 +60,34 @@ fn auto() -> Outcome {
         return check(device.name() == "wgpu", device.describe());
     }
     check(device.name() == "cpu" && device.note().is_some_and(|n| n.contains("no GPU")), format!("{device:?}"))
+}
+
+/// Large products in half precision, by cooperative matrices where the GPU has them and they are allowed; the same numbers either way.
+fn fragments() -> Outcome {
+    let has = Device::wgpu(None)?.gpu().ok_or("no GPU")?.abilities();
+    if !has.half {
+        return Ok(());
+    }
+    let product = |most: Abilities| -> escnet::Result<(Vec<f32>, bool)> {
+        let (mut b, ty) = (Builder::new(), |rows, columns| TensorType::new(DType::F16, [rows, columns]));
+        let (x, y) = (b.input("x", ty(1030, 68))?, b.input("y", ty(68, 1028))?);
+        let z = matmul(&mut b, x, y)?;
+        b.output("z", z);
+        let device = Device::wgpu_with(None, most)?;
+        let mut store = Store::new(&device);
+        let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+        let numbers = |n: usize, step: usize| (0..n).map(|i| (i * step % 17) as f32 - 8.0).collect();
+        session.write("x", &Tensor::from_f32([1030, 68], numbers(1030 * 68, 5))?)?;
+        session.write("y", &Tensor::from_f32([68, 1028], numbers(68 * 1028, 7))?)?;
+        session.run(&mut store, Segment::Run)?;
+        let kernels = device.gpu().map(|gpu| gpu.kernels()).unwrap_or_default();
+        Ok((session.read("z", &mut store)?.to_f32(), kernels.iter().any(|kernel| kernel.source.contains("enable wgpu_cooperative_matrix"))))
+    };
+    let (all, used) = product(Abilities::ALL)?;
+    let (none, used_none) = product(Abilities { fragments: None, ..Abilities::ALL })?;
+    check(used == has.fragments.is_some() && !used_none, format!("{has:?}: {used} and {used_none}"))?;
+    // Integers that small are exact in both.
+    check(all == none, "other numbers")
 }
 
 /// bf16 on none, f16 on those that have it; and there kernels do store numbers so.
@@ -103,6 +136,69 @@ fn wrapped_grid() -> Outcome {
     session.run(&mut store, Segment::Run)?;
     let y = session.read("y", &mut store)?.to_f32();
     check(y.iter().zip(&x).all(|(y, x)| *y == x.max(0.0)), "an element was not computed")
+}
+
+const NO_SUBGROUPS: Abilities = Abilities { subgroups: false, ..Abilities::ALL };
+
+fn subgroups() -> Outcome {
+    for most in [Abilities::ALL, NO_SUBGROUPS] {
+        let device = Device::wgpu_with(None, most)?;
+        let mut b = Builder::new();
+        let x = b.input("x", TensorType::f32([3, 1000]))?;
+        let y = softmax(&mut b, x)?;
+        b.output("y", y);
+        let mut store = Store::new(&device);
+        Session::new(b.finish(), &mut store, Options::default())?.run(&mut store, Segment::Run)?;
+        let gpu = device.gpu().ok_or("no GPU")?;
+        let used = gpu.kernels().iter().any(|kernel| kernel.source.contains("subgroupAdd("));
+        check(used == gpu.abilities().subgroups && (most.subgroups || !used), format!("{used} with {:?}", gpu.abilities()))?;
+    }
+    Ok(())
+}
+
+/// Rows with NaN, infinity and minus infinity leave what they leave on the CPU, and other rows whole; by subgroups and without.
+fn not_finite() -> Outcome {
+    const WIDTH: usize = 300;
+    let run = |device: &Device, last: f32| -> escnet::Result<Vec<Vec<f32>>> {
+        let mut b = Builder::new();
+        let x = b.input("x", TensorType::f32([2, WIDTH]))?;
+        let (w, bias) = (b.input("w", TensorType::f32([WIDTH]))?, b.input("b", TensorType::f32([WIDTH]))?);
+        let labels = b.input("labels", TensorType::new(DType::I32, [2]))?;
+        let (q, k) = (b.input("q", TensorType::f32([2, 1, 4]))?, b.input("k", TensorType::f32([2, WIDTH / 4, 4]))?);
+        let loss = cross_entropy(&mut b, x, labels, None, 0.1, -100)?;
+        let results = [
+            softmax(&mut b, x)?,
+            log_softmax(&mut b, x)?,
+            layernorm(&mut b, x, w, bias, 1e-5)?,
+            loss,
+            attention(&mut b, Qkv::Separate { q, k, v: k }, AttentionOptions::new(1, 4))?.y,
+        ];
+        results.iter().enumerate().for_each(|(i, y)| b.output(&i.to_string(), *y));
+        let mut store = Store::new(device);
+        let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+        let mut numbers: Vec<f32> = (0..2 * WIDTH).map(|i| (i % 37) as f32 / 9.0).collect();
+        numbers[2 * WIDTH - 1] = last;
+        session.write("x", &Tensor::from_f32([2, WIDTH], numbers.clone())?)?;
+        session.write("k", &Tensor::from_f32([2, WIDTH / 4, 4], numbers)?)?;
+        session.write("w", &Tensor::from_f32([WIDTH], vec![1.0; WIDTH])?)?;
+        session.write("b", &Tensor::from_f32([WIDTH], vec![0.0; WIDTH])?)?;
+        session.write("q", &Tensor::from_f32([2, 1, 4], vec![1.0; 8])?)?;
+        session.write("labels", &Tensor::from_i32([2], vec![5, 7])?)?;
+        session.run(&mut store, Segment::Run)?;
+        (0..results.len()).map(|i| Ok(session.read(&i.to_string(), &mut store)?.to_f32())).collect()
+    };
+    let devices = [Device::wgpu(None)?, Device::wgpu_with(None, NO_SUBGROUPS)?];
+    for last in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let expected = run(&Device::cpu(1)?, last)?;
+        for device in &devices {
+            let abilities = device.gpu().map(|gpu| gpu.abilities());
+            for (i, (got, expected)) in run(device, last)?.iter().zip(&expected).enumerate() {
+                let same = |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-4 * b.abs().max(1e-3);
+                check(got.iter().zip(expected).all(same), format!("result {i} with {last} and {abilities:?}:\n{got:?}\ninstead of\n{expected:?}"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn timed() -> Outcome {

@@ -4,6 +4,7 @@
 //!   of threads.
 //! * `gradients`: the f64 gradients against finite differences in f64.
 //! * `wgpu`: the same through wgpu, where the case and its gradients have WGSL kernels; with the golden numbers.
+//! * `wgpu_portable`: one case of each operator, its largest, with no more than every WebGPU device has.
 //! * `wgpu_half`: with numbers stored in f16, for operators that compute so.
 //! * `golden`: PyTorch's numbers for the operator.
 
@@ -35,7 +36,7 @@ fn main() {
             #[cfg(feature = "wgpu")]
             if row.wgpu == escnet::ops::Kernel::Own && !cases::holds(&case, DType::BF16) {
                 let through = |kind: &str, case: Case, missing: bool| {
-                    let run = move || cases::on_wgpu(stem, &case).map_err(Failed::from);
+                    let run = move || cases::on_wgpu(stem, &case, common::gpu()).map_err(Failed::from);
                     Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(missing)
                 };
                 let is_half = cases::holds(&case, DType::F16);
@@ -52,6 +53,14 @@ fn main() {
                 trials.push(Trial::test(format!("{stem}::gradients::{name}"), move || cases::finite_differences(stem, &b).map_err(Failed::from)));
             }
         }
+        #[cfg(feature = "wgpu")]
+        if row.wgpu == escnet::ops::Kernel::Own
+            && let Some(case) = largest((row.cases)())
+        {
+            let name = format!("{stem}::wgpu_portable::{}", case.name.replace(' ', "_"));
+            let run = move || cases::on_wgpu(stem, &case, common::portable_gpu()).map_err(Failed::from);
+            trials.push(Trial::test(name, run).with_ignored_flag(no_gpu));
+        }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/ops/{stem}.safetensors"));
         if row.golden.is_some() {
             #[cfg(feature = "wgpu")]
@@ -66,6 +75,13 @@ fn main() {
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// The case with the most numbers, of those that are neither large nor in half precision.
+#[cfg(feature = "wgpu")]
+fn largest(cases: Vec<Case>) -> Option<Case> {
+    let fits = |case: &Case| !case.large && ![DType::F16, DType::BF16].iter().any(|&dtype| cases::holds(case, dtype));
+    cases.into_iter().filter(fits).max_by_key(|case| case.inputs.iter().map(|i| i.ty.len()).sum::<usize>())
 }
 
 fn golden(path: &Path, device: &Device) -> Result<(), Failed> {

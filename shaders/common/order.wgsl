@@ -3,43 +3,22 @@
 // Numbers are compared as integers in the same order, by which 0 is -0 and NaN is as small as minus infinity: a comparison of floating-point numbers
 // may take NaN for anything.
 
-const SMALLEST = -0x7f800000;
+const RANK_OF_ZERO = 0x7fffffffu;
+const INFINITY = 0x7f800000u;
+const LAST = RANK_OF_ZERO + INFINITY;
 
-fn key(word: u32) -> i32 {
-    let size = i32(word & 0x7fffffffu);
-    if size > 0x7f800000 {
-        return SMALLEST;
+// The larger a number, the lower its rank.
+fn rank(word: u32) -> u32 {
+    let size = word & 0x7fffffffu;
+    if size > INFINITY {
+        return LAST;
     }
-    return select(size, -size, (word >> 31u) == 1u);
+    return select(RANK_OF_ZERO - size, RANK_OF_ZERO + size, (word >> 31u) == 1u);
 }
 
-// A number of a row.
-struct Entry {
-    key: i32,
-    index: u32,
-}
+// A number of a row: its rank and its index. The least comes first.
+alias Entry = vec2u;
 
 // Before and behind every entry that there is.
-const START = Entry(0x7fffffff, 0u);
-const NONE = Entry(-0x7fffffff, 0xffffffffu);
-
-fn before(p: Entry, q: Entry) -> bool {
-    return p.key > q.key || (p.key == q.key && p.index < q.index);
-}
-
-var<workgroup> entries: array<Entry, WIDTH>;
-
-// The first of the workgroup's. All invocations must come here.
-fn group_first(entry: Entry, lane: u32) -> Entry {
-    entries[lane] = entry;
-    for (var half = WIDTH / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            if before(entries[lane + half], entries[lane]) {
-                entries[lane] = entries[lane + half];
-            }
-        }
-    }
-    let first = workgroupUniformLoad(&entries[0]);
-    return first;
-}
+const START = Entry();
+const NONE = Entry(0xffffffffu);

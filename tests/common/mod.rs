@@ -16,7 +16,11 @@ pub fn missing() -> [bool; 2] {
 /// The GPU that kernels are tested on. With ESCNET_PORTABLE they use no more than every WebGPU device has.
 #[cfg(feature = "wgpu")]
 pub fn gpu() -> escnet::Result<escnet::Device> {
-    use escnet::device::wgpu::Abilities;
-    let most = if std::env::var_os("ESCNET_PORTABLE").is_some() { Abilities::PORTABLE } else { Abilities::ALL };
-    escnet::Device::wgpu_with(None, most)
+    if std::env::var_os("ESCNET_PORTABLE").is_some() { portable_gpu() } else { escnet::Device::wgpu(None) }
+}
+
+/// The same GPU, whose kernels always use no more.
+#[cfg(feature = "wgpu")]
+pub fn portable_gpu() -> escnet::Result<escnet::Device> {
+    escnet::Device::wgpu_with(None, escnet::device::wgpu::Abilities::PORTABLE)
 }

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::launch::{Dispatch, EXTENTS};
-use super::{Gpu, api};
+use super::{Abilities, Gpu, api};
 use crate::device::Kernel;
 use crate::error::Result;
 use std::borrow::Cow;
@@ -10,8 +10,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Type aliases, constants and reductions that every shader may use.
+/// Constants and functions that every shader may use.
 const COMMON: &str = super::shader!("common");
+/// Reductions over a workgroup, which every shader may use too: through workgroup memory alone, and with subgroups.
+const REDUCE: &str = super::shader!("common/reduce");
+const REDUCE_SUBGROUPS: &str = super::shader!("common/reduce_subgroups");
 
 /// A kernel ready to be launched.
 #[derive(Debug)]
@@ -33,9 +36,34 @@ fn fragments(edge: usize) -> String {
     [alias("FragmentA", "f16", "A"), alias("FragmentB", "f16", "B"), alias("Sums", "f32", "C"), format!("const EDGE = {edge}u;\n")].concat()
 }
 
-/// What tells two pipelines apart: the text, the entry point, the lines before it, which operands are written, whether there are parameters, and whether
-/// checks are left out.
-type Key = (&'static str, String, String, Vec<bool>, bool, bool);
+/// What is put before a kernel's text according to the GPU and the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Variant {
+    aliases: &'static str,
+    reductions: &'static str,
+}
+
+impl Variant {
+    /// For kernels whose numbers are stored in 16 bits where `half` says so.
+    fn of(abilities: Abilities, half: bool) -> Self {
+        Variant { aliases: if half { HALF } else { WHOLE }, reductions: if abilities.subgroups { REDUCE_SUBGROUPS } else { REDUCE } }
+    }
+}
+
+/// What tells two pipelines of a device apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    source: &'static str,
+    entry: String,
+    /// The lines before it.
+    before: String,
+    /// Which operands are written.
+    written: Vec<bool>,
+    /// It has no parameters.
+    plain: bool,
+    /// It has no checks.
+    trusted: bool,
+}
 
 /// The pipelines of a device.
 #[derive(Debug, Default)]
@@ -48,18 +76,20 @@ impl Pipelines {
     /// The pipeline of a launch, whose numbers are stored in 16 bits where `half` says so.
     pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch, half: bool) -> Result<Arc<Pipeline>> {
         let constants: String = dispatch.constants.iter().map(|(name, value)| format!("const {name} = {value};\n")).collect();
-        let numbers = if half { HALF } else { WHOLE };
+        let variant = Variant::of(gpu.abilities(), half);
         let before = match dispatch.fragments {
-            Some(edge) => format!("enable wgpu_cooperative_matrix;\n{numbers}{}{constants}", fragments(edge)),
-            None => format!("{numbers}{constants}"),
+            Some(edge) => format!("enable wgpu_cooperative_matrix;\n{}{}{constants}", variant.aliases, fragments(edge)),
+            None => format!("{}{constants}", variant.aliases),
         };
         let written: Vec<bool> = dispatch.operands.iter().map(|o| o.is_written()).collect();
-        let key = (dispatch.source, dispatch.entry.clone(), before, written, dispatch.parameters.is_empty(), dispatch.trusted);
+        let (source, entry, plain, trusted) = (dispatch.source, dispatch.entry.clone(), dispatch.parameters.is_empty(), dispatch.trusted);
+        let key = Key { source, entry, before, written, plain, trusted };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(gpu.scoped(0, || build(gpu.device(), &key, self.cache.get().map(|cache| &cache.raw)))?);
+        let cache = self.cache.get().map(|cache| &cache.raw);
+        let pipeline = Arc::new(gpu.scoped(0, || build(gpu.device(), &key, variant.reductions, cache))?);
         known.insert(key, pipeline.clone());
         Ok(pipeline)
     }
@@ -78,9 +108,10 @@ impl Pipelines {
     }
 }
 
-fn build(device: &api::Device, (source, entry, before, written, plain, trusted): &Key, cache: Option<&api::PipelineCache>) -> Pipeline {
+fn build(device: &api::Device, key: &Key, reductions: &str, cache: Option<&api::PipelineCache>) -> Pipeline {
+    let Key { source, entry, before, written, plain, trusted } = key;
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
-    let source: Arc<str> = format!("{before}{extents}{COMMON}{source}").into();
+    let source: Arc<str> = format!("{before}{extents}{COMMON}{reductions}{source}").into();
     let descriptor = api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) };
     let module = if *trusted {
         let checks = api::ShaderRuntimeChecks {
@@ -118,4 +149,36 @@ fn build(device: &api::Device, (source, entry, before, written, plain, trusted):
         cache,
     });
     Pipeline { kernel: Kernel { entry: entry.clone(), source }, raw, tensors, parameters }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subgroups_choose_the_reductions_and_halves_the_aliases() {
+        for (half, aliases) in [(false, WHOLE), (true, HALF)] {
+            for (subgroups, reductions) in [(false, REDUCE), (true, REDUCE_SUBGROUPS)] {
+                // An adapter that has f16 still runs kernels in f32.
+                for has_half in [half, true] {
+                    let abilities = Abilities { half: has_half, subgroups, ..Abilities::PORTABLE };
+                    assert_eq!(Variant::of(abilities, half), Variant { aliases, reductions }, "{abilities:?}, {half}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_files_of_reductions_have_the_same_functions() {
+        let signatures = |text: &'static str, of: &[&str]| -> Vec<&str> {
+            let wanted = |line: &&str| of.iter().any(|name| line.starts_with(&format!("fn {name}(")));
+            let mut found: Vec<&str> = text.lines().filter(wanted).collect();
+            found.sort_unstable();
+            found
+        };
+        let named = ["group_sum", "group_max", "quarter_sum", "quarter_max", "group_least"];
+        assert_eq!(signatures(REDUCE, &named).len(), named.len());
+        assert_eq!(signatures(REDUCE, &named), signatures(REDUCE_SUBGROUPS, &named));
+        assert!(!REDUCE.contains("subgroupAdd(") && REDUCE_SUBGROUPS.contains("subgroupAdd("));
+    }
 }
