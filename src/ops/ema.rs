@@ -115,11 +115,13 @@ impl Op for Ema {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         for pair in 0..self.pairs {
-            let n = launch.ty(2 * pair).len();
             let control = [2 * self.pairs, 2 * self.pairs + 1].map(Operand::Input);
             let operands = [control[0], control[1], Operand::Update(2 * pair), Operand::Input(2 * pair + 1)];
-            let dispatch = Dispatch::new(SHADER, "ema_forward_f32", operands).constant("SPAN", SPAN);
-            launch.add(dispatch.size(n).number(self.decay).number(1.0 - self.decay).over(n.div_ceil(SPAN)));
+            launch.in_pieces(launch.ty(2 * pair).len(), &operands[2..], |launch| {
+                let n = launch.ty(2 * pair).len();
+                let dispatch = Dispatch::new(SHADER, "ema_forward_f32", operands).constant("SPAN", SPAN);
+                launch.add(dispatch.size(n).number(self.decay).number(1.0 - self.decay).over(n.div_ceil(SPAN)));
+            });
         }
         Ok(())
     }

@@ -48,8 +48,7 @@ impl Memory {
 
     fn allocate(&self, words: usize) -> Result<api::Buffer> {
         let bytes = 4 * words as u64;
-        let limits = self.gpu.device().limits();
-        if bytes > limits.max_buffer_size.min(limits.max_storage_buffer_binding_size) {
+        if bytes > self.gpu.device().limits().max_buffer_size {
             return Err(Error::OutOfMemory { device: format!("wgpu ({})", self.gpu.name()), bytes });
         }
         let usage = api::BufferUsages::STORAGE | api::BufferUsages::COPY_SRC | api::BufferUsages::COPY_DST;
@@ -107,6 +106,9 @@ impl Memory {
     }
 
     fn put(&self, index: usize, words: &[u32]) -> Result<()> {
+        if words.is_empty() {
+            return Ok(());
+        }
         self.gpu.queue().write_buffer(self.raw(index)?, 0, bytemuck::cast_slice(words));
         self.gpu.check()
     }

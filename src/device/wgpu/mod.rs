@@ -13,6 +13,7 @@ mod answer;
 mod columns;
 mod launch;
 mod memory;
+mod pieces;
 mod pipeline;
 mod replay;
 

@@ -80,21 +80,32 @@ impl Recording {
         let device = self.gpu.device();
         let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) };
         let mut bound = Vec::new();
-        for operand in &dispatch.operands {
-            let found = match *operand {
-                Operand::Input(i) | Operand::Update(i) => Some(binding.input(i)).filter(|_| !binding.is_gone(i)).map(buffer),
-                Operand::Output(o) => binding.output(o).map(buffer),
-                Operand::Scratch(n) => Some(self.scratch.raw(n)),
-                Operand::Nothing | Operand::Nowhere => None,
+        for &operand in &dispatch.operands {
+            let place = match operand {
+                Operand::Input(i) | Operand::Update(i) => Some(binding.input(i)).filter(|_| !binding.is_gone(i)),
+                Operand::Output(o) => binding.output(o),
+                _ => None,
+            };
+            let found = match operand {
+                // What holds nothing has no buffer.
+                Operand::Scratch(n) => Some((self.scratch.raw(n), 4 * launch.scratch[n])).filter(|(_, bytes)| *bytes > 0),
+                _ => place.filter(|place| !place.ty.is_empty()).map(|place| (buffer(place), place.ty.bytes())),
             };
             bound.push(match found {
-                Some(buffer) => buffer?.clone(),
-                None => self.nothing()?,
+                Some((buffer, bytes)) => {
+                    let buffer = buffer?;
+                    let (offset, size) = launch.window(dispatch, operand, bytes as u64, buffer.size())?;
+                    (buffer.clone(), offset, api::BufferSize::new(size))
+                }
+                None => (self.nothing()?, 0, None),
             });
         }
-        let group = |layout: &api::BindGroupLayout, buffers: &[api::Buffer]| {
-            let numbered = (0..).zip(buffers);
-            let entries: Vec<_> = numbered.map(|(binding, b)| api::BindGroupEntry { binding, resource: b.as_entire_binding() }).collect();
+        let group = |layout: &api::BindGroupLayout, buffers: &[(api::Buffer, u64, Option<api::BufferSize>)]| {
+            let entry = |(binding, &(ref buffer, offset, size))| {
+                let resource = api::BindingResource::Buffer(api::BufferBinding { buffer, offset, size });
+                api::BindGroupEntry { binding, resource }
+            };
+            let entries: Vec<_> = (0..).zip(buffers).map(entry).collect();
             device.create_bind_group(&api::BindGroupDescriptor { label: Some(&dispatch.entry), layout, entries: &entries })
         };
         let tensors = self.gpu.scoped(0, || group(&pipeline.tensors, &bound))?;
@@ -110,7 +121,7 @@ impl Recording {
                     device.create_buffer(&api::BufferDescriptor { label: Some(&dispatch.entry), size, usage, mapped_at_creation: false })
                 })?;
                 self.gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
-                Some(self.gpu.scoped(0, || group(layout, &[uniform]))?)
+                Some(self.gpu.scoped(0, || group(layout, &[(uniform, 0, None)]))?)
             }
         };
         Ok(Bound { pipeline, tensors, parameters, grid: self.grid(dispatch)? })

@@ -92,12 +92,15 @@ pub fn launch(
 ) {
     let control = roles.len() * each;
     for (i, role) in roles.iter().enumerate() {
-        let (at, n) = (i * each, launch.ty(i * each).len());
-        let operands = (control..control + 4).map(Operand::Input).chain((at..at + each - 1).map(Operand::Update));
-        let operands: Vec<Operand> = operands.chain([Operand::Input(at + each - 1)]).collect();
+        let at = i * each;
+        let tensors: Vec<Operand> = (at..at + each - 1).map(Operand::Update).chain([Operand::Input(at + each - 1)]).collect();
+        let operands: Vec<Operand> = (control..control + 4).map(Operand::Input).chain(tensors.iter().copied()).collect();
         let dispatch = Dispatch::new(source, entry, operands).constant("SPAN", SPAN).constant("CLIP", clip_norm.is_some());
         let decay = if role.decay { weight_decay } else { 0.0 };
-        let dispatch = dispatch.size(n).size(role.group).number(decay).number(clip_norm.unwrap_or(0.0));
-        launch.add(finish(dispatch).over(n.div_ceil(SPAN)));
+        launch.in_pieces(launch.ty(at).len(), &tensors, |launch| {
+            let n = launch.ty(at).len();
+            let dispatch = dispatch.clone().size(n).size(role.group).number(decay).number(clip_norm.unwrap_or(0.0));
+            launch.add(finish(dispatch).over(n.div_ceil(SPAN)));
+        });
     }
 }
