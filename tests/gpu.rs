@@ -150,7 +150,13 @@ fn not_cut() -> Outcome {
     let mut session = Session::new(b.finish(), &mut store, Options::default())?;
     match session.run(&mut store, Segment::Run) {
         Err(Error::Op { op: "concat", tensor, expected, got }) => {
-            let told = [tensor.contains("output 0"), expected.contains("1024"), got.contains("1600 bytes"), got.contains("f32[400]"), got.contains("--batch")];
+            let told = [
+                tensor.contains("output 0"),
+                expected.contains("1024"),
+                got.contains("1600 bytes"),
+                got.contains("f32[400]"),
+                got.contains("--batch"),
+            ];
             check(told == [true; 5], format!("{tensor}: {expected}: {got}"))
         }
         other => Err(format!("{other:?}").into()),

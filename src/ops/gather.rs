@@ -161,8 +161,8 @@ impl Op for GatherBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (dy, indices) = (launch.ty(0), launch.ty(1));
-        launch_scatter_add(launch, self.rows, dy.len() / indices.len().max(1));
+        let width = launch.ty(0).shape[launch.ty(1).shape.rank()..].iter().product();
+        launch_scatter_add(launch, self.rows, width);
         Ok(())
     }
 }
@@ -196,9 +196,9 @@ pub(super) fn launch_scatter_add(launch: &mut Launch, rows: usize, width: usize)
 }
 
 fn run_backward<T: Real>(args: &mut Args<T>) -> Result<()> {
-    let indices = args.ints(1)?;
-    let (dy, dx) = (args.floats(0)?, args.out(0)?);
-    scatter_add(dx, dy, dy.len() / indices.len().max(1), indices);
+    let width = args.shape(0)[args.shape(1).len()..].iter().product();
+    let (dy, indices, dx) = (args.floats(0)?, args.ints(1)?, args.out(0)?);
+    scatter_add(dx, dy, width, indices);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Nodes whose tensors are more than may be bound at once: they are told piece by piece, each on a range of what lies in the buffers.
 
-use super::launch::{Dispatch, Launch, Operand};
 use super::PORTABLE;
+use super::launch::{Dispatch, Launch, Operand};
 use crate::error::Error;
 use crate::tensor::{Shape, TensorType};
 use std::ops::Range;

@@ -100,7 +100,7 @@ impl BatchNormBackward {
 
 impl BatchNormTrainingBackward {
     pub(super) fn launch(&self, launch: &mut Launch) {
-        let c = launch.ty(1).shape.rows_and_width().1;
+        let (rows, c) = launch.ty(1).shape.rows_and_width();
         let [x, w, b, mean, rstd] = [1, 2, 3, 4, 5].map(Operand::Input);
         let relu = self.activation == Activation::Relu;
         let sums = launch.out_ty(0).is_some().then(|| launch.scratch(2 * c));
@@ -108,7 +108,7 @@ impl BatchNormTrainingBackward {
         if let Some(sums) = sums {
             let operands = [Operand::Input(0), Operand::Output(0), w, b, mean, rstd, x, sums];
             let dispatch = Dispatch::new(MAPS, "batchnorm_training_backward_f32", operands).constant("IN_PLACE", launch.in_place(0));
-            map_rows(launch, &[Operand::Input(0), Operand::Output(0), x], dispatch.constant("RELU", relu).number(0.0));
+            map_rows(launch, &[Operand::Input(0), Operand::Output(0), x], dispatch.constant("RELU", relu).number(0.0).size(rows));
         }
     }
 }
