@@ -136,7 +136,7 @@ impl CrossEntropy {
         let width = args.shape(0)[1];
         let (x, labels) = (args.floats(0)?, args.ints(1)?);
         let denominator = if self.denominator { args.floats(2)?.first().copied() } else { None };
-        let rows = if labels.is_empty() { &mut [] } else { args.workspace()? };
+        let rows: &mut [T] = if labels.is_empty() { &mut [] } else { args.workspace()? };
         let loss = args.out(0)?;
         for_heavy_rows(
             rows,
