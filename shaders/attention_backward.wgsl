@@ -76,7 +76,7 @@ fn attention_backward_notes_f32(
     }
     if LENGTHS && index == 0u {
         for (var batch = lane; batch < size.batch; batch += WIDTH) {
-            notes[4u + batch] = u32(max(lengths[batch / size.length_share], 0));
+            notes[4u + batch] = u32(max(lengths[(size.first + batch) / size.length_share], 0));
         }
     }
 }

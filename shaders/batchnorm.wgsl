@@ -10,6 +10,8 @@
 struct Size {
     columns: Columns,
     eps: f32,
+    // Rows that the sums were taken over: these, or these among others.
+    summed: u32,
 }
 
 @group(1) @binding(0) var<uniform> size: Size;
@@ -76,7 +78,7 @@ fn batchnorm_training_backward_f32(
 ) {
     let s = strip(size.columns, lane, group, groups);
     if s.inside {
-        let n = f32(size.columns.rows);
+        let n = f32(size.summed);
         let rstd = rstd_in[s.column];
         let by = Affine(mean[s.column], w[s.column] * rstd, b[s.column]);
         let offset = by.scale * sums[size.columns.width + s.column] / n;

@@ -6,6 +6,8 @@
 
 struct Size {
     n: u32,
+    // Groups of four before the first of these elements.
+    first: u32,
     key_low: u32,
     key_high: u32,
     // Words below it are dropped.
@@ -22,7 +24,7 @@ var<workgroup> kept: array<u32, WIDTH>;
 @compute @workgroup_size(WIDTH)
 fn dropout_forward_f32(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let first = row_of(group, groups) * WIDTH;
-    let words = drop_words(first + lane, vec4u(rng[0], rng[1], rng[2], rng[3]), vec2u(size.key_low, size.key_high));
+    let words = drop_words(size.first + first + lane, vec4u(rng[0], rng[1], rng[2], rng[3]), vec2u(size.key_low, size.key_high));
     let bits = select(vec4u(0u), vec4u(1u, 2u, 4u, 8u), words >= vec4u(size.threshold));
     kept[lane] = bits.x | bits.y | bits.z | bits.w;
     workgroupBarrier();

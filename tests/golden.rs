@@ -27,6 +27,14 @@ fn main() {
             }
         }
     }
+    #[cfg(feature = "wgpu")]
+    {
+        // As many bytes as the largest weights have: pictures and what the first layers make of them come in pieces.
+        let all = escnet::device::wgpu::Abilities::ALL;
+        let device = move || Device::wgpu_with(None, escnet::device::wgpu::Abilities { binding: 4 * 64 * 64 * 3 * 3, ..all });
+        let trial = Trial::test("wgpu_in_pieces::t2i_ce", move || holds("t2i_ce", 140, &device()?, DType::F32));
+        trials.push(trial.with_ignored_flag(common::missing()[0]));
+    }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 

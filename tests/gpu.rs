@@ -5,7 +5,7 @@ use escnet::graph::{Builder, NodeTime, Options, Segment, Session, StateKind, Sto
 use escnet::infer::{Classification, Model, ModelFiles};
 use escnet::ops::adamw::{AdamW, Tuned, adamw};
 use escnet::ops::attention::{AttentionOptions, Qkv, attention};
-use escnet::ops::{add::add, advance::advance, assign::assign, cross_entropy::cross_entropy, ema::ema, grad_norm::grad_norm};
+use escnet::ops::{add::add, advance::advance, assign::assign, concat::concat, cross_entropy::cross_entropy, ema::ema, grad_norm::grad_norm};
 use escnet::ops::{layernorm::layernorm, log_softmax::log_softmax, matmul::matmul, relu::relu, softmax::softmax};
 use escnet::{DType, Device, Engine, EngineOptions, Error, Image, Tensor, TensorType};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -26,6 +26,9 @@ fn main() {
         trial("wgpu::what_is_not_finite_comes_through_reductions", not_finite),
         trial("wgpu::products_are_made_of_fragments_where_they_are_and_allowed", fragments),
         trial("wgpu::a_timed_session_computes_the_same_and_takes_time", timed),
+        trial("wgpu::a_tensor_beyond_what_every_device_binds_at_once", larger_than_a_binding),
+        trial("wgpu::what_cannot_be_cut_is_refused_by_name", not_cut),
+        trial("wgpu::a_model_in_pieces_says_what_the_whole_one_says", model_in_pieces),
         trial("wgpu::more_than_a_buffer_may_hold_is_out_of_memory", out_of_memory),
         trial("wgpu::after_the_device_is_closed_everything_is_an_error", closed),
         trial("wgpu::an_optimizer_launches_little_however_many_parameters", few_launches),
@@ -116,13 +119,17 @@ fn half_precision() -> Outcome {
 
 /// y = relu(x + s) with state s, of `n` elements.
 fn small(n: usize, options: Options) -> escnet::Result<(Session, Store)> {
+    small_on(&Device::wgpu(None)?, n, options)
+}
+
+fn small_on(device: &Device, n: usize, options: Options) -> escnet::Result<(Session, Store)> {
     let mut b = Builder::new();
     let x = b.input("x", TensorType::f32([n]))?;
     let s = b.global_state("s", TensorType::f32([n]), StateKind::Parameter)?;
     let sum = add(&mut b, x, s)?;
     let y = relu(&mut b, sum)?;
     b.output("y", y);
-    let mut store = Store::new(&Device::wgpu(None)?);
+    let mut store = Store::new(device);
     let session = Session::new(b.finish(), &mut store, options)?;
     Ok((session, store))
 }
@@ -222,8 +229,66 @@ fn timed() -> Outcome {
     check(times.iter().all(told), format!("{times:?}"))
 }
 
+/// 128 MiB and a bit, on a device that binds no more than those at once.
+fn larger_than_a_binding() -> Outcome {
+    let n = (32 << 20) + 100_000;
+    let (mut session, mut store) = small_on(&Device::wgpu_with(None, Abilities::PORTABLE)?, n, Options::default())?;
+    let number = |i: usize| (i % 1021) as f32 - 500.0;
+    session.write("x", &Tensor::from_f32([n], (0..n).map(number).collect())?)?;
+    session.run(&mut store, Segment::Run)?;
+    let y = session.read("y", &mut store)?;
+    let y = y.as_f32().ok_or("no f32")?;
+    check((0..n).all(|i| y[i] == number(i).max(0.0)), "an element was not computed")?;
+    check(session.times()?.iter().all(|node| node.kernels.len() == 2), "a node is not in two pieces")
+}
+
+/// Along its first dimension a tensor is not cut.
+fn not_cut() -> Outcome {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::f32([200]))?;
+    let y = concat(&mut b, &[x, x], 0)?;
+    b.output("y", y);
+    let mut store = Store::new(&Device::wgpu_with(None, Abilities { binding: 1024, ..Abilities::ALL })?);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    match session.run(&mut store, Segment::Run) {
+        Err(Error::Op { op: "concat", tensor, expected, got }) => {
+            let told = [
+                tensor.contains("output 0"),
+                expected.contains("1024"),
+                got.contains("1600 bytes"),
+                got.contains("f32[400]"),
+                got.contains("--batch"),
+            ];
+            check(told == [true; 5], format!("{tensor}: {expected}: {got}"))
+        }
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+/// The demo model on a GPU that binds little more at once than its largest weights.
+fn model_in_pieces() -> Outcome {
+    // A picture's first layer has a quarter of it.
+    let binding = 4 * 128 * 128 * 3 * 3;
+    let device = Device::wgpu_with(None, Abilities { binding, ..Abilities::ALL })?;
+    let pictures = (0..8).map(|n| picture(7 + n)).collect::<Result<Vec<_>, _>>()?;
+    let classify = |device: &Device| -> Result<_, Failed> {
+        let options = EngineOptions { batch: pictures.len(), timed: true, ..EngineOptions::default() };
+        let mut engine = Engine::new(Model::of(demo()?)?, device, options);
+        let said = engine.classify_all(&pictures)?;
+        Ok((said, engine.times()?.iter().map(|node| node.kernels.len()).sum::<usize>()))
+    };
+    let ((whole, launches), (cut, more)) = (classify(&Device::wgpu(None)?)?, classify(&device)?);
+    check(more > launches, format!("{more} launches instead of {launches}"))?;
+    for (whole, cut) in whole.iter().zip(&cut) {
+        check(whole.caption.ids == cut.caption.ids, format!("{} instead of {}", cut.caption.text, whole.caption.text))?;
+        check(whole.predictions.iter().zip(&cut.predictions).all(|(a, b)| (a.probability - b.probability).abs() <= 1e-5), format!("{cut:?}"))?;
+    }
+    Ok(())
+}
+
+/// More than any device has.
 fn out_of_memory() -> Outcome {
-    let n = 1 << 31;
+    let n = 1 << 44;
     match small(n, Options::default()) {
         Err(Error::OutOfMemory { bytes, device }) => check(bytes == 4 * n as u64 && device.contains("wgpu"), format!("{device}: {bytes}")),
         Err(other) => Err(other.into()),
@@ -435,16 +500,25 @@ fn kept_pipelines() -> Outcome {
     outcome
 }
 
-/// The demo model as a browser has it, against the one the CPU reads from its folder.
-fn whole_model() -> Outcome {
+/// The demo model's files.
+fn demo() -> std::io::Result<ModelFiles> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
     let text = |name: &str| std::fs::read_to_string(dir.join(name));
     let weights = std::fs::read(dir.join("model.safetensors"))?;
-    let files = ModelFiles { config: text("config.json")?, weights, vocabulary: text("vocab.txt")?, ..ModelFiles::default() };
-    let picture = Image::from_rgb(64, 48, (0..64 * 48 * 3).map(|i| (i * 7 % 251) as u8).collect())?;
+    Ok(ModelFiles { config: text("config.json")?, weights, vocabulary: text("vocab.txt")?, ..ModelFiles::default() })
+}
+
+fn picture(step: usize) -> escnet::Result<Image> {
+    Image::from_rgb(64, 48, (0..64 * 48 * 3).map(|i| (i * step % 251) as u8).collect())
+}
+
+/// The demo model as a browser has it, against the one the CPU reads from its folder.
+fn whole_model() -> Outcome {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
+    let picture = picture(7)?;
 
     let expected = Engine::load(&dir, EngineOptions { device: "cpu".to_owned(), ..EngineOptions::default() })?.classify(&picture)?;
-    let mut engine = Engine::new(Model::of(files)?, &Device::wgpu(None)?, EngineOptions { timed: true, ..EngineOptions::default() });
+    let mut engine = Engine::new(Model::of(demo()?)?, &Device::wgpu(None)?, EngineOptions { timed: true, ..EngineOptions::default() });
     let got = engine.classify(&picture)?;
     check(got.caption.ids == expected.caption.ids, format!("{} instead of {}", got.caption.text, expected.caption.text))?;
     let probability = |of: &Classification, class: &str| of.predictions.iter().find(|p| p.class == class).map_or(f32::NAN, |p| p.probability);

@@ -6,6 +6,7 @@
 //! * `wgpu`: the same through wgpu, where the case and its gradients have WGSL kernels; with the golden numbers.
 //! * `wgpu_portable`: one case of each operator, its largest, with no more than every WebGPU device has.
 //! * `wgpu_half`: with numbers stored in f16, for operators that compute so.
+//! * `wgpu_in_pieces`: all cases of an operator on a GPU that sees half of their largest tensor at once.
 //! * `golden`: PyTorch's numbers for the operator.
 
 mod common;
@@ -60,6 +61,7 @@ fn main() {
             let name = format!("{stem}::wgpu_portable::{}", case.name.replace(' ', "_"));
             let run = move || cases::on_wgpu(stem, &case, common::portable_gpu()).map_err(Failed::from);
             trials.push(Trial::test(name, run).with_ignored_flag(no_gpu));
+            trials.push(Trial::test(format!("{stem}::wgpu_in_pieces"), move || in_pieces(row)).with_ignored_flag(no_gpu));
         }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/ops/{stem}.safetensors"));
         if row.golden.is_some() {
@@ -82,6 +84,38 @@ fn main() {
 fn largest(cases: Vec<Case>) -> Option<Case> {
     let fits = |case: &Case| !case.large && ![DType::F16, DType::BF16].iter().any(|&dtype| cases::holds(case, dtype));
     cases.into_iter().filter(fits).max_by_key(|case| case.inputs.iter().map(|i| i.ty.len()).sum::<usize>())
+}
+
+/// Nodes that are never cut: their tensors are a model's parameters or smaller.
+#[cfg(feature = "wgpu")]
+const WHOLE: [&str; 8] = [
+    "advance",
+    "batchnorm.fold",
+    "batchnorm.stage",
+    "gather.reorder",
+    "grad_norm",
+    "loss_scale",
+    "variable_weight_loss",
+    "variable_weight_loss.backward",
+];
+
+/// Of each of the operator's passes some node was cut, unless none ever is.
+#[cfg(feature = "wgpu")]
+fn in_pieces(row: &escnet::ops::Row) -> Result<(), Failed> {
+    let [_, no_half] = common::missing();
+    let mut cut = std::collections::BTreeMap::new();
+    for case in (row.cases)().into_iter().filter(|case| !case.large && !cases::holds(case, DType::BF16)) {
+        let half = !no_half && row.precision != Precision::Full && row.stem != "embedding";
+        let kinds = [(!cases::holds(&case, DType::F16) || !no_half).then(|| case.clone()), half.then(|| cases::in_half(&case))];
+        for case in kinds.into_iter().flatten() {
+            let nodes = cases::in_pieces(row.stem, &case).map_err(|e| format!("{}: {e}", case.name))?;
+            let own = nodes.into_iter().filter(|(label, _)| label.split('.').next() == Some(row.stem));
+            own.for_each(|(label, is_cut)| *cut.entry(label).or_insert(false) |= is_cut);
+        }
+    }
+    let wrong: Vec<_> = cut.iter().filter(|(label, is_cut)| WHOLE.contains(&label.as_str()) == **is_cut).collect();
+    let none = cut.is_empty() && !WHOLE.contains(&row.stem);
+    if wrong.is_empty() && !none { Ok(()) } else { Err(format!("cut in no case, or though it never is: {cut:?}").into()) }
 }
 
 fn golden(path: &Path, device: &Device) -> Result<(), Failed> {

@@ -10,6 +10,8 @@
 struct Size {
     // Of the queries; `group` batches of them share one of the keys.
     batch: u32,
+    // Query batches of the whole execution before these, where they are a piece of it: mask, lengths and dropout count from its first.
+    first: u32,
     group: u32,
     heads: u32,
     queries: u32,
@@ -81,7 +83,7 @@ fn limit(keys: u32, query: u32) -> u32 {
 
 fn is_masked(batch: u32, key: u32) -> bool {
     if MASK {
-        return mask[batch / size.mask_share * size.keys + key] == 0;
+        return mask[(size.first + batch) / size.mask_share * size.keys + key] == 0;
     }
     return false;
 }
@@ -89,9 +91,10 @@ fn is_masked(batch: u32, key: u32) -> bool {
 // What dropout multiplies the scores of four keys by: a group of Philox, `first` being a multiple of 4. The number of the group has 64 bits.
 fn drop_factors(row: u32, first: u32) -> vec4f {
     let groups = (size.keys + 3u) / 4u;
-    let low = row * groups;
+    let number = query_row(size.first, 0u, 0u) + row;
+    let low = number * groups;
     let group = low + first / 4u;
-    let high = upper(vec2u(row), vec2u(groups)).x + select(0u, 1u, group < low);
+    let high = upper(vec2u(number), vec2u(groups)).x + select(0u, 1u, group < low);
     let told = random();
     let words = philox(vec4u(group, high, told.zw), told.xy ^ vec2u(size.key_low, size.key_high));
     return select(vec4f(), vec4f(size.factor), words >= vec4u(size.threshold));

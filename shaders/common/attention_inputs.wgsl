@@ -8,7 +8,7 @@ fn number(part: u32, at: u32) -> f32 {
 }
 
 fn told_length(batch: u32) -> u32 {
-    return u32(max(lengths[batch / size.length_share], 0));
+    return u32(max(lengths[(size.first + batch) / size.length_share], 0));
 }
 
 fn random() -> vec4u {

@@ -57,8 +57,9 @@ impl Replay<'_> {
             (DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states)) => {
                 let mut nodes = Vec::with_capacity(self.steps.len());
                 for Step { node, binding } in self.steps {
-                    let mut launch = wgpu::Launch::new(binding, slots, states);
-                    self.graph.nodes[*node].op.wgpu(&mut launch)?;
+                    let op = &self.graph.nodes[*node].op;
+                    let mut launch = wgpu::Launch::new(op.stem(), binding, slots, states);
+                    op.wgpu(&mut launch)?;
                     nodes.push(launch);
                 }
                 Ok(Recording::Wgpu(wgpu::Recording::new(nodes, slots, states, self.options.checked)?))

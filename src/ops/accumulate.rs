@@ -96,10 +96,13 @@ impl Op for Accumulate {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (n, scaled) = (launch.ty(0).len(), launch.inputs() > 3);
+        let scaled = launch.inputs() > 3;
         let scale = if scaled { Operand::Input(3) } else { Operand::Nothing };
-        let dispatch = Dispatch::new(SHADER, "accumulate_forward_f32", [Operand::Update(0), Operand::Input(1), Operand::Input(2), scale]);
-        launch.add(dispatch.constant("SCALED", scaled).size(n).over(n));
+        launch.in_pieces(launch.ty(0).len(), &[Operand::Update(0), Operand::Input(1)], |launch| {
+            let n = launch.ty(0).len();
+            let dispatch = Dispatch::new(SHADER, "accumulate_forward_f32", [Operand::Update(0), Operand::Input(1), Operand::Input(2), scale]);
+            launch.add(dispatch.constant("SCALED", scaled).size(n).over(n));
+        });
         Ok(())
     }
 }
@@ -124,6 +127,7 @@ fn cases() -> Vec<Case> {
         known("known second", 1, 1.0, 2.5),
         known("known first scaled", 0, 65536.0, -0.5 / 65536.0),
         known("known second scaled", 1, 4.0, 2.875),
+        case("nothing", 0, 1),
         case("first", 1, 0),
         case("first of 9001", 9001, 0),
         case("second", 17, 1),

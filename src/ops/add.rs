@@ -4,7 +4,7 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{dims_of, zip};
 #[cfg(feature = "wgpu")]
-use super::support::elementwise::pairwise;
+use super::support::elementwise::{Runs, pairwise};
 use crate::device::cpu::Args;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Launch, shader};
@@ -67,7 +67,8 @@ impl Op for Add {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        launch.add(pairwise(launch, shader!("common/in_place", "common/map", "add"), "add_forward_f32"));
+        let runs = Runs::Apart(launch.ty(0).len());
+        pairwise(launch, shader!("common/in_place", "common/map", "add"), "add_forward_f32", runs, |dispatch| dispatch);
         Ok(())
     }
 }
@@ -81,7 +82,7 @@ fn backward(cx: &mut Backward) -> Result<()> {
 }
 
 fn cases() -> Vec<Case> {
-    let shapes: [&[usize]; 4] = [&[1], &[17], &[3, 5, 7], &[9001]];
+    let shapes: [&[usize]; 5] = [&[0, 7], &[1], &[17], &[3, 5, 7], &[9001]];
     let case = |dims: &[usize]| Case::of(format!("{dims:?}"), |b, v| add(b, v[0], v[1])).normal("a", dims_of(dims)).normal("b", dims_of(dims));
     let twice = Case::of("a+a", |b, v| add(b, v[0], v[0])).normal("a", [33]);
     shapes.iter().map(|d| case(d)).chain([twice, case(&[577, 768]).large()]).collect()

@@ -64,19 +64,21 @@ impl Op for Argmax {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (rows, width) = launch.ty(0).shape.rows_and_width();
-        let parts = width.div_ceil(SHARE);
-        let split = parts > 1;
-        // Two words for each part.
-        let firsts = if split { launch.scratch(2 * rows * parts) } else { Operand::Nowhere };
-        let of = |entry: &str, x: Operand| {
-            let dispatch = Dispatch::new(SHADER, entry, [x, firsts, Operand::Output(0)]).constant("SHARE", format!("{SHARE}u"));
-            dispatch.size(rows).size(width).size(parts)
-        };
-        launch.add(of("argmax_parts_f32", Operand::Input(0)).rows(rows * parts));
-        if split {
-            launch.add(of("argmax_forward_f32", Operand::Nothing).rows(rows));
-        }
+        launch.in_pieces(launch.ty(0).shape.rows_and_width().0, &[Operand::Input(0), Operand::Output(0)], |launch| {
+            let (rows, width) = launch.ty(0).shape.rows_and_width();
+            let parts = width.div_ceil(SHARE);
+            let split = parts > 1;
+            // Two words for each part.
+            let firsts = if split { launch.scratch(2 * rows * parts) } else { Operand::Nowhere };
+            let of = |entry: &str, x: Operand| {
+                let dispatch = Dispatch::new(SHADER, entry, [x, firsts, Operand::Output(0)]).constant("SHARE", format!("{SHARE}u"));
+                dispatch.size(rows).size(width).size(parts)
+            };
+            launch.add(of("argmax_parts_f32", Operand::Input(0)).rows(rows * parts));
+            if split {
+                launch.add(of("argmax_forward_f32", Operand::Nothing).rows(rows));
+            }
+        });
         Ok(())
     }
 }
@@ -100,6 +102,8 @@ fn cases() -> Vec<Case> {
     let case = |name: &str, dims: &[usize], fill: Fill| Case::of(name, |b, v| argmax(b, v[0])).fixed("x", dims_of(dims), fill);
     vec![
         case("1", &[1], Fill::Normal(0.0, 1.0)),
+        case("no rows", &[0, 7], Fill::Normal(0.0, 1.0)),
+        case("128 rows", &[128, 64], Fill::Normal(0.0, 1.0)),
         case("5x7", &[5, 7], Fill::Normal(0.0, 1.0)),
         case("ties", &[2, 3], Fill::Values(vec![1.0, 2.0, 2.0, 5.0, 5.0, 5.0])),
         case("3x5000", &[3, 5000], Fill::Normal(0.0, 1.0)),

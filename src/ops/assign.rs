@@ -93,10 +93,12 @@ impl Op for Assign {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let n = launch.ty(0).len();
         let flag = if self.conditional { Operand::Input(2) } else { Operand::Nothing };
-        let dispatch = Dispatch::new(SHADER, "assign_forward_u32", [Operand::Update(0), Operand::Input(1), flag]);
-        launch.add(dispatch.constant("CONDITIONAL", self.conditional).size(n).over(n));
+        launch.in_pieces(launch.ty(0).len(), &[Operand::Update(0), Operand::Input(1)], |launch| {
+            let n = launch.ty(0).len();
+            let dispatch = Dispatch::new(SHADER, "assign_forward_u32", [Operand::Update(0), Operand::Input(1), flag]);
+            launch.add(dispatch.constant("CONDITIONAL", self.conditional).size(n).over(n));
+        });
         Ok(())
     }
 }
@@ -124,6 +126,7 @@ fn cases() -> Vec<Case> {
             .expects("state", vec![want])
     };
     vec![
+        floats("none", 0, None),
         floats("one", 1, None),
         floats("9001", 9001, None),
         floats("kept", 17, Some(0)),

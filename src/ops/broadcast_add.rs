@@ -5,7 +5,7 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
 #[cfg(feature = "wgpu")]
-use super::support::elementwise::pairwise;
+use super::support::elementwise::{Runs, pairwise};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Columns, Launch, Operand, Summed, shader};
@@ -72,7 +72,8 @@ impl Op for BroadcastAdd {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let inner = launch.ty(1).len();
-        launch.add(pairwise(launch, SHADER, "broadcast_add_forward_f32").size(inner));
+        let runs = Runs::Alike(launch.ty(0).len() / inner.max(1));
+        pairwise(launch, SHADER, "broadcast_add_forward_f32", runs, |dispatch| dispatch.size(inner));
         Ok(())
     }
 }
@@ -133,7 +134,7 @@ impl Op for BroadcastAddBackward {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (n, inner) = (launch.ty(0).len(), self.shape.len());
         let sums = super::reduce::leading([Operand::Input(0), Operand::Output(0)], 1.0);
-        launch.sum_columns(Columns::summed(n / inner.max(1), inner), Summed::Sums(1), sums);
+        launch.sum_columns(Columns::summed(n / inner.max(1), inner), Summed::Sums(1), sums, &[Operand::Input(0)]);
         Ok(())
     }
 }
@@ -165,11 +166,13 @@ fn backward(cx: &mut Backward) -> Result<()> {
 fn cases() -> Vec<Case> {
     let case = |x: &[usize], r: &[usize]| Case::of(format!("{x:?}+{r:?}"), |b, v| broadcast_add(b, v[0], v[1])).normal("x", dims_of(x)).normal("r", dims_of(r));
     vec![
+        case(&[0, 7], &[7]),
         case(&[1], &[1]),
         case(&[3, 7], &[7]),
         case(&[2, 5, 3], &[5, 3]),
         case(&[4, 3], &[4, 3]),
         case(&[301, 33], &[33]),
+        case(&[256, 64], &[64]),
         case(&[8, 577, 768], &[577, 768]).large(),
     ]
 }

@@ -58,13 +58,16 @@ impl Op for Cast {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let x = launch.ty(0);
-        let entry = match (x.dtype, self.to) {
+        let entry = match (launch.ty(0).dtype, self.to) {
             (DType::I32, _) => "cast_forward_i32",
             (DType::F16, DType::F32) => "cast_forward_widen",
             _ => "cast_forward_f32",
         };
-        launch.add(Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]).size(x.len()).over(x.len()));
+        let operands = [Operand::Input(0), Operand::Output(0)];
+        launch.in_pieces(launch.ty(0).len(), &operands, |launch| {
+            let n = launch.ty(0).len();
+            launch.add(Dispatch::new(SHADER, entry, operands).size(n).over(n));
+        });
         Ok(())
     }
 }
@@ -105,6 +108,7 @@ fn cases() -> Vec<Case> {
         there_and_back("bf16", DType::BF16),
         there_and_back("f16", DType::F16),
         Case::of("f32", |b, v| b.apply1(Cast { to: DType::F32 }, v)).normal("x", [301]),
+        Case::of("nothing", |b, v| b.apply1(Cast { to: DType::F32 }, v)).normal("x", [0]),
         Case::of("i32", |b, v| cast(b, v[0], DType::F32)).ints("x", [3, 7], Fill::Ints(-50, 50)),
     ]
 }

@@ -69,13 +69,17 @@ impl Op for Concat {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let widths: Vec<usize> = (0..launch.inputs()).map(|i| launch.ty(i).shape[self.axis..].iter().product()).collect();
-        let (mut before, whole) = (0, widths.iter().sum());
-        for (part, &width) in widths.iter().enumerate() {
-            let n = launch.ty(part).len();
-            let dispatch = Dispatch::new(SHADER, "concat_forward_u32", [Operand::Input(part), Operand::Output(0)]);
-            launch.add(dispatch.size(n).size(width).size(whole).size(before).over(n));
-            before += width;
-        }
+        let rows = launch.ty(0).shape[..self.axis].iter().product();
+        let tensors: Vec<Operand> = (0..launch.inputs()).map(Operand::Input).chain([Operand::Output(0)]).collect();
+        launch.in_pieces(rows, &tensors, |launch| {
+            let (mut before, whole) = (0, widths.iter().sum());
+            for (part, &width) in widths.iter().enumerate() {
+                let n = launch.ty(part).len();
+                let dispatch = Dispatch::new(SHADER, "concat_forward_u32", [Operand::Input(part), Operand::Output(0)]);
+                launch.add(dispatch.size(n).size(width).size(whole).size(before).over(n));
+                before += width;
+            }
+        });
         Ok(())
     }
 }
@@ -118,6 +122,8 @@ fn cases() -> Vec<Case> {
     vec![
         Case::of("vectors", |b, v| concat(b, v, 0)).normal("a", [3]).normal("b", [1]),
         Case::of("axis 1", |b, v| concat(b, v, 1)).normal("a", [2, 1, 7]).normal("b", [2, 5, 7]).normal("c", [2, 3, 7]),
+        Case::of("with nothing", |b, v| concat(b, v, 1)).normal("a", [2, 0, 7]).normal("b", [2, 5, 7]),
+        Case::of("six rows", |b, v| concat(b, v, 1)).normal("a", [6, 1, 64]).normal("b", [6, 5, 64]),
         Case::of("last axis", |b, v| concat(b, v, 2)).normal("a", [2, 3, 1]).normal("b", [2, 3, 13]),
         Case::of("itself", |b, v| concat(b, &[v[0], v[0]], 0)).normal("a", [5, 3]),
         Case::of("ints", |b, v| concat(b, v, 1)).ints("a", [3, 2], Fill::Ints(0, 9)).ints("b", [3, 4], Fill::Ints(0, 9)),

@@ -136,7 +136,8 @@ impl CrossEntropy {
         let width = args.shape(0)[1];
         let (x, labels) = (args.floats(0)?, args.ints(1)?);
         let denominator = if self.denominator { args.floats(2)?.first().copied() } else { None };
-        let (rows, loss) = (args.workspace()?, args.out(0)?);
+        let rows: &mut [T] = if labels.is_empty() { &mut [] } else { args.workspace()? };
+        let loss = args.out(0)?;
         for_heavy_rows(
             rows,
             3,
@@ -227,13 +228,17 @@ impl Op for CrossEntropy {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let logits = *launch.ty(0);
-        let parts = launch.scratch(3 * workgroups(&logits));
-        let x = Operand::Input(0);
-        launch.add(self.dispatch("cross_entropy_parts_f32", [x, parts], &logits).constant("SAVE", false).rows(workgroups(&logits)));
-        let operands = [x, parts, Operand::Input(1), self.denominator(2), Operand::Output(0), Operand::Output(1)];
-        let save = launch.out_ty(1).is_some();
-        launch.add(self.dispatch("cross_entropy_forward_f32", operands, &logits).constant("SAVE", save));
+        let [x, labels, loss, saved] = [Operand::Input(0), Operand::Input(1), Operand::Output(0), Operand::Output(1)];
+        // How many rows count is known where all labels are seen.
+        let units = if self.denominator { launch.ty(0).shape[0] } else { 1 };
+        launch.in_summed_pieces(units, &[x, labels, saved], &[loss], |launch| {
+            let logits = launch.ty(0);
+            let parts = launch.scratch(3 * workgroups(&logits));
+            launch.add(self.dispatch("cross_entropy_parts_f32", [x, parts], &logits).constant("SAVE", false).rows(workgroups(&logits)));
+            let operands = [x, parts, labels, self.denominator(2), loss, saved];
+            let save = launch.out_ty(1).is_some();
+            launch.add(self.dispatch("cross_entropy_forward_f32", operands, &logits).constant("SAVE", save));
+        });
         Ok(())
     }
 }
@@ -270,13 +275,17 @@ impl Op for CrossEntropyBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let logits = *launch.ty(1);
+        let logits = launch.ty(1);
         let scale = launch.scratch(1);
-        let labels = Operand::Input(3);
-        let operands = [Operand::Input(0), scale, labels, self.0.denominator(4)];
+        let [dloss, x, saved, labels] = [0, 1, 2, 3].map(Operand::Input);
+        let operands = [dloss, scale, labels, self.0.denominator(4)];
         launch.add(self.0.dispatch("cross_entropy_backward_scale_f32", operands, &logits).constant("SAVE", false));
-        let operands = [Operand::Input(1), scale, labels, Operand::Input(2), Operand::Output(0)];
-        launch.add(self.0.dispatch("cross_entropy_backward_f32", operands, &logits).constant("SAVE", false).rows(workgroups(&logits)));
+        let dx = Operand::Output(0);
+        launch.in_pieces(logits.shape[0], &[x, saved, labels, dx], |launch| {
+            let logits = launch.ty(1);
+            let dispatch = self.0.dispatch("cross_entropy_backward_f32", [x, scale, labels, saved, dx], &logits);
+            launch.add(dispatch.constant("SAVE", false).rows(workgroups(&logits)));
+        });
         Ok(())
     }
 }
@@ -301,7 +310,13 @@ fn cases() -> Vec<Case> {
     let ragged: Vec<i32> = (0..37).map(|r| if r % 5 == 3 { -100 } else { r * 29 % 131 }).collect();
     vec![
         case("one row of one class", 1, vec![0], 0.0),
+        case("no rows", 7, vec![], 0.1),
         case("5x7", 7, vec![0, 6, 3, -100, 1], 0.0),
+        case("128x64 over 99", 64, (0..128).map(|r| if r % 7 == 1 { -100 } else { r % 64 }).collect(), 0.1).fixed(
+            "denominator",
+            [],
+            Fill::Values(vec![99.0]),
+        ),
         case("5x7 smoothed", 7, vec![0, 6, 3, -100, 1], 0.1),
         case("37x131 smoothed", 131, ragged.clone(), 0.3),
         case("37x131 over 64", 131, ragged, 0.1).fixed("denominator", [], Fill::Values(vec![64.0])),

@@ -114,11 +114,14 @@ impl Op for Dropout {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let n = launch.ty(0).len();
-        let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1)];
-        let dispatch = Dispatch::new(SHADER, "dropout_forward_f32", operands).constant("IN_PLACE", launch.in_place(0));
-        let dispatch = dispatch.size(n).word(self.key as u32).word((self.key >> 32) as u32).word(Mask::threshold(self.p));
-        launch.add(dispatch.number(1.0 / (1.0 - self.p)).over(n.div_ceil(GROUP)));
+        let [x, y, rng] = [Operand::Input(0), Operand::Output(0), Operand::Input(1)];
+        launch.in_pieces(launch.ty(0).len(), &[x, y], |launch| {
+            // A piece begins where a binding may, and so with a group.
+            let (n, first) = (launch.ty(0).len(), launch.first() / GROUP);
+            let dispatch = Dispatch::new(SHADER, "dropout_forward_f32", [x, y, rng]).constant("IN_PLACE", launch.in_place(0));
+            let dispatch = dispatch.size(n).size(first).word(self.key as u32).word((self.key >> 32) as u32).word(Mask::threshold(self.p));
+            launch.add(dispatch.number(1.0 / (1.0 - self.p)).over(n.div_ceil(GROUP)));
+        });
         Ok(())
     }
 }
@@ -152,6 +155,7 @@ fn cases() -> Vec<Case> {
         .expects("y", vec![0.0, 4.0, 6.0, 0.0, 10.0, 0.0, 0.0, 0.0, 18.0, 0.0, 22.0, 0.0]);
     vec![
         known,
+        case(&[0, 7], 0.5),
         case(&[1], 0.5),
         case(&[67], 0.1),
         case(&[3, 5, 7], 0.9),

@@ -134,15 +134,20 @@ impl Op for Embedding {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (n, table) = (launch.out_ty(0).map_or(0, |y| y.len()), launch.ty(1).shape);
+        let table = launch.ty(1).shape;
         let given = |given: bool, input: usize| if given { Operand::Input(input) } else { Operand::Nothing };
         let (positions, offset, types) = (given(self.position, 2), given(self.position, 3), given(self.token_type, self.types_at()));
-        let operands = [Operand::Input(0), Operand::Input(1), positions, offset, types, Operand::Output(0)];
-        let dispatch = Dispatch::new(SHADER, "embedding_forward_f32", operands);
-        let dispatch = dispatch.constant("POSITION", self.position).constant("TYPES", self.token_type);
         let rows = if self.position { launch.ty(2).shape[0] } else { 0 };
-        let columns = launch.ty(0).shape.rows_and_width().1;
-        launch.add(dispatch.size(n).size(table[1]).size(columns).size(table[0]).size(rows).over(n));
+        let (ids, y) = (Operand::Input(0), Operand::Output(0));
+        let (sequences, columns) = launch.ty(0).shape.rows_and_width();
+        // Positions are counted from the first id of a sequence.
+        let units = if self.position { sequences } else { sequences * columns };
+        launch.in_pieces(units, &[ids, y], |launch| {
+            let n = launch.out_ty(0).map_or(0, |y| y.len());
+            let dispatch = Dispatch::new(SHADER, "embedding_forward_f32", [ids, Operand::Input(1), positions, offset, types, y]);
+            let dispatch = dispatch.constant("POSITION", self.position).constant("TYPES", self.token_type);
+            launch.add(dispatch.size(n).size(table[1]).size(columns).size(table[0]).size(rows).over(n));
+        });
         Ok(())
     }
 }
@@ -258,11 +263,13 @@ impl Op for EmbeddingBackwardPosition {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let shape = launch.ty(0).shape;
-        let (count, width) = shape.rows_and_width();
         let columns = shape.iter().rev().nth(1).copied().unwrap_or(1);
-        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
-        let dispatch = Dispatch::new(BACKWARD_POSITION, "embedding_backward_position_f32", operands);
-        launch.add(dispatch.size(self.rows).size(width).size(count).size(columns).over(self.rows * width));
+        let (sequences, [dy, offset, dtable]) = (shape.rows_and_width().0 / columns.max(1), [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
+        launch.in_summed_pieces(sequences, &[dy], &[dtable], |launch| {
+            let (count, width) = launch.ty(0).shape.rows_and_width();
+            let dispatch = Dispatch::new(BACKWARD_POSITION, "embedding_backward_position_f32", [dy, offset, dtable]);
+            launch.add(dispatch.size(self.rows).size(width).size(count).size(columns).over(self.rows * width));
+        });
         Ok(())
     }
 }
@@ -321,7 +328,7 @@ impl Op for EmbeddingBackwardType {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (count, width) = launch.ty(0).shape.rows_and_width();
         let dispatch = Dispatch::new(BACKWARD_TYPE, "embedding_backward_type_f32", [Operand::Input(0), Operand::Output(0)]);
-        launch.sum_columns(Columns::summed(count, width), Summed::Sums(1), dispatch.size(self.rows));
+        launch.sum_columns(Columns::summed(count, width), Summed::Sums(1), dispatch.size(self.rows), &[Operand::Input(0)]);
         Ok(())
     }
 }
@@ -387,6 +394,9 @@ fn cases() -> Vec<Case> {
     let known = known.ints("offset", [1], Fill::Exact(vec![2])).fixed("types", [2, 2], Fill::Values(vec![100.0, 200.0, 300.0, 400.0]));
     vec![
         known.expects("y", vec![153.0, 264.0, 171.0, 282.0]),
+        plain(&[0, 3], 5, 7),
+        plain(&[256], 10, 64),
+        sum("16 sequences", [16, 16], [11, 20, 2], 64, 3),
         plain(&[1], 1, 1),
         plain(&[2, 3, 5], 7, 11),
         plain(&[600], 31, 33),

@@ -100,9 +100,11 @@ impl Op for Gather {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (n, x) = (launch.out_ty(0).map_or(0, |y| y.len()), launch.ty(0).shape);
-        let dispatch = of("gather_forward_u32", [Operand::Input(0), Operand::Input(1), Operand::Output(0)], false);
-        launch.add(dispatch.size(n).size(x[1..].iter().product()).size(x[0]).over(n));
+        let [x, indices, y] = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+        launch.in_pieces(launch.ty(1).len(), &[indices, y], |launch| {
+            let (n, shape) = (launch.out_ty(0).map_or(0, |y| y.len()), launch.ty(0).shape);
+            launch.add(of("gather_forward_u32", [x, indices, y], false).size(n).size(shape[1..].iter().product()).size(shape[0]).over(n));
+        });
         Ok(())
     }
 }
@@ -159,8 +161,8 @@ impl Op for GatherBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (dy, indices) = (launch.ty(0), launch.ty(1));
-        launch_scatter_add(launch, self.rows, dy.len() / indices.len().max(1));
+        let width = launch.ty(0).shape[launch.ty(1).shape.rank()..].iter().product();
+        launch_scatter_add(launch, self.rows, width);
         Ok(())
     }
 }
@@ -175,26 +177,28 @@ fn of(entry: &str, operands: [Operand; 3], length: bool) -> Dispatch {
 #[cfg(feature = "wgpu")]
 pub(super) fn launch_scatter_add(launch: &mut Launch, rows: usize, width: usize) {
     const SHADER: &str = shader!("gather_backward");
-    let count = launch.ty(1).len();
-    let (n, shares, across) = (rows * width, count.div_ceil(SHARE), width.div_ceil(256));
-    let (sorted, order, heads) = (launch.scratch(count), launch.scratch(count), launch.scratch(shares * width));
-    let of = |pass: &str, operands: &[Operand]| {
-        let dispatch = Dispatch::new(SHADER, format!("gather_backward_{pass}_f32"), operands).constant("SHARE", format!("{SHARE}u"));
-        dispatch.size(n).size(rows).size(width).size(count).size(shares).size(across)
-    };
     let (dy, indices, dx) = (Operand::Input(0), Operand::Input(1), Operand::Output(0));
-    launch.add(of("fill", &[dx]).over(n));
-    launch.add(of("sort", &[indices, sorted, order]).over(count));
-    launch.add(of("runs", &[dy, sorted, order, heads, dx]).rows(shares * across));
-    if shares > 1 {
-        launch.add(of("join", &[Operand::Nothing, sorted, Operand::Nowhere, heads, dx]).rows(shares * across));
-    }
+    launch.in_summed_pieces(launch.ty(1).len(), &[dy, indices], &[dx], |launch| {
+        let count = launch.ty(1).len();
+        let (n, shares, across) = (rows * width, count.div_ceil(SHARE), width.div_ceil(256));
+        let (sorted, order, heads) = (launch.scratch(count), launch.scratch(count), launch.scratch(shares * width));
+        let of = |pass: &str, operands: &[Operand]| {
+            let dispatch = Dispatch::new(SHADER, format!("gather_backward_{pass}_f32"), operands).constant("SHARE", format!("{SHARE}u"));
+            dispatch.size(n).size(rows).size(width).size(count).size(shares).size(across)
+        };
+        launch.add(of("fill", &[dx]).over(n));
+        launch.add(of("sort", &[indices, sorted, order]).over(count));
+        launch.add(of("runs", &[dy, sorted, order, heads, dx]).rows(shares * across));
+        if shares > 1 {
+            launch.add(of("join", &[Operand::Nothing, sorted, Operand::Nowhere, heads, dx]).rows(shares * across));
+        }
+    });
 }
 
 fn run_backward<T: Real>(args: &mut Args<T>) -> Result<()> {
-    let indices = args.ints(1)?;
-    let (dy, dx) = (args.floats(0)?, args.out(0)?);
-    scatter_add(dx, dy, dy.len() / indices.len().max(1), indices);
+    let width = args.shape(0)[args.shape(1).len()..].iter().product();
+    let (dy, indices, dx) = (args.floats(0)?, args.ints(1)?, args.out(0)?);
+    scatter_add(dx, dy, width, indices);
     Ok(())
 }
 
@@ -361,6 +365,8 @@ fn cases() -> Vec<Case> {
         known_move("reorder known ints", TensorType::i32([2, 2, 2]), Fill::Exact((0..8).collect())),
         case(&[1], &[1]),
         case(&[5], &[7]),
+        case(&[5, 7], &[0]),
+        case(&[10, 64], &[256]),
         case(&[11, 6], &[4]),
         case(&[7, 3, 5], &[2, 9]),
         case(&[101, 67], &[300]),

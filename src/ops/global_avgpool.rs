@@ -75,10 +75,13 @@ impl Op for GlobalAvgPool {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let shape = &launch.ty(0).shape;
-        let (pixels, c) = (shape[1] * shape[2], shape[3]);
-        let sums = super::reduce::leading([Operand::Input(0), Operand::Output(0)], 1.0 / pixels as f64);
-        launch.sum_parts(Columns::by(pixels, shape[0] * pixels, c), Summed::Sums(1), sums);
+        let (batch, operands) = (launch.ty(0).shape[0], [Operand::Input(0), Operand::Output(0)]);
+        launch.in_pieces(batch, &operands, |launch| {
+            let shape = launch.ty(0).shape;
+            let (pixels, c) = (shape[1] * shape[2], shape[3]);
+            let sums = super::reduce::leading(operands, 1.0 / pixels as f64);
+            launch.sum_parts(Columns::by(pixels, shape[0] * pixels, c), Summed::Sums(1), sums);
+        });
         Ok(())
     }
 }
@@ -139,9 +142,11 @@ impl Op for GlobalAvgPoolBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let ((batch, c), pixels) = (launch.ty(0).shape.rows_and_width(), self.size[0] * self.size[1]);
-        let dispatch = Dispatch::new(SHADER, "global_avgpool_backward_f32", [Operand::Input(0), Operand::Output(0)]);
-        launch.add(Columns::by(pixels, batch * pixels, c).launch(dispatch));
+        let (pixels, operands) = (self.size[0] * self.size[1], [Operand::Input(0), Operand::Output(0)]);
+        launch.in_pieces(launch.ty(0).shape[0], &operands, |launch| {
+            let (batch, c) = launch.ty(0).shape.rows_and_width();
+            launch.add(Columns::by(pixels, batch * pixels, c).launch(Dispatch::new(SHADER, "global_avgpool_backward_f32", operands)));
+        });
         Ok(())
     }
 }
@@ -170,5 +175,5 @@ fn cases() -> Vec<Case> {
         let [b, h, w, c] = shape;
         Case::of(format!("{b}x{h}x{w}x{c}"), |b, v| global_avgpool(b, v[0])).normal("x", shape)
     };
-    vec![case([1, 1, 1, 1]), case([3, 5, 7, 11]), case([2, 7, 7, 33]), case([8, 7, 7, 2048]).large()]
+    vec![case([1, 1, 1, 1]), case([0, 3, 2, 5]), case([6, 4, 4, 64]), case([3, 5, 7, 11]), case([2, 7, 7, 33]), case([8, 7, 7, 2048]).large()]
 }

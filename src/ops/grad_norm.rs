@@ -120,6 +120,8 @@ fn cases() -> Vec<Case> {
         known.expects("norm", vec![5.0]).expects("finite", vec![1.0]),
         case("ones", &[("g", &[40_000], Fill::Uniform(1.0, 1.0))]).expects("norm", vec![200.0]),
         NAMES.into_iter().zip(SIZES).fold(many, side_by_side),
+        case("nothing", &[("g", &[0], normal.clone())]).expects("norm", vec![0.0]).expects("finite", vec![1.0]),
+        case("nothing and one", &[("g", &[0, 3], normal.clone()), ("h", &[1], Fill::Values(vec![-2.0]))]).expects("norm", vec![2.0]),
         case("one element", &[("g", &[1], normal.clone())]),
         case("three tensors", &[("f", &[3, 5], normal.clone()), ("g", &[131], normal.clone()), ("h", &[], normal.clone())]),
         case("squares beyond f32", &[("g", &[40], Fill::Normal(0.0, 1e25))]),

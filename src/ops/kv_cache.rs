@@ -68,10 +68,13 @@ impl Op for KvAppend {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (cache, new) = (launch.ty(0).shape, launch.ty(1).shape);
-        let n = new.len();
-        let dispatch = Dispatch::new(SHADER, "kv_cache_forward_f32", [Operand::Update(0), Operand::Input(1), Operand::Input(2)]);
-        launch.add(dispatch.size(n).size(new[1] * new[2]).size(new[2]).size(cache[1]).over(n));
+        let operands = [Operand::Update(0), Operand::Input(1), Operand::Input(2)];
+        launch.in_pieces(launch.ty(0).shape[0], &operands[..2], |launch| {
+            let (cache, new) = (launch.ty(0).shape, launch.ty(1).shape);
+            let n = new.len();
+            let dispatch = Dispatch::new(SHADER, "kv_cache_forward_f32", operands);
+            launch.add(dispatch.size(n).size(new[1] * new[2]).size(new[2]).size(cache[1]).over(n));
+        });
         Ok(())
     }
 }
@@ -110,6 +113,8 @@ fn cases() -> Vec<Case> {
         known("the first dropped", -1, [102.0, 103.0, 2.0, 3.0, 4.0, 5.0, 106.0, 107.0, 8.0, 9.0, 10.0, 11.0]),
         case(1, [1, 1], 1, 0),
         case(3, [7, 1], 5, 6),
+        case(0, [7, 1], 5, 6),
+        case(4, [16, 4], 64, 9),
         case(2, [9, 4], 3, 2),
         case(2, [9, 4], 3, 7),
         case(2, [3, 2], 3, 9),

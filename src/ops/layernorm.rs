@@ -136,12 +136,15 @@ impl Op for LayerNorm {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (rows, width) = launch.ty(0).shape.rows_and_width();
-        let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1), Operand::Input(2), Operand::Output(1), Operand::Output(2)];
-        let dispatch = Dispatch::new(SHADER, "layernorm_forward_f32", operands).constant("IN_PLACE", launch.in_place(0)).constant("ADD", false);
-        let saves = [("SAVE_MEAN", 1), ("SAVE_RSTD", 2)];
-        let dispatch = saves.into_iter().fold(dispatch, |d, (name, output)| d.constant(name, launch.out_ty(output).is_some()));
-        launch.add(dispatch.size(rows).size(width).number(self.eps).rows(rows));
+        let [x, w, b] = [0, 1, 2].map(Operand::Input);
+        let [y, mean, rstd] = [0, 1, 2].map(Operand::Output);
+        launch.in_pieces(launch.ty(0).shape.rows_and_width().0, &[x, y, mean, rstd], |launch| {
+            let (rows, width) = launch.ty(0).shape.rows_and_width();
+            let dispatch = Dispatch::new(SHADER, "layernorm_forward_f32", [x, y, w, b, mean, rstd]).constant("IN_PLACE", launch.in_place(0));
+            let saves = [("SAVE_MEAN", 1), ("SAVE_RSTD", 2)];
+            let dispatch = saves.into_iter().fold(dispatch, |d, (name, output)| d.constant(name, launch.out_ty(output).is_some()));
+            launch.add(dispatch.constant("ADD", false).size(rows).size(width).number(self.eps).rows(rows));
+        });
         Ok(())
     }
 }
@@ -210,12 +213,15 @@ impl Op for LayerNormBackwardInput {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (rows, width) = launch.ty(1).shape.rows_and_width();
         let ds = if self.add { Operand::Input(5) } else { Operand::Nothing };
         let [dy, x, w, mean, rstd] = [0, 1, 2, 3, 4].map(Operand::Input);
-        let dispatch = Dispatch::new(SHADER, "layernorm_backward_input_f32", [dy, Operand::Output(0), w, x, mean, rstd, ds]);
-        let dispatch = dispatch.constant("IN_PLACE", launch.in_place(0)).constant("ADD", self.add);
-        launch.add(dispatch.constant("SAVE_MEAN", false).constant("SAVE_RSTD", false).size(rows).size(width).number(0.0).rows(rows));
+        let dx = Operand::Output(0);
+        launch.in_pieces(launch.ty(1).shape.rows_and_width().0, &[dy, x, mean, rstd, ds, dx], |launch| {
+            let (rows, width) = launch.ty(1).shape.rows_and_width();
+            let dispatch = Dispatch::new(SHADER, "layernorm_backward_input_f32", [dy, dx, w, x, mean, rstd, ds]);
+            let dispatch = dispatch.constant("IN_PLACE", launch.in_place(0)).constant("ADD", self.add);
+            launch.add(dispatch.constant("SAVE_MEAN", false).constant("SAVE_RSTD", false).size(rows).size(width).number(0.0).rows(rows));
+        });
         Ok(())
     }
 }
@@ -301,7 +307,8 @@ impl Op for LayerNormBackwardWeight {
         let (rows, width) = launch.ty(1).shape.rows_and_width();
         let operands: Vec<Operand> = (0..4).map(Operand::Input).chain((0..2).map(Operand::Output)).collect();
         let dispatch = Dispatch::new(SUMS, "layernorm_backward_weight_f32", operands);
-        launch.sum_columns(Columns::summed(rows, width), Summed::Sums(2), dispatch);
+        let matrices: Vec<Operand> = (0..4).map(Operand::Input).collect();
+        launch.sum_columns(Columns::summed(rows, width), Summed::Sums(2), dispatch, &matrices);
         Ok(())
     }
 }
@@ -374,7 +381,7 @@ fn cases() -> Vec<Case> {
         let x = super::tanh::tanh(b, v[0])?;
         layernorm(b, x, v[1], v[2], 1e-5)
     });
-    let mut cases: Vec<Case> = [&[1][..], &[3, 1], &[2, 3, 7], &[5, 33], &[67, 131], &[2, 65, 257]].into_iter().map(case).collect();
+    let mut cases: Vec<Case> = [&[1][..], &[0, 7], &[256, 64], &[3, 1], &[2, 3, 7], &[5, 33], &[67, 131], &[2, 65, 257]].into_iter().map(case).collect();
     cases.push(in_place.normal("x", [7, 65]).normal("w", [65]).normal("b", [65]));
     cases.push(case(&[577, 768]).large());
     cases

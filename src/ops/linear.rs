@@ -157,7 +157,6 @@ impl Op for Linear {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let ((m, k), n) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[0]);
         let (left, right) = (Operand::Input(0), Operand::Input(1));
         let bias = if self.bias { Operand::Input(2) } else { Operand::Nothing };
         let dispatch = product(0, [left, right, Operand::Output(0), bias, Operand::Output(1)]);
@@ -168,7 +167,10 @@ impl Op for Linear {
         };
         let save = launch.out_ty(1).is_some();
         let dispatch = dispatch.constant("BIAS", self.bias).constant("SAVE", save).constant("ACTIVATION", activation);
-        Product { batch: 1, m, n, k }.launch(launch, SHADER, (Lies::along_k(k), Lies::along_k(k)), dispatch);
+        launch.in_pieces(launch.ty(0).shape.rows_and_width().0, &[left, Operand::Output(0), Operand::Output(1)], |launch| {
+            let ((m, k), n) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[0]);
+            Product { batch: 1, m, n, k }.launch(launch, SHADER, (Lies::along_k(k), Lies::along_k(k)), dispatch.clone());
+        });
         Ok(())
     }
 
@@ -236,8 +238,10 @@ impl Op for LinearBackwardInput {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let ((m, n), k) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[1]);
-        Product { batch: 1, m, n: k, k: n }.launch(launch, SHADER, (Lies::along_k(n), Lies::across_k(k)), gradient(1, Operand::Output(0)));
+        launch.in_pieces(launch.ty(0).shape.rows_and_width().0, &[Operand::Input(0), Operand::Output(0)], |launch| {
+            let ((m, n), k) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[1]);
+            Product { batch: 1, m, n: k, k: n }.launch(launch, SHADER, (Lies::along_k(n), Lies::across_k(k)), gradient(1, Operand::Output(0)));
+        });
         Ok(())
     }
 }
@@ -303,11 +307,14 @@ impl Op for LinearBackwardWeight {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let ((m, n), (_, k)) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape.rows_and_width());
-        Product { batch: 1, m: n, n: k, k: m }.launch(launch, SHADER, (Lies::across_k(n), Lies::across_k(k)), gradient(2, Operand::Output(0)));
+        let [dy, x, dw, db] = [Operand::Input(0), Operand::Input(1), Operand::Output(0), Operand::Output(1)];
+        let (m, n) = launch.ty(0).shape.rows_and_width();
+        launch.in_summed_pieces(m, &[dy, x], &[dw], |launch| {
+            let ((m, n), (_, k)) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape.rows_and_width());
+            Product { batch: 1, m: n, n: k, k: m }.launch(launch, SHADER, (Lies::across_k(n), Lies::across_k(k)), gradient(2, dw));
+        });
         if launch.out_ty(1).is_some() {
-            let sums = super::reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0);
-            launch.sum_columns(Columns::summed(m, n), Summed::Sums(1), sums);
+            launch.sum_columns(Columns::summed(m, n), Summed::Sums(1), super::reduce::leading([dy, db], 1.0), &[dy]);
         }
         Ok(())
     }
@@ -374,6 +381,8 @@ fn cases() -> Vec<Case> {
         cases.push(case(m, n, k, Activation::Gelu, true));
     }
     cases.push(case(32_770, 36, 8, Activation::Gelu, true).without_gradients());
+    // Rows that GPUs can cut, and none.
+    cases.extend([case(160, 64, 64, Activation::Gelu, true), case(0, 3, 7, Activation::Gelu, true)]);
     cases.push(Case::of("rank 4", |b, v| linear(b, v[0], v[1], None, Activation::None)).normal("x", [2, 3, 5, 7]).normal("w", [11, 7]));
     for (m, n, k) in [(577, 2304, 768), (577, 3072, 768), (577, 768, 3072), (1, 768, 768), (20, 30524, 768)] {
         cases.push(case(m, n, k, if n == 3072 { Activation::Gelu } else { Activation::None }, true).large());

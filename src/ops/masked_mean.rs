@@ -110,9 +110,11 @@ impl Op for MaskedMean {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let extents = [0, 1, 2].map(|d| launch.ty(0).shape[d]);
-        let (columns, dispatch) = dispatch("masked_mean_forward_f32", extents);
-        launch.sum_parts(columns, Summed::Sums(2), dispatch);
+        launch.in_pieces(launch.ty(0).shape[0], &[Operand::Input(0), Operand::Input(1), Operand::Output(0)], |launch| {
+            let extents = [0, 1, 2].map(|d| launch.ty(0).shape[d]);
+            let (columns, dispatch) = dispatch("masked_mean_forward_f32", extents);
+            launch.sum_parts(columns, Summed::Sums(2), dispatch);
+        });
         Ok(())
     }
 }
@@ -181,11 +183,13 @@ impl Op for MaskedMeanBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (mask, width) = (launch.ty(1).shape, launch.ty(0).shape[1]);
-        let extents = [mask[0], mask[1], width];
-        let (columns, mut dispatch) = dispatch("masked_mean_backward_f32", extents);
-        dispatch.operands.insert(0, Operand::Nowhere);
-        launch.add(columns.sum(0, Summed::Sums(2), dispatch).rows(mask[0] * mask[1].div_ceil(POSITIONS)));
+        launch.in_pieces(launch.ty(0).shape[0], &[Operand::Input(0), Operand::Input(1), Operand::Output(0)], |launch| {
+            let (mask, width) = (launch.ty(1).shape, launch.ty(0).shape[1]);
+            let extents = [mask[0], mask[1], width];
+            let (columns, mut dispatch) = dispatch("masked_mean_backward_f32", extents);
+            dispatch.operands.insert(0, Operand::Nowhere);
+            launch.add(columns.sum(0, Summed::Sums(2), dispatch).rows(mask[0] * mask[1].div_ceil(POSITIONS)));
+        });
         Ok(())
     }
 }
@@ -206,6 +210,8 @@ fn cases() -> Vec<Case> {
     vec![
         case(1, 1, 1, Fill::PrefixMask),
         case(3, 5, 7, Fill::PrefixMask),
+        case(0, 5, 7, Fill::PrefixMask),
+        case(6, 64, 64, Fill::PrefixMask),
         case(2, 6, 3, Fill::Exact(vec![0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0])),
         case(7, 61, 130, Fill::PrefixMask),
         case(2, 301, 259, Fill::Exact((0..602).map(|i| i32::from(i % 7 != 3)).collect())),

@@ -130,12 +130,15 @@ impl Op for MatMul {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let Extents { batch, m, n, k } = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
-        let dispatch = Dispatch::new(SHADER.scalars, "matmul_forward", [Operand::Input(0), Operand::Input(1), Operand::Output(0)]);
-        let dispatch = dispatch.constant("TRANSPOSE_A", self.transpose_a).constant("TRANSPOSE_B", self.transpose_b);
-        let a = if self.transpose_a { Lies::across_k(m) } else { Lies::along_k(k) };
-        let b = if self.transpose_b { Lies::along_k(k) } else { Lies::across_k(n) };
-        Product { batch, m, n, k }.launch(launch, SHADER, (a, b), dispatch);
+        let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+        launch.in_pieces(self.extents(&launch.ty(0).shape, &launch.ty(1).shape).batch, &operands, |launch| {
+            let Extents { batch, m, n, k } = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+            let dispatch = Dispatch::new(SHADER.scalars, "matmul_forward", operands);
+            let dispatch = dispatch.constant("TRANSPOSE_A", self.transpose_a).constant("TRANSPOSE_B", self.transpose_b);
+            let a = if self.transpose_a { Lies::across_k(m) } else { Lies::along_k(k) };
+            let b = if self.transpose_b { Lies::along_k(k) } else { Lies::across_k(n) };
+            Product { batch, m, n, k }.launch(launch, SHADER, (a, b), dispatch);
+        });
         Ok(())
     }
 }
@@ -182,6 +185,7 @@ fn cases() -> Vec<Case> {
         }
         cases.push(case(&[66], 100, 72, 20, ta, tb).without_gradients());
     }
+    cases.extend([case(&[0], 3, 2, 5, false, true), case(&[6], 16, 16, 16, false, false), case(&[2], 3, 5, 0, false, false)]);
     cases.extend([case(&[], 1, 1, 1, false, false), case(&[3], 1, 33, 300, false, false), case(&[], 3, 2, 1, false, false)]);
     cases.push(case(&[], 1024, 1024, 1024, false, false).large());
     cases

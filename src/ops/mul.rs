@@ -9,7 +9,7 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::{dims_of, zip};
 #[cfg(feature = "wgpu")]
-use super::support::elementwise::pairwise;
+use super::support::elementwise::{Runs, pairwise};
 use crate::device::cpu::{Args, Real, dot, for_heavy_rows, for_rows};
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
@@ -91,7 +91,8 @@ impl Op for Mul {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        launch.add(pairwise(launch, SHADER, "mul_forward_f32").size(1));
+        let runs = Runs::Apart(launch.ty(0).len());
+        pairwise(launch, SHADER, "mul_forward_f32", runs, |dispatch| dispatch.size(1));
         Ok(())
     }
 }
@@ -160,7 +161,8 @@ impl Op for MulRows {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let width = launch.ty(0).shape.last().copied().unwrap_or(1);
-        launch.add(pairwise(launch, SHADER, "mul_forward_f32").size(width));
+        let runs = Runs::Apart(launch.ty(1).len());
+        pairwise(launch, SHADER, "mul_forward_f32", runs, |dispatch| dispatch.size(width));
         Ok(())
     }
 }
@@ -215,10 +217,12 @@ impl Op for MulRowsBackwardScale {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (rows, width) = launch.ty(0).shape.rows_and_width();
         let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1)];
-        let dispatch = Dispatch::new(SHADER, "mul_rows_backward_scale_f32", operands);
-        launch.add(dispatch.constant("IN_PLACE", false).size(rows).size(width).rows(rows));
+        launch.in_pieces(launch.ty(0).shape.rows_and_width().0, &operands, |launch| {
+            let (rows, width) = launch.ty(0).shape.rows_and_width();
+            let dispatch = Dispatch::new(SHADER, "mul_rows_backward_scale_f32", operands);
+            launch.add(dispatch.constant("IN_PLACE", false).size(rows).size(width).rows(rows));
+        });
         Ok(())
     }
 }
@@ -236,7 +240,7 @@ fn backward(cx: &mut Backward) -> Result<()> {
 }
 
 fn cases() -> Vec<Case> {
-    let shapes: [&[usize]; 4] = [&[1], &[17], &[3, 5, 7], &[9001]];
+    let shapes: [&[usize]; 5] = [&[0, 7], &[1], &[17], &[3, 5, 7], &[9001]];
     let whole = |dims: &[usize]| Case::of(format!("{dims:?}"), |b, v| mul(b, v[0], v[1])).normal("a", dims_of(dims)).normal("b", dims_of(dims));
     let rows = |dims: &'static [usize]| {
         let rows = dims_of(&dims[..dims.len() - 1]);
@@ -254,7 +258,7 @@ fn cases() -> Vec<Case> {
         .iter()
         .map(|d| whole(d))
         .chain([Case::of("a*a", |b, v| mul(b, v[0], v[0])).normal("a", [33]), whole(&[577, 768]).large()])
-        .chain([rows(&[1]), rows(&[3, 1]), rows(&[5, 67]), rows(&[2, 61, 7]), rows(&[3, 20_000]), rows(&[32, 61, 768]).large()])
+        .chain([rows(&[0, 7]), rows(&[128, 64]), rows(&[1]), rows(&[3, 1]), rows(&[5, 67]), rows(&[2, 61, 7]), rows(&[3, 20_000]), rows(&[32, 61, 768]).large()])
         .chain([in_place.float("x", [5, 67], Fill::Distinct).normal("g", [5]), known])
         .collect()
 }

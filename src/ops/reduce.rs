@@ -169,10 +169,13 @@ impl Op for Reduce {
         let (outer, inner, trailing) = self.extents(&launch.ty(0).shape);
         let (operands, factor) = ([Operand::Input(0), Operand::Output(0)], self.factor(&launch.ty(0).shape));
         if trailing {
-            let dispatch = Dispatch::new(SHADER, "reduce_trailing_f32", operands).constant("TRAILING", true);
-            launch.add(dispatch.size(outer).size(inner).number(factor).rows(outer));
+            launch.in_pieces(outer, &operands, |launch| {
+                let outer = launch.out_ty(0).map_or(0, |y| y.len());
+                let dispatch = Dispatch::new(SHADER, "reduce_trailing_f32", operands).constant("TRAILING", true);
+                launch.add(dispatch.size(outer).size(inner).number(factor).rows(outer));
+            });
         } else {
-            launch.sum_columns(Columns::summed(outer, inner), Summed::Sums(1), leading(operands, factor));
+            launch.sum_columns(Columns::summed(outer, inner), Summed::Sums(1), leading(operands, factor), &operands[..1]);
         }
         Ok(())
     }
@@ -231,8 +234,12 @@ impl Op for ReduceBackward {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (outer, inner, trailing) = self.forward.extents(&self.shape);
-        let dispatch = Dispatch::new(SHADER, "reduce_backward_f32", [Operand::Input(0), Operand::Output(0)]).constant("TRAILING", trailing);
-        launch.add(dispatch.size(outer).size(inner).number(self.forward.factor(&self.shape)).over(outer * inner));
+        let operands = [Operand::Input(0), Operand::Output(0)];
+        launch.in_pieces(outer, if trailing { &operands } else { &operands[1..] }, |launch| {
+            let n = launch.out_ty(0).map_or(0, |dx| dx.len());
+            let dispatch = Dispatch::new(SHADER, "reduce_backward_f32", operands).constant("TRAILING", trailing);
+            launch.add(dispatch.size(n / inner.max(1)).size(inner).number(self.forward.factor(&self.shape)).over(n));
+        });
         Ok(())
     }
 }
@@ -273,6 +280,12 @@ fn cases() -> Vec<Case> {
         known("known trailing", Reduction::Sum, Axes::Trailing(1), &[7.0, 56.0]),
         known("known all", Reduction::Mean, Axes::All, &[10.5]),
         case(&[1], Reduction::Sum, Axes::All),
+        case(&[256, 64], Reduction::Mean, Axes::Trailing(1)),
+        case(&[256, 64], Reduction::Mean, Axes::Leading(1)),
+        case(&[0, 64], Reduction::Sum, Axes::Trailing(1)),
+        ones("none leading", &[0, 3], Axes::Leading(1), &[0.0; 3]),
+        ones("none trailing", &[3, 0], Axes::Trailing(1), &[0.0; 3]),
+        ones("none of all", &[0, 3], Axes::All, &[0.0]),
         case(&[5], Reduction::Mean, Axes::Leading(0)),
         case(&[5], Reduction::Mean, Axes::Trailing(0)),
         case(&[70_001], Reduction::Mean, Axes::All),

@@ -69,9 +69,11 @@ impl Op for Select {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let n = launch.ty(1).len();
         let operands = [Operand::Input(0), Operand::Input(1), Operand::Input(2), Operand::Output(0)];
-        launch.add(with_wanted(Dispatch::new(SHADER, "select_forward_f32", operands), [false; 2]).size(n).over(n));
+        launch.in_pieces(launch.ty(1).len(), &operands, |launch| {
+            let n = launch.ty(1).len();
+            launch.add(with_wanted(Dispatch::new(SHADER, "select_forward_f32", operands), [false; 2]).size(n).over(n));
+        });
         Ok(())
     }
 }
@@ -121,10 +123,12 @@ impl Op for SelectBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let n = launch.ty(1).len();
         let wanted = [0, 1].map(|output| launch.out_ty(output).is_some());
         let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0), Operand::Output(1)];
-        launch.add(with_wanted(Dispatch::new(SHADER, "select_backward_f32", operands), wanted).size(n).over(n));
+        launch.in_pieces(launch.ty(1).len(), &operands, |launch| {
+            let n = launch.ty(1).len();
+            launch.add(with_wanted(Dispatch::new(SHADER, "select_backward_f32", operands), wanted).size(n).over(n));
+        });
         Ok(())
     }
 }
@@ -159,6 +163,7 @@ fn cases() -> Vec<Case> {
     let of = |name: &str| Case::of(name, |b, v| select(b, v[0], v[1], v[2])).ints("condition", [37], Fill::Ints(-1, 2));
     let normal = Fill::Normal(0.0, 1.0);
     vec![
+        case(0),
         case(1),
         case(37),
         case(9001),

@@ -52,10 +52,14 @@ impl Slice {
     }
 }
 
-/// One invocation for each of the `n` elements that are written.
+/// One invocation for each element that is written, of so many runs.
 #[cfg(feature = "wgpu")]
-fn move_run(entry: &str, n: usize, (kept, before, whole): (usize, usize, usize)) -> Dispatch {
-    Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]).size(n).size(kept).size(before).size(whole).over(n)
+fn move_runs(launch: &mut Launch, entry: &str, runs: usize, (kept, before, whole): (usize, usize, usize)) {
+    let operands = [Operand::Input(0), Operand::Output(0)];
+    launch.in_pieces(runs, &operands, |launch| {
+        let n = launch.out_ty(0).map_or(0, |written| written.len());
+        launch.add(Dispatch::new(SHADER, entry, operands).size(n).size(kept).size(before).size(whole).over(n));
+    });
 }
 
 fn with_extent(ty: &TensorType, axis: usize, extent: usize) -> Result<TensorType> {
@@ -95,7 +99,7 @@ impl Op for Slice {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let x = launch.ty(0).shape;
         let extents = self.run(x[self.axis], x[self.axis + 1..].iter().product());
-        launch.add(move_run("slice_forward_u32", launch.out_ty(0).map_or(0, |y| y.len()), extents));
+        move_runs(launch, "slice_forward_u32", x[..self.axis].iter().product(), extents);
         Ok(())
     }
 }
@@ -146,7 +150,7 @@ impl Op for SliceBackward {
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let dy = launch.ty(0).shape;
         let extents = self.slice.run(self.whole, dy[self.slice.axis + 1..].iter().product());
-        launch.add(move_run("slice_backward_u32", launch.out_ty(0).map_or(0, |dx| dx.len()), extents));
+        move_runs(launch, "slice_backward_u32", dy[..self.slice.axis].iter().product(), extents);
         Ok(())
     }
 }
@@ -176,6 +180,8 @@ fn cases() -> Vec<Case> {
     let case = |name: &str, axis, start, length| Case::of(name, move |b, v| slice(b, v[0], axis, start, length)).normal("x", [3, 7, 5]);
     vec![
         case("first", 0, 0, 1),
+        Case::of("of nothing", |b, v| slice(b, v[0], 1, 2, 3)).normal("x", [0, 7, 5]),
+        Case::of("of six rows", |b, v| slice(b, v[0], 1, 2, 3)).normal("x", [6, 7, 64]),
         case("middle", 1, 2, 3),
         case("last", 2, 4, 1),
         case("all", 1, 0, 7),

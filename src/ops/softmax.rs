@@ -174,14 +174,16 @@ fn backward(cx: &mut Backward) -> Result<()> {
 /// One workgroup a row of the first input, in whose place the output may be.
 #[cfg(feature = "wgpu")]
 pub(super) fn row_launch(launch: &mut Launch, source: &'static str, entry: &str, operands: &[Operand]) {
-    let (rows, width) = launch.ty(0).shape.rows_and_width();
-    let dispatch = Dispatch::new(source, entry, operands).constant("IN_PLACE", launch.in_place(0));
-    launch.add(dispatch.size(rows).size(width).rows(rows));
+    launch.in_pieces(launch.ty(0).shape.rows_and_width().0, operands, |launch| {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let dispatch = Dispatch::new(source, entry, operands).constant("IN_PLACE", launch.in_place(0));
+        launch.add(dispatch.size(rows).size(width).rows(rows));
+    });
 }
 
 /// The cases of an operator on rows.
 pub(super) fn row_cases(build: fn(&mut Builder, Value) -> Result<Value>) -> Vec<Case> {
-    let shapes: [&[usize]; 6] = [&[1], &[3, 1], &[2, 3, 7], &[5, 31], &[2, 33], &[3, 1025]];
+    let shapes: [&[usize]; 8] = [&[0, 7], &[12, 64], &[1], &[3, 1], &[2, 3, 7], &[5, 31], &[2, 33], &[3, 1025]];
     let small = shapes.iter().map(|dims| {
         Case::of(format!("{dims:?}"), move |b, v| build(b, v[0])).float("x", dims_of(dims), Fill::Normal(1.0, 4.0))
     });

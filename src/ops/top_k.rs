@@ -71,20 +71,22 @@ impl Op for TopK {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let (rows, width) = launch.ty(0).shape.rows_and_width();
-        let parts = width.div_ceil(PART);
-        let split = parts > 1;
-        // Two words for each that was found.
-        let found = if split { launch.scratch(2 * rows * parts * self.k) } else { Operand::Nowhere };
-        let of = |entry: &str| {
-            let operands = [Operand::Input(0), found, Operand::Output(0), Operand::Output(1)];
-            let dispatch = Dispatch::new(SHADER, entry, operands).constant("EACH", format!("{EACH}u"));
-            dispatch.size(rows).size(width).size(parts).size(self.k)
-        };
-        launch.add(of("top_k_parts_f32").rows(rows * parts));
-        if split {
-            launch.add(of("top_k_forward_f32").rows(rows));
-        }
+        let [x, values, indices] = [Operand::Input(0), Operand::Output(0), Operand::Output(1)];
+        launch.in_pieces(launch.ty(0).shape.rows_and_width().0, &[x, values, indices], |launch| {
+            let (rows, width) = launch.ty(0).shape.rows_and_width();
+            let parts = width.div_ceil(PART);
+            let split = parts > 1;
+            // Two words for each that was found.
+            let found = if split { launch.scratch(2 * rows * parts * self.k) } else { Operand::Nowhere };
+            let of = |entry: &str| {
+                let dispatch = Dispatch::new(SHADER, entry, [x, found, values, indices]).constant("EACH", format!("{EACH}u"));
+                dispatch.size(rows).size(width).size(parts).size(self.k)
+            };
+            launch.add(of("top_k_parts_f32").rows(rows * parts));
+            if split {
+                launch.add(of("top_k_forward_f32").rows(rows));
+            }
+        });
         Ok(())
     }
 }
@@ -124,6 +126,8 @@ fn cases() -> Vec<Case> {
     };
     vec![
         case("1 of 1", &[1], 1, Fill::Normal(0.0, 1.0)),
+        case("3 of none", &[0, 7], 3, Fill::Normal(0.0, 1.0)),
+        case("16 rows", &[16, 64], 8, Fill::Normal(0.0, 1.0)),
         case("3 of 7", &[5, 7], 3, Fill::Normal(0.0, 1.0)),
         case("ties", &[2, 6], 4, Fill::Values(vec![1.0, 2.0, 2.0, 0.0, 2.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0])),
         case("7 of 1009", &[2, 3, 1009], 7, Fill::Normal(0.0, 1.0)),

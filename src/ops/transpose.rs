@@ -62,7 +62,9 @@ impl Op for Transpose {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        launch.add(dispatch(&launch.ty(0).shape, &self.order));
+        // Only what stays the first dimension is cut.
+        let units = if self.order.first() == Some(&0) { launch.ty(0).shape[0] } else { 1 };
+        launch.in_pieces(units, &[Operand::Input(0), Operand::Output(0)], |launch| launch.add(dispatch(&launch.ty(0).shape, &self.order)));
         Ok(())
     }
 }
@@ -181,6 +183,8 @@ fn cases() -> Vec<Case> {
     };
     vec![
         case(&[5], &[0]),
+        case(&[0, 3, 5], &[0, 2, 1]),
+        case(&[4, 16, 16], &[0, 2, 1]),
         case(&[3, 7], &[1, 0]),
         case(&[2, 3, 5, 7], &[0, 2, 3, 1]),
         case(&[2, 3, 5, 7], &[0, 3, 1, 2]),

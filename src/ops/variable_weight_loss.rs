@@ -255,7 +255,7 @@ impl Op for VariableWeightLoss {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        launch.add(self.dispatch("variable_weight_loss_forward_f32", &[Operand::Output(0)], launch.ty(0)));
+        launch.add(self.dispatch("variable_weight_loss_forward_f32", &[Operand::Output(0)], &launch.ty(0)));
         Ok(())
     }
 }
@@ -292,7 +292,7 @@ impl Op for VariableWeightLossBackward {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let more = [Operand::Input(self.0.inputs()), Operand::Output(0)];
-        launch.add(self.0.dispatch("variable_weight_loss_backward_f32", &more, launch.ty(0)).over(launch.ty(0).shape[0]));
+        launch.add(self.0.dispatch("variable_weight_loss_backward_f32", &more, &launch.ty(0)).over(launch.ty(0).shape[0]));
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! What an operator says of its kernels.
 
 use super::Abilities;
-use super::memory::{Memory, Piece};
+use super::memory::{Memory, Region};
+use super::pieces::Piece;
 use crate::device::binding::{Binding, Home};
 use crate::error::Result;
 use crate::tensor::{DType, TensorType};
+use std::ops::Range;
 
 /// Invocations of a workgroup.
 pub(super) const WIDTH: usize = 256;
@@ -48,6 +50,16 @@ impl Operand {
     pub(super) fn is_written(self) -> bool {
         !matches!(self, Operand::Input(_) | Operand::Table(_) | Operand::Window { update: false, .. } | Operand::Nothing)
     }
+
+    /// The same for an input whether it is read or updated.
+    pub(super) fn tensor(self) -> Self {
+        if let Operand::Update(i) = self { Operand::Input(i) } else { self }
+    }
+
+    /// Nothing, bound in the same way.
+    pub(super) fn without(self) -> Self {
+        if self.is_written() { Operand::Nowhere } else { Operand::Nothing }
+    }
 }
 
 /// One launch of one kernel.
@@ -61,6 +73,8 @@ pub struct Dispatch {
     pub constants: Vec<(&'static str, String)>,
     /// What is bound.
     pub operands: Vec<Operand>,
+    /// The bytes of those that are not bound whole.
+    pub(super) ranges: Vec<(Operand, Range<u64>)>,
     /// The words of `@group(1) @binding(0) var<uniform>`: sizes, or the bits of numbers.
     pub parameters: Vec<u32>,
     /// Workgroups. More than fit along the first axis are wrapped into the second, where the second is 1.
@@ -74,16 +88,9 @@ pub struct Dispatch {
 impl Dispatch {
     /// A launch without constants or parameters yet, of one workgroup.
     pub fn new(source: &'static str, entry: impl Into<String>, operands: impl Into<Vec<Operand>>) -> Self {
-        Dispatch {
-            source,
-            entry: entry.into(),
-            constants: Vec::new(),
-            operands: operands.into(),
-            parameters: Vec::new(),
-            grid: [1; 3],
-            trusted: false,
-            fragments: None,
-        }
+        let (entry, operands) = (entry.into(), operands.into());
+        let (constants, ranges, parameters) = (Vec::new(), Vec::new(), Vec::new());
+        Dispatch { source, entry, constants, operands, ranges, parameters, grid: [1; 3], trusted: false, fragments: None }
     }
 
     /// Adds a `const` line.
@@ -139,19 +146,26 @@ impl Dispatch {
 /// A node that tells what it launches.
 #[derive(Debug)]
 pub struct Launch<'a> {
+    /// Its operator's stem.
+    pub(super) op: &'static str,
     pub(super) binding: &'a Binding,
     slots: &'a Memory,
     states: &'a Memory,
     pub(super) dispatches: Vec<Dispatch>,
     /// Elements of each scratch buffer.
     pub(super) scratch: Vec<usize>,
+    /// How many of them are in use.
+    pub(super) scratched: usize,
     /// Words of each table.
     pub(super) tables: Vec<Vec<u32>>,
+    /// What is told of it now, where that is not all.
+    pub(super) piece: Option<Piece>,
 }
 
 impl<'a> Launch<'a> {
-    pub(crate) fn new(binding: &'a Binding, slots: &'a Memory, states: &'a Memory) -> Self {
-        Launch { binding, slots, states, dispatches: Vec::new(), scratch: Vec::new(), tables: Vec::new() }
+    pub(crate) fn new(op: &'static str, binding: &'a Binding, slots: &'a Memory, states: &'a Memory) -> Self {
+        let (dispatches, scratch, tables) = (Vec::new(), Vec::new(), Vec::new());
+        Launch { op, binding, slots, states, dispatches, scratch, scratched: 0, tables, piece: None }
     }
 
     /// What kernels may use.
@@ -160,7 +174,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Where an input lies.
-    pub(super) fn piece(&self, input: usize) -> Result<&'a Piece> {
+    pub(super) fn region(&self, input: usize) -> Result<&'a Region> {
         let place = self.binding.input(input);
         if place.home == Home::Slot { self.slots.raw(place.index) } else { self.states.raw(place.index) }
     }
@@ -171,13 +185,13 @@ impl<'a> Launch<'a> {
     }
 
     /// The type of an input.
-    pub fn ty(&self, input: usize) -> &'a TensorType {
-        &self.binding.input(input).ty
+    pub fn ty(&self, input: usize) -> TensorType {
+        self.tensor(Operand::Input(input)).unwrap_or(self.binding.input(input).ty)
     }
 
     /// The type of an output, where it is wanted.
-    pub fn out_ty(&self, output: usize) -> Option<&'a TensorType> {
-        self.binding.output(output).map(|place| &place.ty)
+    pub fn out_ty(&self, output: usize) -> Option<TensorType> {
+        self.tensor(Operand::Output(output))
     }
 
     /// True where a tensor of the node is stored in 16 bits: `Real` and `Word` are f16 then. Those that never are, such as statistics, are told as f32.
@@ -193,8 +207,12 @@ impl<'a> Launch<'a> {
 
     /// Memory of `len` elements of four bytes that nobody else touches while the node runs. It holds anything at first.
     pub fn scratch(&mut self, len: usize) -> Operand {
-        self.scratch.push(len);
-        Operand::Scratch(self.scratch.len() - 1)
+        match self.scratch.get_mut(self.scratched) {
+            Some(most) => *most = len.max(*most),
+            None => self.scratch.push(len),
+        }
+        self.scratched += 1;
+        Operand::Scratch(self.scratched - 1)
     }
 
     /// Words that a kernel reads, such as what each of its workgroups does.
@@ -204,7 +222,10 @@ impl<'a> Launch<'a> {
     }
 
     /// Adds a launch; they run in the order in which they were added.
-    pub fn add(&mut self, dispatch: Dispatch) {
+    pub fn add(&mut self, mut dispatch: Dispatch) {
+        if let Some(piece) = &self.piece {
+            self.narrow(&mut dispatch, piece);
+        }
         self.dispatches.push(dispatch);
     }
 }

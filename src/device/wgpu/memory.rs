@@ -25,7 +25,7 @@ pub(crate) struct Memory {
 
 #[derive(Debug)]
 pub(super) struct Buffer {
-    pub raw: Option<Piece>,
+    pub raw: Option<Region>,
     float: bool,
     pub words: usize,
     guarded: bool,
@@ -33,21 +33,21 @@ pub(super) struct Buffer {
 
 /// Where a buffer's words lie: some bytes of an allocation, from an offset at which it may be bound.
 #[derive(Debug, Clone)]
-pub(super) struct Piece {
+pub(super) struct Region {
     pub buffer: api::Buffer,
     pub at: u64,
     pub bytes: u64,
 }
 
-impl Piece {
+impl Region {
     /// All of an allocation.
     pub fn whole(buffer: api::Buffer) -> Self {
-        Piece { at: 0, bytes: buffer.size(), buffer }
+        Region { at: 0, bytes: buffer.size(), buffer }
     }
 
     /// So many words of its allocation, counted from the allocation's start.
     pub fn window(self, from: usize, words: usize) -> Self {
-        Piece { at: 4 * from as u64, bytes: 4 * words as u64, ..self }
+        Region { at: 4 * from as u64, bytes: 4 * words as u64, ..self }
     }
 
     pub fn binding(&self) -> api::BindingResource<'_> {
@@ -67,7 +67,7 @@ impl Memory {
         if bytes > 0 {
             // Nothing is left of what could not be had.
             let buffer = self.allocate(self.bytes(index)).inspect_err(|_| drop(self.buffers.pop()))?;
-            self.buffers[index].raw = Some(Piece::whole(buffer));
+            self.buffers[index].raw = Some(Region::whole(buffer));
             self.guard(index);
         }
         Ok(index)
@@ -87,8 +87,7 @@ impl Memory {
     }
 
     pub(super) fn allocate(&self, bytes: u64) -> Result<api::Buffer> {
-        let limits = self.gpu.device().limits();
-        if bytes > limits.max_buffer_size.min(limits.max_storage_buffer_binding_size) {
+        if bytes > self.gpu.device().limits().max_buffer_size {
             return Err(Error::OutOfMemory { device: format!("wgpu ({})", self.gpu.name()), bytes });
         }
         let usage = api::BufferUsages::STORAGE | api::BufferUsages::COPY_SRC | api::BufferUsages::COPY_DST;
@@ -122,7 +121,7 @@ impl Memory {
     }
 
     /// The whole buffer, its guard band too: a kernel that writes too far shall be seen.
-    pub(super) fn raw(&self, index: usize) -> Result<&Piece> {
+    pub(super) fn raw(&self, index: usize) -> Result<&Region> {
         self.buffers.get(index).and_then(|b| b.raw.as_ref()).ok_or_else(|| Error::graph("binding", "a buffer", "none"))
     }
 
@@ -149,6 +148,9 @@ impl Memory {
     }
 
     fn put(&self, index: usize, words: &[u32]) -> Result<()> {
+        if words.is_empty() {
+            return Ok(());
+        }
         let raw = self.raw(index)?;
         self.gpu.queue().write_buffer(&raw.buffer, raw.at, bytemuck::cast_slice(words));
         self.gpu.check()

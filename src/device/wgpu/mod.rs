@@ -15,6 +15,7 @@ mod columns;
 mod launch;
 mod memory;
 mod packs;
+mod pieces;
 mod pipeline;
 mod replay;
 mod sweep;

@@ -4,7 +4,7 @@
 //! treats alike lies together.
 
 use super::api;
-use super::memory::{Memory, Piece};
+use super::memory::{Memory, Region};
 use crate::device::Room;
 use crate::error::Result;
 use crate::tensor::TensorType;
@@ -76,7 +76,7 @@ impl Memory {
         let mut moved = false;
         for (index, at, bytes) in places {
             // With the band behind it, whole or not.
-            if let Some(old) = self.buffers[index].raw.replace(Piece { buffer: buffer.clone(), at, bytes }) {
+            if let Some(old) = self.buffers[index].raw.replace(Region { buffer: buffer.clone(), at, bytes }) {
                 encoder.copy_buffer_to_buffer(&old.buffer, old.at, &buffer, at, bytes);
                 moved = true;
             } else {

@@ -1,7 +1,7 @@
 //! Nodes recorded once, replayed in one submission.
 
 use super::launch::{Dispatch, Launch, Operand};
-use super::memory::Piece;
+use super::memory::Region;
 use super::pipeline::Pipeline;
 use super::{Gpu, Memory, api};
 use crate::device::Kernel;
@@ -81,23 +81,28 @@ impl Recording {
         let device = self.gpu.device();
         let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) }.cloned();
         let mut bound = Vec::new();
-        for operand in &dispatch.operands {
-            let found = match *operand {
-                Operand::Input(i) | Operand::Update(i) => Some(binding.input(i)).filter(|_| !binding.is_gone(i)).map(buffer),
-                Operand::Output(o) => binding.output(o).map(buffer),
-                Operand::Scratch(n) => Some(self.scratch.raw(n).cloned()),
+        for &operand in &dispatch.operands {
+            let place = match operand {
+                Operand::Input(i) | Operand::Update(i) => Some(binding.input(i)).filter(|_| !binding.is_gone(i)),
+                Operand::Output(o) => binding.output(o),
+                _ => None,
+            };
+            let seen = |region: Result<Region>, bytes: usize| region.and_then(|region| launch.window(dispatch, operand, bytes as u64, region));
+            let found = match operand {
+                // What holds nothing has no buffer.
+                Operand::Scratch(n) => (launch.scratch[n] > 0).then(|| seen(self.scratch.raw(n).cloned(), 4 * launch.scratch[n])),
                 Operand::Table(n) => Some(self.laid_down(&dispatch.entry, api::BufferUsages::STORAGE, &launch.tables[n])),
-                Operand::Window { input, from, words, .. } => Some(buffer(binding.input(input)).map(|piece| piece.window(from, words))),
-                Operand::Nothing | Operand::Nowhere => None,
+                Operand::Window { input, from, words, .. } => Some(buffer(binding.input(input)).map(|region| region.window(from, words))),
+                _ => place.filter(|place| !place.ty.is_empty()).map(|place| seen(buffer(place), place.ty.bytes())),
             };
             bound.push(match found {
-                Some(piece) => piece?,
-                None => Piece::whole(self.nothing()?),
+                Some(region) => region?,
+                None => Region::whole(self.nothing()?),
             });
         }
-        let group = |layout: &api::BindGroupLayout, pieces: &[Piece]| {
-            let numbered = (0..).zip(pieces);
-            let entries: Vec<_> = numbered.map(|(binding, piece)| api::BindGroupEntry { binding, resource: piece.binding() }).collect();
+        let group = |layout: &api::BindGroupLayout, regions: &[Region]| {
+            let numbered = (0..).zip(regions);
+            let entries: Vec<_> = numbered.map(|(binding, region)| api::BindGroupEntry { binding, resource: region.binding() }).collect();
             device.create_bind_group(&api::BindGroupDescriptor { label: Some(&dispatch.entry), layout, entries: &entries })
         };
         let tensors = self.gpu.scoped(0, || group(&pipeline.tensors, &bound))?;
@@ -115,13 +120,13 @@ impl Recording {
     }
 
     /// A buffer that holds these words from the beginning.
-    fn laid_down(&self, label: &str, usage: api::BufferUsages, words: &[u32]) -> Result<Piece> {
+    fn laid_down(&self, label: &str, usage: api::BufferUsages, words: &[u32]) -> Result<Region> {
         let size = 4 * words.len() as u64;
         let usage = usage | api::BufferUsages::COPY_DST;
         let descriptor = api::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let buffer = self.gpu.scoped(size, || self.gpu.device().create_buffer(&descriptor))?;
         self.gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(words));
-        Ok(Piece::whole(buffer))
+        Ok(Region::whole(buffer))
     }
 
     /// What is bound where there is nothing: a buffer of its own, since none may be bound both to be read and to be written.

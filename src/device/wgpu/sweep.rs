@@ -1,7 +1,7 @@
 //! Many tensors gone through in few launches: those that lie in the same allocations share one. `shaders/common/sweep.wgsl` is the other side.
 
 use super::launch::{Dispatch, Launch, Operand};
-use super::memory::Piece;
+use super::memory::Region;
 use crate::error::Result;
 
 /// Words of a row before the places of its tensors.
@@ -18,7 +18,7 @@ pub struct Side {
 
 /// One launch: rows of tensors that lie in the same allocations.
 struct Sweep<'a> {
-    pieces: Vec<&'a Piece>,
+    regions: Vec<&'a Region>,
     operands: Vec<Operand>,
     /// The row of each workgroup.
     owners: Vec<u32>,
@@ -56,26 +56,26 @@ impl<'a> Launch<'a> {
         let mut sweeps: Vec<Sweep> = Vec::new();
         let mut before = 0;
         for Side { inputs, notes } in sides {
-            let pieces = inputs.iter().map(|&i| self.piece(i)).collect::<Result<Vec<_>>>()?;
+            let regions = inputs.iter().map(|&i| self.region(i)).collect::<Result<Vec<_>>>()?;
             let len = self.ty(inputs[0]).len();
             // What is too long to be bound at once is cut where a workgroup begins: blocks are multiples of what any binding must be aligned to.
-            let whole = pieces.iter().all(|piece| words(piece.buffer.size()) <= most);
+            let whole = regions.iter().all(|region| words(region.buffer.size()) <= most);
             let part = if whole { len } else { (most / block).max(1) * block };
             for start in (0..len).step_by(part.max(1)) {
                 let count = part.min(len - start);
-                let at = sweeps.iter().position(|sweep| whole && sweep.is_in(&pieces)).unwrap_or_else(|| {
-                    let window = |(n, (&input, piece)): (usize, (&usize, &&Piece))| {
-                        let (from, words) = if whole { (0, words(piece.buffer.size())) } else { (words(piece.at) + start, count) };
+                let at = sweeps.iter().position(|sweep| whole && sweep.is_in(&regions)).unwrap_or_else(|| {
+                    let window = |(n, (&input, region)): (usize, (&usize, &&Region))| {
+                        let (from, words) = if whole { (0, words(region.buffer.size())) } else { (words(region.at) + start, count) };
                         Operand::Window { input, update: n < updates, from, words }
                     };
-                    let operands = inputs.iter().zip(&pieces).enumerate().map(window).collect();
-                    sweeps.push(Sweep { pieces: pieces.clone(), operands, owners: Vec::new(), rows: Vec::new() });
+                    let operands = inputs.iter().zip(&regions).enumerate().map(window).collect();
+                    sweeps.push(Sweep { regions: regions.clone(), operands, owners: Vec::new(), rows: Vec::new() });
                     sweeps.len() - 1
                 });
                 let sweep = &mut sweeps[at];
                 let (row, blocks) = (sweep.rows.len() / (HEAD + inputs.len()), count.div_ceil(block));
                 sweep.rows.extend([sweep.owners.len() as u32, count as u32, before, notes[0], notes[1]]);
-                sweep.rows.extend(pieces.iter().map(|piece| if whole { words(piece.at) as u32 } else { 0 }));
+                sweep.rows.extend(regions.iter().map(|region| if whole { words(region.at) as u32 } else { 0 }));
                 sweep.owners.extend(std::iter::repeat_n(row as u32, blocks));
                 before += blocks as u32;
             }
@@ -85,7 +85,7 @@ impl<'a> Launch<'a> {
 }
 
 impl Sweep<'_> {
-    fn is_in(&self, pieces: &[&Piece]) -> bool {
-        self.pieces.iter().zip(pieces).all(|(own, piece)| own.buffer == piece.buffer)
+    fn is_in(&self, regions: &[&Region]) -> bool {
+        self.regions.iter().zip(regions).all(|(own, region)| own.buffer == region.buffer)
     }
 }

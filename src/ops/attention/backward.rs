@@ -89,7 +89,8 @@ impl Op for AttentionBackward {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        super::wgpu::backward(&self.form, launch)
+        super::wgpu::backward(&self.form, launch);
+        Ok(())
     }
 }
 

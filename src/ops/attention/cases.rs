@@ -155,6 +155,12 @@ pub fn cases() -> Vec<Case> {
         Shape { causal: true, ..fused(2, 2, 13, 4) }.case("fused causal"),
         Shape { causal: true, mask: prefix.clone(), dropout: 0.3, ..fused(2, 2, 13, 4) }.case("fused causal mask dropout"),
         separate(2, 2, 5, 11, 3).case("cross 5x11"),
+        fused(0, 2, 5, 3).case("of nothing"),
+        // Batches that GPUs can cut.
+        Shape { mask: prefix.clone(), lengths: vec![20, 32, 7, 1], dropout: 0.3, ..separate(4, 2, 32, 32, 16) }.case("4x2x32x16"),
+        Shape { causal: true, mask: prefix.clone(), dropout: 0.2, ..fused(4, 4, 16, 16) }.case("4x4x16x16 fused"),
+        Shape { group: 4, lengths: (0..16).collect(), dropout: 0.4, ..separate(4, 4, 8, 64, 16) }.case("4x4x64x16 beams decode"),
+        Shape { mean: true, dropout: 0.3, ..separate(4, 2, 32, 32, 16) }.case("4x2x32x16 probabilities"),
         separate(2, 2, 11, 5, 3).case("cross 11x5"),
         // Several blocks of queries.
         separate(1, 1, 301, 257, 4).case("blocks 301x257"),

@@ -216,7 +216,8 @@ impl Op for Attention {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        wgpu::forward(&self.form, self.mean_probabilities, launch)
+        wgpu::forward(&self.form, self.mean_probabilities, launch);
+        Ok(())
     }
 }
 

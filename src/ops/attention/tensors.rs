@@ -52,7 +52,7 @@ impl Form {
     pub fn extents(&self, inputs: &[TensorType]) -> Extents {
         let (q, k) = (inputs[0].shape, inputs[self.sources() / 3].shape);
         let size = q[2] / self.heads / if self.fused { 3 } else { 1 };
-        Extents { batch: q[0], group: q[0] / k[0].max(1), heads: self.heads, queries: q[1], keys: k[1], size }
+        Extents { batch: q[0], group: (q[0] / k[0].max(1)).max(1), heads: self.heads, queries: q[1], keys: k[1], size }
     }
 
     /// How many pairs of a query and a key meet, masks and lengths left aside.

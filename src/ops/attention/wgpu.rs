@@ -2,7 +2,6 @@
 
 use super::tensors::{Extents, Form};
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
-use crate::error::Result;
 use crate::ops::support::philox::Mask;
 use crate::tensor::TensorType;
 
@@ -46,10 +45,12 @@ fn chunk(columns: usize) -> usize {
     1 << (STRIP * 4 / columns).min(SIDE).ilog2()
 }
 
-/// One execution: what all its launches have in common.
+/// One execution, or a piece of it: what all its launches have in common.
 struct Problem<'a> {
     form: &'a Form,
     e: Extents,
+    /// Query batches before it, and of the whole execution.
+    batches: [usize; 2],
     /// Of the inputs from queries on.
     types: Vec<TensorType>,
     /// Where these start.
@@ -57,10 +58,11 @@ struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    fn new(form: &'a Form, launch: &Launch, first: usize) -> Self {
+    fn new(form: &'a Form, launch: &Launch, first: usize, batch: usize) -> Self {
         let count = form.sources() + usize::from(form.mask) + usize::from(form.lengths) + usize::from(form.dropout.is_some());
-        let types: Vec<TensorType> = (first..first + count).map(|i| *launch.ty(i)).collect();
-        Problem { form, e: form.extents(&types), types, first }
+        let types: Vec<TensorType> = (first..first + count).map(|i| launch.ty(i)).collect();
+        let e = form.extents(&types);
+        Problem { form, e, batches: [launch.first() * e.group, batch], types, first }
     }
 
     /// An input of the form; nothing where it is empty.
@@ -97,9 +99,10 @@ impl<'a> Problem<'a> {
         for (name, flag) in flags.into_iter().chain([("DROPOUT", form.dropout.is_some())]) {
             dispatch = dispatch.constant(name, flag);
         }
-        let share = |there: bool, at: usize| if there { e.batch / self.types[at].shape[0].max(1) } else { 1 };
+        let [first, batch] = self.batches;
+        let share = |there: bool, at: usize| if there { batch / self.types[at].shape[0].max(1) } else { 1 };
         let (p, key) = form.dropout.unwrap_or_default();
-        for size in [e.batch, e.group, e.heads, e.queries, e.keys, share(form.mask, form.sources()), share(form.lengths, self.lengths_at())] {
+        for size in [e.batch, first, e.group, e.heads, e.queries, e.keys, share(form.mask, form.sources()), share(form.lengths, self.lengths_at())] {
             dispatch = dispatch.size(size);
         }
         let dispatch = dispatch.number(form.scale).word(Mask::threshold(p)).number(1.0 / (1.0 - p));
@@ -107,12 +110,23 @@ impl<'a> Problem<'a> {
     }
 }
 
+/// Tells an execution whose queries are input `first` by batches of its keys. `others` have the batches too; mask and lengths are seen whole.
+fn by_batches(form: &Form, first: usize, others: &[Operand], launch: &mut Launch, each: impl Fn(Problem, &mut Launch)) {
+    let (batch, keys) = (launch.ty(first).shape[0], launch.ty(first + form.sources() / 3).shape[0]);
+    let sources = (first..first + form.sources()).map(Operand::Input);
+    let tensors: Vec<Operand> = sources.chain(others.iter().copied()).collect();
+    launch.in_pieces(keys, &tensors, |launch| each(Problem::new(form, launch, first, batch), launch));
+}
+
 /// y, lse and the mean of the probabilities.
-pub fn forward(form: &Form, mean: bool, launch: &mut Launch) -> Result<()> {
-    let problem = Problem::new(form, launch, 0);
+pub fn forward(form: &Form, mean: bool, launch: &mut Launch) {
+    by_batches(form, 0, &[0, 1, 2].map(Operand::Output), launch, |problem, launch| forward_of(&problem, mean, launch));
+}
+
+fn forward_of(problem: &Problem, mean: bool, launch: &mut Launch) {
     let e = problem.e;
     if e.batch * e.queries == 0 {
-        return Ok(());
+        return;
     }
     let saves = launch.out_ty(1).is_some();
     let lse = if mean && !saves { launch.scratch(e.batch * e.heads * e.queries) } else { Operand::Output(1) };
@@ -146,12 +160,16 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) -> Result<()> {
         dispatch.grid = [e.keys.div_ceil(SIDE), e.queries.div_ceil(SIDE), e.batch];
         launch.add(dispatch);
     }
-    Ok(())
 }
 
 /// The gradients that are wanted. Inputs: dy, y, lse, then those of the form.
-pub fn backward(form: &Form, launch: &mut Launch) -> Result<()> {
-    let problem = Problem::new(form, launch, 3);
+pub fn backward(form: &Form, launch: &mut Launch) {
+    let others = [[0, 1, 2].map(Operand::Input), [0, 1, 2].map(Operand::Output)].concat();
+    by_batches(form, 3, &others, launch, |problem, launch| backward_of(&problem, launch));
+}
+
+fn backward_of(problem: &Problem, launch: &mut Launch) {
+    let form = problem.form;
     let (e, rows) = (problem.e, problem.e.batch * problem.e.heads * problem.e.queries);
     let wants = if form.fused { [0, 0, 0] } else { [0, 1, 2] }.map(|o| launch.out_ty(o).is_some_and(|ty| !ty.is_empty()));
     let with_rows = |i: usize| if rows == 0 { Operand::Nothing } else { Operand::Input(i) };
@@ -171,7 +189,6 @@ pub fn backward(form: &Form, launch: &mut Launch) -> Result<()> {
         let outputs = if form.fused { [Operand::Output(0), Operand::Nowhere] } else { [Operand::Output(1), Operand::Output(2)] };
         launch.add(dispatch("key", with(outputs)).rows(groups(e.batch / e.group.max(1), e.keys)));
     }
-    Ok(())
 }
 
 #[cfg(test)]

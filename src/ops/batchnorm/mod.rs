@@ -109,7 +109,7 @@ fn golden(case: &Golden, b: &mut Builder, input: &dyn Fn(&str) -> Result<Value>)
 
 fn cases() -> Vec<Case> {
     const EPS: f64 = 1e-5;
-    let shapes: [&[usize]; 5] = [&[3, 1], &[7, 3], &[2, 5, 4, 6], &[3, 33], &[1300, 17]];
+    let shapes: [&[usize]; 6] = [&[256, 64], &[3, 1], &[7, 3], &[2, 5, 4, 6], &[3, 33], &[1300, 17]];
     let resnet: [&[usize]; 3] = [&[8, 112, 112, 64], &[8, 28, 28, 512], &[8, 7, 7, 2048]];
     let inputs = |case: Case, dims: &[usize]| {
         let c = dims[dims.len() - 1];
@@ -140,7 +140,7 @@ fn cases() -> Vec<Case> {
         case.ints("micro_step", [1], Fill::Exact(vec![micro_step]))
     };
     // In place, where x or dy is nobody else's; and with some of the gradients unwanted.
-    let made = |name: &str, training: bool, backward: bool| {
+    let made = |name: &str, [rows, c]: [usize; 2], training: bool, backward: bool| {
         let case = Case::of(name, move |b, v| {
             let x = if backward { v[0] } else { tanh(b, v[0])? };
             let y = match training {
@@ -150,7 +150,7 @@ fn cases() -> Vec<Case> {
             if backward { scale(b, y, 0.5) } else { Ok(y) }
         });
         let (mean, var) = (Fill::Normal(0.0, 1.0), Fill::Uniform(0.2, 3.0));
-        let mut case = inputs(case, &[70, 33]).fixed("mean", [33], mean).fixed("var", [33], var);
+        let mut case = inputs(case, &[rows, c]).fixed("mean", [c], mean).fixed("var", [c], var);
         case.inputs.iter_mut().for_each(|input| input.gradient &= backward);
         case
     };
@@ -178,8 +178,11 @@ fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = shapes.iter().flat_map(|dims| [eval(dims), train(dims, Activation::None), stage(dims, 0)]).collect();
     cases.extend([stage(&[7, 3], 1), stage(&[7, 3], 4), train(&[2, 3, 2, 5], Activation::Relu), train(&[13, 9], Activation::Relu)]);
     cases.extend([apart(train(&[200, 70], Activation::Relu)), eval(&[200, 70]), far, fold("fold", false), fold("fold bias", true)]);
-    cases.extend([made("eval in place", false, false), made("train in place", true, false)]);
-    cases.extend([made("eval dy in place", false, true), apart(made("train dy in place", true, true))]);
+    for (in_pieces, size) in [("", [70, 33]), (" and in pieces", [160, 64])] {
+        let made = |name: &str, training: bool, backward: bool| made(&format!("{name} in place{in_pieces}"), size, training, backward);
+        cases.extend([made("eval", false, false), made("train", true, false), made("eval dy", false, true), apart(made("train dy", true, true))]);
+    }
+    cases.push(eval(&[0, 7]));
     cases.extend([only(eval(&[70, 33]), "eval dw", &["w"]), only(eval(&[70, 33]), "eval dx", &["x"])]);
     let relu = || apart(train(&[70, 33], Activation::Relu));
     cases.extend([only(relu(), "train db", &["b"]), only(relu(), "train dx", &["x"])]);

@@ -15,27 +15,33 @@ fn kept(launch: &mut Launch, output: usize, len: usize) -> Operand {
     if launch.out_ty(output).is_some() { Operand::Output(output) } else { launch.scratch(len) }
 }
 
+/// A map of the first input's rows, which `matrices` have.
+fn map_rows(launch: &mut Launch, matrices: &[Operand], dispatch: Dispatch) {
+    launch.in_pieces(launch.ty(0).shape.rows_and_width().0, matrices, |launch| {
+        let (rows, c) = launch.ty(0).shape.rows_and_width();
+        launch.add(Columns::mapped(rows, c).launch(dispatch.clone()));
+    });
+}
+
 impl BatchNorm {
     pub(super) fn launch(&self, launch: &mut Launch) {
         let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1), Operand::Input(2), Operand::Input(3), Operand::Input(4)];
         let dispatch = Dispatch::new(MAPS, "batchnorm_forward_f32", operands).constant("IN_PLACE", launch.in_place(0)).constant("RELU", false);
-        let (rows, c) = launch.ty(0).shape.rows_and_width();
-        launch.add(Columns::mapped(rows, c).launch(dispatch.number(self.eps)));
+        map_rows(launch, &operands[..2], dispatch.number(self.eps));
     }
 }
 
 impl BatchNormTraining {
     pub(super) fn launch(&self, launch: &mut Launch) {
-        let (rows, c) = launch.ty(0).shape.rows_and_width();
-        let in_place = launch.in_place(0);
+        let ((rows, c), in_place) = (launch.ty(0).shape.rows_and_width(), launch.in_place(0));
         let [mean, var, rstd] = [1, 2, 3].map(|output| kept(launch, output, c));
         let operands = [Operand::Input(0), Operand::Output(0), mean, var, rstd];
         let statistics = Dispatch::new(STATISTICS, "batchnorm_statistics_f32", operands).constant("IN_PLACE", in_place);
-        launch.sum_columns(Columns::summed(rows, c), Summed::Moments, statistics.number(self.eps));
+        launch.sum_columns(Columns::summed(rows, c), Summed::Moments, statistics.number(self.eps), &operands[..2]);
         let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1), Operand::Input(2), mean, rstd];
         let dispatch = Dispatch::new(MAPS, "batchnorm_training_f32", operands).constant("IN_PLACE", in_place);
         let dispatch = dispatch.constant("RELU", self.activation == Activation::Relu).number(self.eps);
-        launch.add(Columns::mapped(rows, c).launch(dispatch));
+        map_rows(launch, &operands[..2], dispatch);
     }
 }
 
@@ -53,7 +59,9 @@ struct Sums {
 impl Sums {
     fn launch(self, launch: &mut Launch) {
         let (rows, c) = launch.ty(1).shape.rows_and_width();
-        let (columns, summed) = (Columns::summed(rows, c), Summed::Sums(2));
+        let matrices = [Operand::Input(0), Operand::Output(0), Operand::Input(1)];
+        let summed = Summed::Sums(2);
+        let columns = launch.seen_at_once(Columns::summed(rows, c), summed, &matrices);
         let partials = launch.scratch(columns.partials(summed));
         let [w, b] = self.relu.unwrap_or([Operand::Nothing; 2]);
         let rstd = if self.relu.is_some() { self.spread } else { Operand::Nothing };
@@ -69,8 +77,8 @@ impl Sums {
             let dispatch = Dispatch::new(SUMS, entry, operands).number(self.of_variance.unwrap_or(0.0));
             constants.into_iter().fold(dispatch, |d, (name, value)| d.constant(name, value))
         };
-        let operands = vec![partials, Operand::Input(0), Operand::Output(0), Operand::Input(1), self.mean, rstd, w, b];
-        launch.add(columns.sum(1, summed, dispatch("batchnorm_sums_f32", operands)));
+        let operands = [&[partials], &matrices[..], &[self.mean, rstd, w, b]].concat();
+        launch.sum_each_part(columns, summed, dispatch("batchnorm_sums_f32", operands), &matrices);
         let operands = vec![partials, self.spread, Operand::Output(1), Operand::Output(2), self.sums.unwrap_or(Operand::Nowhere)];
         launch.add(columns.sum(2, summed, dispatch("batchnorm_parameters_f32", operands)));
     }
@@ -85,8 +93,7 @@ impl BatchNormBackward {
         if launch.out_ty(0).is_some() {
             let operands = [Operand::Input(0), Operand::Output(0), w, Operand::Nothing, mean, var];
             let dispatch = Dispatch::new(MAPS, "batchnorm_backward_input_f32", operands).constant("IN_PLACE", launch.in_place(0));
-            let (rows, c) = launch.ty(1).shape.rows_and_width();
-            launch.add(Columns::mapped(rows, c).launch(dispatch.constant("RELU", false).number(self.eps)));
+            map_rows(launch, &operands[..2], dispatch.constant("RELU", false).number(self.eps));
         }
     }
 }
@@ -101,7 +108,7 @@ impl BatchNormTrainingBackward {
         if let Some(sums) = sums {
             let operands = [Operand::Input(0), Operand::Output(0), w, b, mean, rstd, x, sums];
             let dispatch = Dispatch::new(MAPS, "batchnorm_training_backward_f32", operands).constant("IN_PLACE", launch.in_place(0));
-            launch.add(Columns::mapped(rows, c).launch(dispatch.constant("RELU", relu).number(0.0)));
+            map_rows(launch, &[Operand::Input(0), Operand::Output(0), x], dispatch.constant("RELU", relu).number(0.0).size(rows));
         }
     }
 }

@@ -5,7 +5,7 @@ use super::wgpu;
 use super::{Conv2d, Extents, cpu};
 use crate::device::cpu::Args;
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::Launch;
+use crate::device::wgpu::{Launch, Operand};
 use crate::error::Result;
 use crate::graph::Backward;
 use crate::op::{Check, Cost, Op};
@@ -86,8 +86,10 @@ impl Op for Conv2dBackwardInput {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let e = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
-        wgpu::backward_input(&e, launch);
+        launch.in_pieces(launch.ty(0).shape[0], &[Operand::Input(0), Operand::Output(0)], |launch| {
+            let e = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+            wgpu::backward_input(&e, launch);
+        });
         Ok(())
     }
 }
@@ -155,8 +157,10 @@ impl Op for Conv2dBackwardWeight {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let e = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
-        wgpu::backward_weight(&e, launch);
+        launch.in_summed_pieces(launch.ty(0).shape[0], &[0, 1].map(Operand::Input), &[0, 1].map(Operand::Output), |launch| {
+            let e = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+            wgpu::backward_weight(&e, launch);
+        });
         Ok(())
     }
 }

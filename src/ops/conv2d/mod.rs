@@ -23,7 +23,7 @@ use super::transpose::transpose;
 use crate::device::cpu::gemm::{Matrix, PackedB};
 use crate::device::cpu::{Args, Packed};
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::Launch;
+use crate::device::wgpu::{Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -198,8 +198,12 @@ impl Op for Conv2d {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let e = Extents::new(&launch.ty(0).shape, &launch.ty(1).shape, self.stride, self.padding);
-        wgpu::forward(self, &e, launch);
+        let mut tensors = vec![Operand::Input(0), Operand::Output(0)];
+        tensors.extend(self.residual.then_some(Operand::Input(2 + usize::from(self.bias))));
+        launch.in_pieces(launch.ty(0).shape[0], &tensors, |launch| {
+            let e = Extents::new(&launch.ty(0).shape, &launch.ty(1).shape, self.stride, self.padding);
+            wgpu::forward(self, &e, launch);
+        });
         Ok(())
     }
 
@@ -267,9 +271,9 @@ fn cases() -> Vec<Case> {
         Case::of(name, move |b, v| conv2d(b, v[0], v[1], v.get(2).copied(), stride, padding)).normal("x", [batch, h, w, i]).normal("w", [o, kh, kw, i])
     };
     // Everything that fusion can ask for, on a residual that may or may not be taken over.
-    let fused = |bias: bool, in_place: bool| {
+    let fused = |[batch, h, w, i]: [usize; 4], filters: usize, bias: bool, in_place: bool| {
         let op = Conv2d { stride: 1, padding: 1, bias, residual: true, activation: Activation::Relu };
-        let name = format!("fused{}{}", if bias { "_bias" } else { "" }, if in_place { "_in_place" } else { "" });
+        let name = format!("fused {batch}x{h}x{w}{}{}", if bias { "_bias" } else { "" }, if in_place { "_in_place" } else { "" });
         let case = Case::of(name, move |b, v| {
             let mut inputs = v.to_vec();
             if in_place && let Some(residual) = inputs.last_mut() {
@@ -277,13 +281,16 @@ fn cases() -> Vec<Case> {
             }
             b.apply1(op, &inputs)
         });
-        let case = case.normal("x", [2, 5, 4, 3]).normal("w", [7, 3, 3, 3]);
-        let case = if bias { case.normal("bias", [7]) } else { case };
+        let case = case.normal("x", [batch, h, w, i]).normal("w", [filters, 3, 3, i]);
+        let case = if bias { case.normal("bias", [filters]) } else { case };
         // Far from the kink of ReLU, half on either side.
-        case.float("residual", [2, 5, 4, 7], Fill::Values((0..280).map(|n| if n % 3 == 0 { -40.0 } else { 40.0 } + f64::from(n) / 100.0).collect()))
+        let n = (batch * h * w * filters) as i32;
+        case.float("residual", [batch, h, w, filters], Fill::Values((0..n).map(|n| if n % 3 == 0 { -40.0 } else { 40.0 } + f64::from(n) / 100.0).collect()))
     };
     let mut cases = vec![
         case([1, 1, 1, 1], [1, 1, 1], 1, 0),
+        case([0, 5, 7, 3], [4, 3, 3], 1, 1).normal("bias", [4]),
+        case([6, 8, 8, 16], [8, 3, 3], 1, 1).normal("bias", [8]),
         case([2, 5, 7, 3], [11, 1, 1], 1, 0).normal("bias", [11]),
         case([2, 5, 7, 3], [4, 1, 1], 2, 0).normal("bias", [4]),
         case([1, 3, 3, 2], [3, 3, 3], 1, 1).normal("bias", [3]),
@@ -312,10 +319,12 @@ fn cases() -> Vec<Case> {
         case([1, 5, 5, 64], [20, 3, 3], 1, 1),
         // Tiles that are twice as tall.
         case([2, 128, 129, 4], [36, 3, 3], 1, 1).without_gradients(),
-        fused(false, false),
-        fused(false, true),
-        fused(true, false),
-        fused(true, true),
+        fused([2, 5, 4, 3], 7, false, false),
+        fused([2, 5, 4, 3], 7, false, true),
+        fused([2, 5, 4, 3], 7, true, false),
+        fused([2, 5, 4, 3], 7, true, true),
+        fused([6, 8, 8, 4], 8, true, false),
+        fused([6, 8, 8, 4], 8, false, true),
     ];
     cases.extend(RESNET50.iter().map(|&(size, i, o, kernel, stride)| case([8, size, size, i], [o, kernel, kernel], stride, kernel / 2).large()));
     cases

@@ -17,7 +17,7 @@ struct Finish {
     relu: bool,
 }
 
-/// y.
+/// y, of an execution's pictures or some of them.
 pub fn forward(op: &Conv2d, e: &Extents, launch: &mut Launch) {
     let last = 2 + usize::from(op.bias);
     let finish = Finish {
@@ -42,7 +42,7 @@ pub fn backward_weight(e: &Extents, launch: &mut Launch) {
     let product = Product { batch: 1, m: e.filters, n: e.patch(), k: e.batch * e.out[0] * e.out[1] };
     product.launch(launch, SHADER, (Lies::across_k(e.filters), Lies::across_k(e.channels)), dispatch(2, e, Operand::Output(0), &Finish::default()));
     if launch.out_ty(1).is_some() {
-        launch.sum_columns(Columns::summed(product.k, e.filters), Summed::Sums(1), reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0));
+        launch.sum_columns(Columns::summed(product.k, e.filters), Summed::Sums(1), reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0), &[Operand::Input(0)]);
     }
 }
 

@@ -270,7 +270,7 @@ fn cases() -> Vec<Case> {
     [Relu, Gelu, Tanh, Sigmoid, Scale(0.3), Add, Mul, MulRows]
         .map(single)
         .into_iter()
-        .chain([&[1][..], &[17], &[9001], &[3, 5, 7], &[301, 33], &[3, 2500], &[2, 61, 7]].map(chain))
+        .chain([&[1][..], &[0, 7], &[128, 64], &[17], &[9001], &[3, 5, 7], &[301, 33], &[3, 2500], &[2, 61, 7]].map(chain))
         .chain([in_place.fixed("x", [5, 67], Fill::Distinct).fixed("r", [67], normal.clone()), itself.fixed("x", [33], normal.clone())])
         .chain([long, of("18 steps".to_owned(), &[Tanh, Scale(1.5)].repeat(9)).fixed("x", [301], normal.clone()), known, functions, chain(&[577, 768]).large()])
         .collect()

@@ -21,8 +21,22 @@ struct Part {
     operands: Vec<Operand>,
 }
 
-/// Adds the launches of the chain.
+/// Adds the launches of the chain, cut where each piece has whole runs of the operands that are repeated.
 pub fn launch(chain: &Elementwise, launch: &mut Launch) {
+    let x = launch.ty(0);
+    let binary = chain.steps.iter().filter(|step| step.is_binary());
+    let run_of = |(i, step): (usize, &Step)| match step {
+        Step::MulRows => x.shape.last().copied().unwrap_or(1),
+        _ if launch.ty(i) == x => 1,
+        _ => launch.ty(i).len(),
+    };
+    let run = (1..).zip(binary.clone()).map(run_of).fold(1, usize::max);
+    let own = (1..).zip(binary).filter(|(i, step)| **step == Step::MulRows || launch.ty(*i) == x).map(|(i, _)| Operand::Input(i));
+    let tensors: Vec<Operand> = [Operand::Input(0), Operand::Output(0)].into_iter().chain(own).collect();
+    launch.in_pieces(x.len() / run.max(1), &tensors, |launch| add(chain, launch));
+}
+
+fn add(chain: &Elementwise, launch: &mut Launch) {
     let x = launch.ty(0);
     let (n, width) = (x.len(), x.shape.last().copied().unwrap_or(1));
     let mut inputs = 1..launch.inputs();

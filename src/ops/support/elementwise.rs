@@ -43,19 +43,38 @@ pub struct MapBackward<F>(pub F);
 /// One kernel over the elements of the first input: entry point `<stem>_<pass>_f32`, `IN_PLACE` where the output took its buffer over.
 #[cfg(feature = "wgpu")]
 fn launch_over<F: Function>(function: &F, pass: &str, launch: &mut Launch, operands: &[Operand]) {
-    let n = launch.ty(0).len();
-    let dispatch = Dispatch::new(F::SHADER, format!("{}_{pass}_f32", F::STEM), operands);
-    let dispatch = dispatch.constant("IN_PLACE", launch.in_place(0)).size(n);
-    launch.add(function.numbers().into_iter().fold(dispatch, Dispatch::number).over(n));
+    launch.in_pieces(launch.ty(0).len(), operands, |launch| {
+        let n = launch.ty(0).len();
+        let dispatch = Dispatch::new(F::SHADER, format!("{}_{pass}_f32", F::STEM), operands);
+        let dispatch = dispatch.constant("IN_PLACE", launch.in_place(0)).size(n);
+        launch.add(function.numbers().into_iter().fold(dispatch, Dispatch::number).over(n));
+    });
 }
 
-/// One map over the elements of the first input with numbers `r` of the second. The input whose buffer the output took over is the shader's `x`.
+/// One map over the elements of the first input with numbers `r` of the second, of which each of so many `runs` has its own, or all have the same.
+/// The input whose buffer the output took over is the shader's `x`. `finish` adds what the shader's `Size` has after `n`.
 #[cfg(feature = "wgpu")]
-pub fn pairwise(launch: &Launch, source: &'static str, entry: &str) -> Dispatch {
-    let n = launch.ty(0).len();
+pub fn pairwise(launch: &mut Launch, source: &'static str, entry: &str, runs: Runs, finish: impl Fn(Dispatch) -> Dispatch) {
     let (x, r) = if launch.in_place(1) { (1, 0) } else { (0, 1) };
-    let dispatch = Dispatch::new(source, entry, [Operand::Input(x), Operand::Output(0), Operand::Input(r)]);
-    dispatch.constant("IN_PLACE", launch.in_place(x)).size(n).over(n)
+    let operands = [Operand::Input(x), Operand::Output(0), Operand::Input(r)];
+    let (runs, cut) = match runs {
+        Runs::Apart(runs) => (runs, &operands[..]),
+        Runs::Alike(runs) => (runs, &operands[..2]),
+    };
+    launch.in_pieces(runs, cut, |launch| {
+        let n = launch.ty(0).len();
+        launch.add(finish(Dispatch::new(source, entry, operands).constant("IN_PLACE", launch.in_place(x)).size(n).over(n)));
+    });
+}
+
+/// Elements that go together in [`pairwise`], counted.
+#[cfg(feature = "wgpu")]
+#[derive(Debug, Clone, Copy)]
+pub enum Runs {
+    /// Each has numbers of its own.
+    Apart(usize),
+    /// All have the same.
+    Alike(usize),
 }
 
 /// Elements that make a row of their own when there are no rows.
@@ -213,7 +232,7 @@ impl<F: Function> Op for MapBackward<F> {
 
 /// The cases of an operator of one input: nothing, one element, a vector's width and a bit, several blocks.
 pub fn cases(build: fn(&mut Builder, Value) -> Result<Value>) -> Vec<Case> {
-    let shapes: [&[usize]; 5] = [&[1], &[17], &[3, 5, 7], &[2, 257], &[9001]];
+    let shapes: [&[usize]; 6] = [&[0, 7], &[1], &[17], &[3, 5, 7], &[2, 257], &[9001]];
     let small = shapes.iter().map(|dims| Case::of(format!("{dims:?}"), move |b, v| build(b, v[0])).float("x", dims_of(dims), Fill::Distinct));
     small.chain([Case::of("577x3072", move |b, v| build(b, v[0])).normal("x", [577, 3072]).large()]).collect()
 }
