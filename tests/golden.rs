@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// The folders, and how many comparisons each gives at least.
 const FOLDERS: [(&str, usize); 5] = [("default", 600), ("trained", 600), ("i2t_lexicon_focal", 140), ("self_none", 140), ("t2i_ce", 140)];
 
+/// In these PyTorch's error in bf16, taken from a single run, is by chance far below what its other runs have; see docs/verification.md.
+const BY_CHANCE: [&str; 2] = ["default", "t2i_ce"];
+
 fn main() {
     let mut trials = vec![
         Trial::test("cpu::norms_stand_for_tensors", norms_stand_for_tensors),
@@ -19,6 +22,9 @@ fn main() {
     ];
     for (name, at_least) in FOLDERS {
         trials.push(Trial::test(format!("cpu::{name}"), move || holds(name, at_least, &Device::cpu(2)?, DType::F32)));
+        if !BY_CHANCE.contains(&name) {
+            trials.push(Trial::test(format!("cpu_half::{name}"), move || holds(name, at_least, &Device::cpu(2)?, DType::BF16)));
+        }
         #[cfg(feature = "wgpu")]
         {
             for ((kind, dtype), missing) in [("wgpu", DType::F32), ("wgpu_half", DType::F16)].into_iter().zip(common::missing()) {

@@ -14,12 +14,14 @@ mod common;
 use common::cases;
 #[cfg(feature = "wgpu")]
 use escnet::DType;
-use escnet::Device;
 #[cfg(feature = "wgpu")]
 use escnet::graph::Precision;
+use escnet::graph::{Builder, Options, Segment, Session, Store};
 use escnet::ops::TABLE;
+use escnet::ops::maxpool2d::MaxPool2d;
 #[cfg(feature = "wgpu")]
 use escnet::ops::support::case::Case;
+use escnet::{Device, Tensor, TensorType};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::Path;
 
@@ -37,7 +39,7 @@ fn main() {
             #[cfg(feature = "wgpu")]
             if row.wgpu == escnet::ops::Kernel::Own && !cases::holds(&case, DType::BF16) {
                 let through = |kind: &str, case: Case, missing: bool| {
-                    let run = move || cases::on_wgpu(stem, &case, common::gpu()).map_err(Failed::from);
+                    let run = move || cases::on_wgpu(stem, &case, &common::gpu()?).map_err(Failed::from);
                     Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(missing)
                 };
                 let is_half = cases::holds(&case, DType::F16);
@@ -59,7 +61,7 @@ fn main() {
             && let Some(case) = largest((row.cases)())
         {
             let name = format!("{stem}::wgpu_portable::{}", case.name.replace(' ', "_"));
-            let run = move || cases::on_wgpu(stem, &case, common::portable_gpu()).map_err(Failed::from);
+            let run = move || cases::on_wgpu(stem, &case, &common::portable_gpu()?).map_err(Failed::from);
             trials.push(Trial::test(name, run).with_ignored_flag(no_gpu));
             trials.push(Trial::test(format!("{stem}::wgpu_in_pieces"), move || in_pieces(row)).with_ignored_flag(no_gpu));
         }
@@ -75,6 +77,12 @@ fn main() {
         } else if path.exists() {
             trials.push(Trial::test(format!("{stem}::golden"), move || Err("a golden file, but no golden build in the row".into())));
         }
+    }
+    trials.push(Trial::test("maxpool2d::cases::the_first_of_equals_wins_and_so_does_nan", || first_of_equals_and_nan(&Device::cpu(1)?)));
+    #[cfg(feature = "wgpu")]
+    {
+        let trial = Trial::test("maxpool2d::wgpu::the_first_of_equals_wins_and_so_does_nan", || first_of_equals_and_nan(&common::gpu()?));
+        trials.push(trial.with_ignored_flag(no_gpu));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -126,4 +134,28 @@ fn golden(path: &Path, device: &Device) -> Result<(), Failed> {
         return Err("nothing compared".into());
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
+}
+
+/// What no error against f64 tells: which pixel is saved, and what NaN does.
+fn first_of_equals_and_nan(device: &Device) -> Result<(), Failed> {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::f32([1, 4, 4, 1]))?;
+    let outputs = b.apply(MaxPool2d { kernel: 2, stride: 2, padding: 0 }, &[x])?;
+    b.output("y", outputs[0]);
+    b.output("winners", outputs[1]);
+    let mut store = Store::new(device);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    let (low, nan) = (f32::NEG_INFINITY, f32::NAN);
+    #[rustfmt::skip]
+    let x = vec![
+        1.0, 1.0, -3.0, -2.0,
+        1.0, 0.0, -2.0, -2.0,
+        low, low,  5.0,  6.0,
+        low, low,  nan,  7.0,
+    ];
+    session.write("x", &Tensor::from_f32([1, 4, 4, 1], x)?)?;
+    session.run(&mut store, Segment::Run)?;
+    let (y, winners) = (session.read("y", &mut store)?.to_f32(), session.read("winners", &mut store)?);
+    let is_right = y[..3] == [1.0, -2.0, low] && y[3].is_nan() && winners.as_i32() == Some(&[0, 3, 8, 14][..]);
+    if is_right { Ok(()) } else { Err(format!("{y:?}, {winners:?}").into()) }
 }

@@ -16,6 +16,8 @@ use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
+#[cfg(feature = "wgpu")]
+use std::{iter, mem::swap};
 
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("gather");
@@ -25,6 +27,11 @@ const HELD: usize = 2048;
 /// Sorted indices of one workgroup in the backward pass.
 #[cfg(feature = "wgpu")]
 const SHARE: usize = 32;
+/// Indices that are sorted by counting, and how many such runs are merged at once.
+#[cfg(feature = "wgpu")]
+const RUN: usize = 1024;
+#[cfg(feature = "wgpu")]
+const WAYS: usize = 16;
 
 /// The row of the table.
 pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("gather", cases) };
@@ -181,13 +188,24 @@ pub(super) fn launch_scatter_add(launch: &mut Launch, rows: usize, width: usize)
     launch.in_summed_pieces(launch.ty(1).len(), &[dy, indices], &[dx], |launch| {
         let count = launch.ty(1).len();
         let (n, shares, across) = (rows * width, count.div_ceil(SHARE), width.div_ceil(256));
-        let (sorted, order, heads) = (launch.scratch(count), launch.scratch(count), launch.scratch(shares * width));
+        let pair = |launch: &mut Launch| [launch.scratch(count), launch.scratch(count)];
+        let mut sorted = pair(launch);
         let of = |pass: &str, operands: &[Operand]| {
-            let dispatch = Dispatch::new(SHADER, format!("gather_backward_{pass}_f32"), operands).constant("SHARE", format!("{SHARE}u"));
+            let dispatch = Dispatch::new(SHADER, format!("gather_backward_{pass}_f32"), operands);
+            let constants = [("SHARE", SHARE), ("RUN", RUN), ("WAYS", WAYS)];
+            let dispatch = constants.iter().fold(dispatch, |dispatch, (name, value)| dispatch.constant(name, format!("{value}u")));
             dispatch.size(n).size(rows).size(width).size(count).size(shares).size(across)
         };
         launch.add(of("fill", &[dx]).over(n));
-        launch.add(of("sort", &[indices, sorted, order]).over(count));
+        launch.add(of("sort", &[indices, sorted[0], sorted[1]]).over(count));
+        if count > RUN {
+            let mut merged = pair(launch);
+            for run in iter::successors(Some(RUN), |run| run.checked_mul(WAYS)).take_while(|&run| run < count) {
+                launch.add(of("merge", &[sorted, merged].concat()).size(run).over(count));
+                swap(&mut sorted, &mut merged);
+            }
+        }
+        let ([sorted, order], heads) = (sorted, launch.scratch(shares * width));
         launch.add(of("runs", &[dy, sorted, order, heads, dx]).rows(shares * across));
         if shares > 1 {
             launch.add(of("join", &[Operand::Nothing, sorted, Operand::Nowhere, heads, dx]).rows(shares * across));
@@ -348,9 +366,21 @@ fn cases() -> Vec<Case> {
     };
     // Where nothing else lies in dx's memory, a row that it does not have is seen when it is written.
     let alone = Case::of("gradient alone", |b, v| b.apply1(GatherBackward { rows: 3 }, v));
-    let repeated = |name: &str, rows: usize, index: fn(i32) -> i32| {
+    let indexed = |name: String, rows: usize, count: i32, index: &dyn Fn(i32) -> i32| {
         let case = Case::of(name, |b, v| gather_rows(b, v[0], v[1])).normal("x", [rows, 3]);
-        case.ints("indices", [300], Fill::Exact((0..300).map(index).collect()))
+        case.ints("indices", [count as usize], Fill::Exact((0..count).map(index).collect()))
+    };
+    let repeated = |name: &str, rows: usize, index: fn(i32) -> i32| indexed(name.to_owned(), rows, 300, &index);
+    // Around the ends of what is sorted and merged at once: all apart, and half of them one index.
+    let apart = |count: i32| indexed(format!("{count} apart"), count as usize, count, &|n| (n * 577 + 5) % count);
+    let half = |count: i32| indexed(format!("{count}, half of them one"), 100, count, &|n| if n % 2 == 0 { 41 } else { n * 7 % 99 });
+    // The sum of a row is 2^-11 in the order of n alone; in f32 another order loses 2^-12 beside 2^15.
+    let in_order = |rows: usize| {
+        let case = Case::of(format!("{rows} in order"), move |b, v| b.apply1(GatherBackward { rows }, v));
+        let parts = [2.0f64.powi(15), -2.0f64.powi(15), 2.0f64.powi(-12), 2.0f64.powi(-12)];
+        let case = case.fixed("dy", [4 * rows, 1], Fill::Values((0..4 * rows).map(|n| parts[n / rows]).collect()));
+        let case = case.ints("indices", [4 * rows], Fill::Exact((0..4 * rows).map(|n| (n * 7 % rows) as i32).collect()));
+        case.expects("y", vec![2.0f64.powi(-11); rows])
     };
     let known = Case::of("known", |b, v| gather_rows(b, v[0], v[1])).expects("y", vec![4.0, 5.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
     let known = known.fixed("x", [3, 2], Fill::Values((0..6).map(f64::from).collect())).ints("indices", [4], Fill::Exact(vec![2, -1, 0, 3]));
@@ -376,6 +406,18 @@ fn cases() -> Vec<Case> {
         repeated("all one", 3, |_| 1),
         repeated("outside and repeated", 3, |n| if n < 150 { -1 } else if n < 250 { 2 } else { 3 }),
         repeated("runs that end with their share", 7, |n| n / 32),
+        in_order(100),
+        in_order(1100),
+        indexed("2500 all one".to_owned(), 2, 2500, &|_| 1),
+        apart(2),
+        apart(255),
+        apart(256),
+        apart(257),
+        apart(1024),
+        half(1025),
+        apart(3000),
+        half(5000),
+        half(17 * 1024 + 3),
         outside.ints("indices", [4], Fill::Exact(vec![2, -1, 3, 0])),
         ints.ints("indices", [4], Fill::Exact(vec![2, 2, 5, 0])),
         move_rows("reorder", &[4, 7, 5], vec![1, 0, 3, 3], None, false),

@@ -242,15 +242,14 @@ pub fn holds(case: &Case, dtype: DType) -> bool {
 
 /// Through wgpu against f64, which rounds where numbers are stored in 16 bits; poisoned, guarded; bit-equal on repeat, and recorded anew.
 #[cfg(feature = "wgpu")]
-pub fn on_wgpu(stem: &str, case: &Case, device: escnet::Result<Device>) -> Outcome {
+pub fn on_wgpu(stem: &str, case: &Case, device: &Device) -> Outcome {
     let text = |e: escnet::Error| e.to_string();
     let problem = problem(stem, case, true)?;
-    let device = device.map_err(text)?;
     let truth = Run::new(&problem, &Device::reference().map_err(text)?, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;
-    let mut checked = Run::new(&problem, &device, true).map_err(text)?;
+    let mut checked = Run::new(&problem, device, true).map_err(text)?;
     let first = checked.run(&problem, &problem.inputs).map_err(text)?;
     let again = checked.run(&problem, &problem.inputs).map_err(text)?;
-    let anew = Run::new(&problem, &device, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;
+    let anew = Run::new(&problem, device, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;
     if let Some(name) = first.keys().find(|n| !same_bits(&first[*n], &again[*n]) || !same_bits(&first[*n], &anew[*n])) {
         return Err(format!("{name}: not bit-equal on repeat"));
     }

@@ -13,10 +13,17 @@ pub fn missing() -> [bool; 2] {
     [gpu.is_none(), gpu.is_none_or(|a| !a.abilities.half)].map(|missing| missing && !required)
 }
 
-/// The GPU that kernels are tested on. With ESCNET_PORTABLE they use no more than every WebGPU device has.
+/// What kernels may use while they are tested. With ESCNET_PORTABLE that is no more than every WebGPU device has.
+#[cfg(feature = "wgpu")]
+pub fn most() -> escnet::device::wgpu::Abilities {
+    use escnet::device::wgpu::Abilities;
+    if std::env::var_os("ESCNET_PORTABLE").is_some() { Abilities::PORTABLE } else { Abilities::ALL }
+}
+
+/// The GPU that kernels are tested on.
 #[cfg(feature = "wgpu")]
 pub fn gpu() -> escnet::Result<escnet::Device> {
-    if std::env::var_os("ESCNET_PORTABLE").is_some() { portable_gpu() } else { escnet::Device::wgpu(None) }
+    escnet::Device::wgpu_with(None, most())
 }
 
 /// The same GPU, whose kernels always use no more.

@@ -1,11 +1,10 @@
-//! Training: whole runs, what they are told, what they report with, and that they learn as PyTorch does.
+//! Training: whole runs, what they are told, and what they report with.
 #![cfg(feature = "train")]
 
 mod ablate;
 mod common;
 mod curves;
 mod events;
-mod learning;
 mod learns;
 mod metrics;
 mod orders;

@@ -1,7 +1,7 @@
 """Draws the curves of both stages, the engine's over PyTorch's, and how far apart they are: python plot_learning.py GOLDEN CURVES OUT.svg
 
 GOLDEN is `train_twin.py`'s folder; CURVES holds the engine's curves, as its tests leave them:
-  LEARNING_CURVES=CURVES cargo test --test train learning
+  LEARNING_CURVES=CURVES cargo test --test learning
 It prints how near the curves come to their limit, as the tests draw it and more narrowly: by the spread of the same step alone instead of
 the largest up to it, and without the ways of `EXTRA`.
 """

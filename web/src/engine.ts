@@ -61,8 +61,17 @@ async function fetchAll(urls: string[], at: (got: number, all: number) => void):
   return Promise.all(responses.map(read));
 }
 
-/** Opens the engine; what was fetched once is not fetched again. */
-export async function open(progress: Progress): Promise<string> {
+export type Precision = "f32" | "f16";
+
+export interface Opened {
+  /** The GPU, in words. */
+  device: string;
+  /** It can store numbers in 16 bits. */
+  offersHalf: boolean;
+}
+
+/** Opens the engine, in f32 where the GPU has no f16; what was fetched once is not fetched again. */
+export async function open(precision: Precision, progress: Progress): Promise<Opened> {
   if (!("gpu" in navigator)) throw new NoWebGpu();
   if (!files) {
     const urls = [wasmUrl, configUrl, vocabularyUrl, weightsUrl];
@@ -77,9 +86,9 @@ export async function open(progress: Progress): Promise<string> {
   progress(0.95, "Opening the GPU …");
   engine?.free();
   engine = undefined;
-  engine = await Engine.open(files.config, files.weights, files.vocabulary);
+  engine = await Engine.open(files.config, files.weights, files.vocabulary, precision === "f16");
   progress(1, "Ready");
-  return engine.device();
+  return { device: engine.device(), offersHalf: engine.offers_half() };
 }
 
 /** True for what a fresh engine may help against. */

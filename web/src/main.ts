@@ -1,8 +1,9 @@
 // The page: a picture in, what the engine says of it out.
 
-import { NoWebGpu, classify, decode, heat, isLoss, open, times, type Result } from "./engine";
+import { NoWebGpu, classify, decode, heat, isLoss, open, times, type Precision, type Result } from "./engine";
 import * as kernels from "./kernels";
 
+const PRECISION = "escnet.precision";
 const find = <T extends HTMLElement>(selector: string) => document.querySelector<T>(selector)!;
 const page = find("main");
 const samples = import.meta.glob<string>("../../assets/demo/samples/*.png", { eager: true, query: "?url", import: "default" });
@@ -10,7 +11,18 @@ const samples = import.meta.glob<string>("../../assets/demo/samples/*.png", { ea
 let device = "";
 /** What is under way; the next waits for it. */
 let turn: Promise<unknown> = Promise.resolve();
+/** What numbers are to be stored in, once the GPU was asked. */
+let wanted = remembered();
 let shown: { url: string; name: string } | undefined;
+
+/** The precision that was chosen last; without a choice, or where the browser keeps nothing, f32. */
+function remembered(): Precision {
+  try {
+    return localStorage.getItem(PRECISION) === "f16" ? "f16" : "f32";
+  } catch {
+    return "f32";
+  }
+}
 
 function say(text: string, state: "loading" | "ready" | "working" | "done" | "failed"): void {
   find("#status").textContent = text;
@@ -21,12 +33,25 @@ function say(text: string, state: "loading" | "ready" | "working" | "done" | "fa
 async function start(): Promise<void> {
   const bar = find<HTMLProgressElement>("#progress");
   bar.hidden = false;
-  device = await open((done, what) => {
+  find<HTMLFieldSetElement>("#precision").disabled = true;
+  find<HTMLInputElement>(`#${wanted}`).checked = true;
+  const opened = await open(wanted, (done, what) => {
     bar.value = done;
     say(what, "loading");
   });
   bar.hidden = true;
+  const used = opened.offersHalf ? wanted : "f32";
+  device = `${opened.device} in ${used}`;
+  offer(opened.offersHalf, used);
   say(`Ready, on ${device}. Choose a picture.`, "ready");
+}
+
+/** Shows which precisions there are, and which one is in use. */
+function offer(half: boolean, used: Precision): void {
+  find<HTMLFieldSetElement>("#precision").disabled = false;
+  find<HTMLInputElement>("#f16").disabled = !half;
+  find<HTMLInputElement>(`#${used}`).checked = true;
+  find("#no-f16").hidden = half;
 }
 
 /** Says what went wrong and what can be done. */
@@ -55,6 +80,8 @@ const BROWSERS = [
 function failed(error: unknown): void {
   const reason = error instanceof Error ? error.message : String(error);
   const again = () => queue(async () => void (await restart()));
+  // What 16 bits are to blame for, 32 may do.
+  if (wanted === "f16") find<HTMLFieldSetElement>("#precision").disabled = false;
   if (error instanceof NoWebGpu) trouble("This browser has no WebGPU, which the engine computes with.", BROWSERS);
   else if (isLoss(error) && reason.includes("no adapter")) trouble("The browser found no GPU to compute on.", [reason, ...BROWSERS], again);
   else if (isLoss(error)) trouble("The GPU was lost twice in a row.", [reason, "Other programs may need its memory: close some, then start again."], again);
@@ -194,6 +221,15 @@ find<HTMLInputElement>("#file").onchange = ({ target }) => {
   const file = input.files?.[0];
   take(file, file?.name ?? "");
   input.value = "";
+};
+find<HTMLFieldSetElement>("#precision").onchange = ({ target }) => {
+  wanted = (target as HTMLInputElement).value as Precision;
+  try {
+    localStorage.setItem(PRECISION, wanted);
+  } catch {
+    // Then it holds for as long as the page is open.
+  }
+  queue(restart);
 };
 find<HTMLInputElement>("#show-heat").onchange = ({ target }) => find("#picture").classList.toggle("plain", !(target as HTMLInputElement).checked);
 document.addEventListener("dragover", (event) => {

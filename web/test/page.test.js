@@ -144,6 +144,26 @@ test("a lost GPU is opened again, once", async () => {
   await page.close();
 });
 
+// Chromium's software adapter has no f16; what engine and kernels do in it is tested natively.
+test("without f16 the choice is closed, and says why", async () => {
+  const choice = (page) => page.evaluate(() => ["#f32", "#f16"].map((id) => [document.querySelector(id).checked, document.querySelector(id).matches(":disabled")]));
+  const { page, complaints } = await open();
+  assert.deepEqual(await choice(page), [[true, true], [false, true]]);
+  await state(page, "ready");
+  assert.deepEqual(await choice(page), [[true, false], [false, true]]);
+  assert.ok(await page.locator("#no-f16").isVisible());
+  assert.match(await page.textContent("#no-f16"), /shader-f16/);
+  // A choice made where there was one does no harm here.
+  await page.evaluate(() => localStorage.setItem("escnet.precision", "f16"));
+  await page.reload();
+  await state(page, "ready");
+  assert.deepEqual(await choice(page), [[true, false], [false, true]]);
+  assert.match(await page.textContent("#status"), / in f32\./);
+  await choose(page, "awe");
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
 test("without WebGPU it says what to do", async () => {
   const { page, complaints } = await open({}, (page) => page.addInitScript(() => delete Navigator.prototype.gpu));
   await state(page, "failed");

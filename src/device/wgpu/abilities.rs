@@ -1,6 +1,6 @@
 //! What an adapter can do beyond what every kernel relies on. Faster variants of kernels are chosen from it, by pure functions.
 
-use super::api;
+use super::{PORTABLE, api};
 
 /// What kernels of an opened GPU may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Abilities {
     pub fragments: Option<Fragments>,
     /// Bytes that may be bound at once.
     pub binding: u64,
+    /// Workgroups along the first axis of a grid; longer grids wrap into the second.
+    pub across: usize,
 }
 
 /// Matrices of f16 that a subgroup multiplies at once, with sums in f32 (cooperative matrices).
@@ -29,10 +31,16 @@ pub(super) const FRAGMENT_STORAGE: u32 = 32 << 10;
 
 impl Abilities {
     /// What every WebGPU device has.
-    pub const PORTABLE: Abilities = Abilities { half: false, subgroups: false, fragments: None, binding: 128 << 20 };
-
+    pub const PORTABLE: Abilities = Abilities {
+        half: false,
+        subgroups: false,
+        fragments: None,
+        binding: 128 << 20,
+        across: PORTABLE.max_compute_workgroups_per_dimension as usize,
+    };
     /// Everything that kernels know how to use.
-    pub const ALL: Abilities = Abilities { half: true, subgroups: true, fragments: Some(Fragments { edge: 16, subgroup: 64 }), binding: u64::MAX };
+    pub const ALL: Abilities =
+        Abilities { half: true, subgroups: true, fragments: Some(Fragments { edge: 16, subgroup: 64 }), binding: u64::MAX, across: usize::MAX };
 
     pub(super) fn of(adapter: &api::Adapter) -> Self {
         let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
@@ -44,6 +52,7 @@ impl Abilities {
             subgroups,
             fragments: if wanted { Fragments::of(&adapter.cooperative_matrix_properties(), sizes) } else { None },
             binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            across: PORTABLE.max_compute_workgroups_per_dimension.min(limits.max_compute_workgroups_per_dimension) as usize,
         }
     }
 
@@ -54,6 +63,7 @@ impl Abilities {
             subgroups: self.subgroups && most.subgroups,
             fragments: self.fragments.filter(|f| most.fragments.is_some_and(|most| f.edge <= most.edge && f.subgroup <= most.subgroup)),
             binding: self.binding.min(most.binding),
+            across: self.across.min(most.across),
         }
     }
 
@@ -108,7 +118,7 @@ mod tests {
 
     #[test]
     fn no_more_is_used_than_is_allowed() {
-        let has = Abilities { half: true, subgroups: true, fragments: Some(Fragments { edge: 16, subgroup: 32 }), binding: 1 << 31 };
+        let has = Abilities { half: true, subgroups: true, fragments: Some(Fragments { edge: 16, subgroup: 32 }), binding: 1 << 31, across: 65535 };
         assert_eq!(has.up_to(Abilities::PORTABLE), Abilities::PORTABLE);
         assert_eq!(has.up_to(Abilities::ALL), has);
         assert!(Abilities::PORTABLE.features().is_empty());

@@ -141,6 +141,13 @@ impl Dispatch {
         self.grid = [n, 1, 1];
         self
     }
+
+    /// The grid, wrapped into the second axis where the first is longer than `across`; nothing where an axis is longer than `most`.
+    pub(super) fn wrapped(&self, across: usize, most: usize) -> Option<[u32; 3]> {
+        let ([x, y, z], across) = (self.grid, across.max(1));
+        let grid = if x > across && y == 1 { [across, x.div_ceil(across), z] } else { self.grid };
+        grid.iter().all(|&n| n <= most).then(|| grid.map(|n| n as u32))
+    }
 }
 
 /// A node that tells what it launches.
@@ -227,5 +234,18 @@ impl<'a> Launch<'a> {
             self.narrow(&mut dispatch, piece);
         }
         self.dispatches.push(dispatch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_grid_wraps_into_the_second_axis() {
+        let grid = |grid: [usize; 3]| Dispatch { grid, ..Dispatch::new("", "", []) }.wrapped(5, 7);
+        assert_eq!([grid([5, 1, 1]), grid([6, 1, 2]), grid([35, 1, 1])], [Some([5, 1, 1]), Some([5, 2, 2]), Some([5, 7, 1])]);
+        // Too long for both axes; and where the second is taken, nothing wraps.
+        assert_eq!([grid([36, 1, 1]), grid([6, 2, 1]), grid([8, 2, 1]), grid([1, 1, 8])], [None, Some([6, 2, 1]), None, None]);
     }
 }

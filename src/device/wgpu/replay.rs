@@ -138,13 +138,10 @@ impl Recording {
 
     /// The grid, wrapped into the second axis where the first is too long for the device.
     fn grid(&self, dispatch: &Dispatch) -> Result<[u32; 3]> {
-        let [x, y, z] = dispatch.grid;
-        let widest = self.gpu.widest_grid() as usize;
-        let wrapped = if x > widest && y == 1 { [widest, x.div_ceil(widest), z] } else { [x, y, z] };
-        if wrapped.iter().any(|&n| n > widest) {
-            return Err(self.gpu.error(format!("{}: a grid of {:?} workgroups, at most {widest} along an axis", dispatch.entry, dispatch.grid)));
-        }
-        Ok(wrapped.map(|n| n as u32))
+        let most = self.gpu.widest_grid() as usize;
+        dispatch
+            .wrapped(self.gpu.abilities().across, most)
+            .ok_or_else(|| self.gpu.error(format!("{}: a grid of {:?} workgroups, at most {most} along an axis", dispatch.entry, dispatch.grid)))
     }
 
     /// Submits these nodes, in their order.

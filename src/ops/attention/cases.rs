@@ -110,27 +110,31 @@ fn known() -> Vec<Case> {
     // Scores 0 and ln 3 for both queries.
     let fused = Case::of("known fused", |b, v| Ok(attention(b, Qkv::Fused(v[0]), AttentionOptions::new(1, 1))?.y));
     let fused = fused.fixed("qkv", [1, 2, 3], Fill::Values(vec![1.0, 0.0, 5.0, 1.0, 3.0f64.ln(), 7.0]));
-    // Each query's last key is so far above the others that any maximum but the right one would overflow.
-    let apart = Case::of("known, scores far apart", |b, v| {
-        let options = AttentionOptions { causal: true, ..AttentionOptions::new(1, 1) };
-        Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, options)?.y)
-    });
-    let rising = |factor: f64| Fill::Values((0..40).map(|j| factor * f64::from(j)).collect());
-    let apart = apart.fixed("q", [1, 40, 1], Fill::Values(vec![1.0; 40])).fixed("k", [1, 40, 1], rising(100.0)).fixed("v", [1, 40, 1], rising(1.0));
+    // One key of each query is so far above the others that any maximum but the right one would overflow: the last that it sees, or the first.
+    let apart = |name: &str, causal: bool, slope: f64| {
+        let case = Case::of(name, move |b, v| {
+            let options = AttentionOptions { causal, ..AttentionOptions::new(1, 1) };
+            Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, options)?.y)
+        });
+        let line = |slope: f64| Fill::Values((0..40).map(|j| 1.0 + slope * f64::from(j)).collect());
+        case.fixed("q", [1, 40, 1], Fill::Values(vec![1.0; 40])).fixed("k", [1, 40, 1], line(slope)).fixed("v", [1, 40, 1], line(1.0))
+    };
     // Keys and values beyond the length are never met.
-    let unread = |name: &str, queries: usize| {
+    let unread = |name: &str, queries: usize, keys: usize| {
         let case = Case::of(name, |b, v| {
             let options = AttentionOptions { lengths: Some(v[3]), ..AttentionOptions::new(1, 2) };
             Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, options)?.y)
         });
-        let numbers = || Fill::Values((0..24).map(|i| if i < 14 { f64::from(i) / 8.0 } else { f64::NAN }).collect());
-        let case = case.fixed("q", [1, queries, 2], Fill::Normal(0.0, 1.0)).fixed("k", [1, 12, 2], numbers()).fixed("v", [1, 12, 2], numbers());
+        let numbers = || Fill::Values((0..2 * keys).map(|i| if i < 14 { i as f64 / 8.0 } else { f64::NAN }).collect());
+        let case = case.fixed("q", [1, queries, 2], Fill::Normal(0.0, 1.0)).fixed("k", [1, keys, 2], numbers()).fixed("v", [1, keys, 2], numbers());
         case.ints("lengths", [1], Fill::Exact(vec![7]))
     };
     vec![
-        apart.expects("y", (0..40).map(f64::from).collect()),
-        unread("beyond the length", 10),
-        unread("decode, beyond the length", 1),
+        apart("known, scores far apart", true, 100.0).expects("y", (1..=40).map(f64::from).collect()),
+        apart("known, scores far apart, falling", false, -100.0).expects("y", vec![1.0; 40]),
+        unread("beyond the length", 10, 12),
+        unread("decode, beyond the length", 1, 12),
+        unread("decode in pieces, beyond the length", 1, 90),
         uniform("known beams, masks", [4, 1], v, false, Some(mask.clone()), None).expects("y", vec![1.5, 1.5, 30.0, 30.0]),
         uniform("known beams, masks, two queries", [4, 2], v, false, Some(mask), None).expects("y", vec![1.5, 1.5, 1.5, 1.5, 30.0, 30.0, 30.0, 30.0]),
         uniform("known beams, lengths", [4, 1], v, false, None, Some(vec![1, 2, 3, 0])).expects("y", vec![1.0, 1.5, 70.0 / 3.0, 0.0]),
@@ -185,11 +189,14 @@ pub fn cases() -> Vec<Case> {
         Shape { dropout: 0.5, ..separate(2, 2, 5, 11, 3) }.case("dropout"),
         Shape { mean: true, ..separate(2, 3, 7, 11, 4) }.case("probabilities"),
         Shape { mean: true, mask: holes(&[[0, 1, 0, 1, 1], [0, 0, 0, 0, 0]]), causal: true, ..separate(2, 3, 4, 5, 2) }.case("probabilities masked"),
+        Shape { mean: true, group: 2, ..separate(2, 2, 3, 5, 4) }.case("probabilities, beams"),
         Shape { mean: true, dropout: 0.3, ..separate(1, 2, 1, 11, 4) }.case("probabilities decode dropout"),
         Shape { mean: true, ..separate(1, 2, 290, 270, 3) }.case("probabilities in blocks"),
         separate(1, 1, 3, 5, 128).case("head of 128"),
         separate(1, 2, 40, 37, 96).case("tiles, heads of 96"),
         separate(1, 1, 35, 33, 130).case("tiles, head of 130"),
+        // The second strip of a head ends with neither a strip nor a vector short of one.
+        separate(1, 2, 9, 10, 40).case("tiles, heads of 40"),
         Shape { causal: true, mask: prefix.clone(), dropout: 0.2, ..fused(1, 2, 70, 64) }.case("tiles, fused causal mask dropout"),
         Shape { group: 2, lengths: vec![50, 71, 33, 0], causal: true, dropout: 0.3, ..separate(2, 2, 41, 71, 5) }.case("tiles, beams, lengths of each"),
         Shape { mask: holes_far, ..separate(1, 2, 10, 70, 4) }.case("tiles, mask with holes"),

@@ -3,7 +3,7 @@
 use escnet::device::Device;
 use escnet::graph::NodeTime;
 use escnet::infer::{Caption, Classification, Heat, Model, ModelFiles, WordGate};
-use escnet::{EngineOptions, Error, Image};
+use escnet::{DType, EngineOptions, Error, Image};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +19,10 @@ fn thrown(error: Error) -> JsValue {
         thrown.set_name("DeviceError");
     }
     thrown.into()
+}
+
+fn offers_half(device: &Device) -> bool {
+    device.gpu().is_some_and(|gpu| gpu.abilities().half)
 }
 
 /// A decoded picture.
@@ -43,23 +47,30 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens the GPU and puts the model on it: the contents of a model folder's files.
+    /// Opens the GPU and puts the model on it: the contents of a model folder's files. It computes in f16 if `half` says so and the GPU can.
     pub async fn open(
         config: String,
         weights: Vec<u8>,
         vocabulary: String,
+        half: bool,
         preprocessor: Option<String>,
         lexicon: Option<String>,
     ) -> Result<Engine, JsValue> {
         let model = Model::of(ModelFiles { config, weights, vocabulary, preprocessor, lexicon }).map_err(thrown)?;
         let device = Device::wgpu_async(None).await.map_err(thrown)?;
-        let options = EngineOptions { timed: true, ..EngineOptions::default() };
+        let dtype = if half && offers_half(&device) { DType::F16 } else { DType::F32 };
+        let options = EngineOptions { dtype, timed: true, ..EngineOptions::default() };
         Ok(Engine { engine: escnet::Engine::new(model, &device, options), captions: Vec::new(), result: None })
     }
 
     /// The device, in words.
     pub fn device(&self) -> String {
         self.engine.device().describe()
+    }
+
+    /// Whether this GPU can store numbers in f16.
+    pub fn offers_half(&self) -> bool {
+        offers_half(self.engine.device())
     }
 
     /// Captions a picture: the words. [`Engine::classify`] of the same picture goes on from there.

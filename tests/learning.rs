@@ -5,6 +5,9 @@
 //! and two, channels first and last, with and without oneDNN, a batch's pictures in either order. (Up to there, since curves that part may
 //! cross again.)
 
+#[cfg(feature = "wgpu")]
+mod common;
+
 use escnet::graph::{Options, Segment, Session, Store, fuse, lower_precision};
 use escnet::model::EscnetConfig;
 use escnet::model::escnet::Trained;
@@ -13,11 +16,37 @@ use escnet::ops::rules;
 use escnet::train::{DENOMINATOR, IGNORED, LEARNING_RATE, Optimizer, Stage, StepOptions, build};
 use escnet::weights::{Source, WeightFile, load, manifest, weight_source};
 use escnet::{DType, Device, Tensor};
+use libtest_mimic::{Arguments, Trial};
 use std::path::{Path, PathBuf};
 
 const STEPS: usize = 200;
 const STAGES: [&str; 2] = ["caption", "classify"];
 const EXACT: &str = "float64";
+
+fn main() {
+    let mut trials = vec![
+        trial("curves_are_equal_on_any_number_of_threads", curves_are_equal_on_any_number_of_threads),
+        trial("faults_are_seen", faults_are_seen),
+    ];
+    #[cfg(feature = "wgpu")]
+    let [no_gpu, _] = common::missing();
+    for (stage, learner) in STAGES.into_iter().zip(["captioner", "classifier"]) {
+        trials.push(trial(format!("{learner}_learns_as_in_pytorch"), move || judge("f32", stage, "float32", &curve(stage, &recipe(stage)))));
+        let half = move || judge("bf16", stage, "bfloat16", &curve(stage, &Recipe { dtype: DType::BF16, ..recipe(stage) }));
+        trials.push(trial(format!("{learner}_learns_in_half_precision"), half));
+        #[cfg(feature = "wgpu")]
+        trials.push(trial(format!("wgpu::{learner}_learns_as_in_pytorch"), move || follows_on_a_gpu(stage)).with_ignored_flag(no_gpu));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// One that fails by a panic.
+fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        run();
+        Ok(())
+    })
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/learning")
@@ -144,7 +173,6 @@ fn curve(stage: &str, recipe: &Recipe<'_>) -> Vec<f64> {
 
 /// The first step that is out.
 fn first_out(ours: &[f64], exact: &[f64], yardstick: &[f64]) -> Option<usize> {
-    // The comparison is this way round so that NaN is out.
     // What is not a number is out, too.
     (0..ours.len()).find(|&t| (ours[t] - exact[t]).is_nan() || (ours[t] - exact[t]).abs() > yardstick[t])
 }
@@ -169,49 +197,12 @@ fn judge(name: &str, stage: &str, prefix: &str, ours: &[f64]) {
     assert!(last < 0.4 * first, "{stage} did not learn: {first} fell to {last}");
 }
 
-#[test]
-fn captioner_learns_as_in_pytorch() {
-    judge("f32", "caption", "float32", &curve("caption", &recipe("caption")));
-}
-
-#[test]
-fn classifier_learns_as_in_pytorch() {
-    judge("f32", "classify", "float32", &curve("classify", &recipe("classify")));
-}
-
-#[test]
-fn captioner_learns_in_half_precision() {
-    judge("bf16", "caption", "bfloat16", &curve("caption", &Recipe { dtype: DType::BF16, ..recipe("caption") }));
-}
-
-#[test]
-fn classifier_learns_in_half_precision() {
-    judge("bf16", "classify", "bfloat16", &curve("classify", &Recipe { dtype: DType::BF16, ..recipe("classify") }));
-}
-
+/// The first hundred steps on a GPU.
 #[cfg(feature = "wgpu")]
-mod wgpu {
-    use super::*;
-
-    /// The first hundred steps on a GPU; of no account where there is none, unless that is said to be a failure.
-    fn learns(stage: &str) {
-        if std::env::var_os("ESCNET_REQUIRE_DEVICES").is_some() || !escnet::device::wgpu::adapters().is_empty() {
-            follows(stage, "float32", &curve(stage, &Recipe { device: Device::wgpu(None).unwrap(), steps: 100, ..recipe(stage) }));
-        }
-    }
-
-    #[test]
-    fn captioner_learns_as_in_pytorch() {
-        learns("caption");
-    }
-
-    #[test]
-    fn classifier_learns_as_in_pytorch() {
-        learns("classify");
-    }
+fn follows_on_a_gpu(stage: &str) {
+    follows(stage, "float32", &curve(stage, &Recipe { device: common::gpu().unwrap(), steps: 100, ..recipe(stage) }));
 }
 
-#[test]
 fn curves_are_equal_on_any_number_of_threads() {
     for stage in STAGES {
         let on = |threads: usize| curve(stage, &Recipe { device: Device::cpu(threads).unwrap(), steps: 30, ..recipe(stage) });
@@ -220,7 +211,6 @@ fn curves_are_equal_on_any_number_of_threads() {
 }
 
 /// What a reader might get wrong, each in a run of its own.
-#[test]
 fn faults_are_seen() {
     let peer = Peer::open();
     for stage in STAGES {
