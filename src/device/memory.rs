@@ -77,20 +77,12 @@ impl DeviceMemory {
 
     /// Moves buffers side by side where the device gains from it; those without memory may get it. True where what was recorded on one is stale now.
     pub fn together(&mut self, members: &[(usize, TensorType)]) -> Result<bool> {
-        match self {
-            DeviceMemory::Cpu(_) | DeviceMemory::Reference(_) => Ok(false),
-            #[cfg(feature = "wgpu")]
-            DeviceMemory::Wgpu(m) => m.together(members),
-        }
+        each!(self, m => m.together(members))
     }
 
     /// Moves a buffer away from `other`, where the device keeps them side by side; true where it was.
     pub fn apart(&mut self, index: usize, other: usize) -> Result<bool> {
-        match self {
-            #[cfg(feature = "wgpu")]
-            DeviceMemory::Wgpu(m) if m.share(index, other) => m.apart(index).map(|()| true),
-            _ => Ok(false),
-        }
+        each!(self, m => m.apart(index, other))
     }
 
     pub fn write(&mut self, index: usize, ty: &TensorType, tensor: &Tensor) -> Result<()> {

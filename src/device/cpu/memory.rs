@@ -122,6 +122,22 @@ impl<T: Real> Memory<T> {
         Ok(())
     }
 
+    /// Every buffer keeps an allocation of its own: there are no launches to be saved.
+    ///
+    /// # Errors
+    /// None.
+    pub fn together(&mut self, _members: &[(usize, TensorType)]) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// So none has to move.
+    ///
+    /// # Errors
+    /// None.
+    pub fn apart(&mut self, _index: usize, _other: usize) -> Result<bool> {
+        Ok(false)
+    }
+
     /// The elements of a floating-point buffer.
     pub fn floats(&self, index: usize) -> Option<&[T]> {
         match &self.buffers[index] {

@@ -34,14 +34,10 @@ impl Memory {
         Ok(self.settle(&group)? || moved)
     }
 
-    /// Moves a buffer into an allocation of its own.
-    pub fn apart(&mut self, index: usize) -> Result<()> {
-        self.move_into_one(&[index]).map(drop)
-    }
-
-    /// True where both lie in one allocation.
-    pub fn share(&self, one: usize, other: usize) -> bool {
-        matches!((self.raw(one), self.raw(other)), (Ok(one), Ok(other)) if one.buffer == other.buffer)
+    /// Moves a buffer into an allocation of its own, where it shares that of `other`; true where it did.
+    pub fn apart(&mut self, index: usize, other: usize) -> Result<bool> {
+        let share = matches!((self.raw(index), self.raw(other)), (Ok(one), Ok(other)) if one.buffer == other.buffer);
+        if share { self.move_into_one(&[index]) } else { Ok(false) }
     }
 
     /// True where it does not have its allocation for itself.
