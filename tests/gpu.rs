@@ -263,10 +263,20 @@ fn moved() -> Outcome {
         let mut first = trainer(4, store, true, read)?;
         fill(store)?;
         first.run(store, Segment::Run)?;
+        // Nothing but the move tells this one that what it reads lies elsewhere: gradients are no weights.
+        let mut b = Builder::new();
+        let gradient = b.global_state("g5", TensorType::f32([SIZES[5]]), StateKind::Gradient)?;
+        let seen = relu(&mut b, gradient)?;
+        b.output("seen", seen);
+        let mut reader = Session::new(b.finish(), store, Options::default())?;
+        reader.run(store, Segment::Run)?;
         let mut second = trainer(SIZES.len(), store, true, |_, _| Ok(()))?;
         let frozen = store.read("p5")?.to_f32();
         check(frozen.iter().any(|&x| x != 0.0), "nothing is left of what moved")?;
-        for name in ["p6", "g6", "g5"] {
+        store.write("g5", &Tensor::from_f32([SIZES[5]], vec![0.5; SIZES[5]])?)?;
+        reader.run(store, Segment::Run)?;
+        check(reader.read("seen", store)?.to_f32() == [0.5; SIZES[5]], "a session reads where a gradient lay before")?;
+        for name in ["p6", "g6"] {
             let len = store.read(name)?.shape().iter().product::<usize>();
             store.write(name, &Tensor::from_f32([len], vec![0.5; len])?)?;
         }
@@ -294,6 +304,14 @@ fn assigned() -> Outcome {
         session.run(store, Segment::Run)?;
         plain.run(store, Segment::Run)?;
         session.run(store, Segment::Run)?;
+        plain.run(store, Segment::Run)?;
+        // One gradient moves out, which only the move tells the others.
+        let mut b = Builder::new();
+        let [to, from] = ["g3", "g4"].map(|name| b.global_state(name, TensorType::f32([SIZES[3]]), StateKind::Gradient));
+        assign(&mut b, to?, from?)?;
+        Session::new(b.finish(), store, Options::default())?.run(store, Segment::Run)?;
+        store.write("g4", &Tensor::from_f32([SIZES[4]], vec![0.25; SIZES[4]])?)?;
+        plain.run(store, Segment::Run)?;
         Ok(())
     })
 }
