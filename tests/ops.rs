@@ -96,16 +96,8 @@ fn largest(cases: Vec<Case>) -> Option<Case> {
 
 /// Nodes that are never cut: their tensors are a model's parameters or smaller.
 #[cfg(feature = "wgpu")]
-const WHOLE: [&str; 8] = [
-    "advance",
-    "batchnorm.fold",
-    "batchnorm.stage",
-    "gather.reorder",
-    "grad_norm",
-    "loss_scale",
-    "variable_weight_loss",
-    "variable_weight_loss.backward",
-];
+const WHOLE: [&str; 7] =
+    ["advance", "batchnorm.fold", "batchnorm.stage", "gather.reorder", "loss_scale", "variable_weight_loss", "variable_weight_loss.backward"];
 
 /// Of each of the operator's passes some node was cut, unless none ever is.
 #[cfg(feature = "wgpu")]

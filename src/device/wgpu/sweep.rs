@@ -55,7 +55,8 @@ impl<'a> Launch<'a> {
         let most = words(self.abilities().binding);
         let mut sweeps: Vec<Sweep> = Vec::new();
         let mut before = 0;
-        for Side { inputs, notes } in sides {
+        // What holds nothing has no buffer, and nothing is to be done with it.
+        for Side { inputs, notes } in sides.iter().filter(|side| !self.ty(side.inputs[0]).is_empty()) {
             let regions = inputs.iter().map(|&i| self.region(i)).collect::<Result<Vec<_>>>()?;
             let len = self.ty(inputs[0]).len();
             // What is too long to be bound at once is cut where a workgroup begins: blocks are multiples of what any binding must be aligned to.
