@@ -1,4 +1,4 @@
-//! Writes the text of every WGSL kernel that the operators' cases and the small golden models run, as it is given to the GPU, to a folder:
+//! Writes the text of every WGSL kernel that the operators' cases and the small golden models need, as it is given to the GPU, to a folder:
 //! `cargo run --example wgsl --features wgpu -- DIR`. Without one it only counts them.
 
 use escnet::device::Kernel;
@@ -17,8 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let mut kernels = BTreeSet::new();
-    // As in a browser, which has no subgroups, with the models it may run; and whatever the adapter can do.
-    for (most, models) in [(Abilities { subgroups: false, ..Abilities::ALL }, &MODELS[..]), (Abilities::ALL, &[])] {
+    // Whatever the adapter can do, and the cases once more as in a browser, which has no subgroups.
+    for (most, models) in [(Abilities::ALL, &MODELS[..]), (Abilities { subgroups: false, ..Abilities::ALL }, &[])] {
         kernels.extend(collect(&Device::wgpu_with(None, most)?, models)?);
     }
     let entries: BTreeSet<&str> = kernels.iter().map(|kernel| kernel.entry.as_str()).collect();
@@ -54,9 +54,9 @@ fn collect(device: &Device, names: &[&str]) -> Result<Vec<Kernel>, Box<dyn std::
                 }
             }
             let mut store = Store::new(device);
-            // bf16 is on no GPU yet.
+            // bf16 is on no GPU yet. Kernels are made before the first run, which is not needed.
             if let Ok(mut session) = Session::new(builder.finish(), &mut store, Options::default()) {
-                session.run(&mut store, Segment::Run)?;
+                session.run(&mut store, Segment::Prepare)?;
             }
         }
     }
