@@ -4,7 +4,7 @@ use super::{Outcome, check};
 use escnet::device::wgpu::Abilities;
 use escnet::graph::{Builder, Options, Segment, Session, Store};
 use escnet::ops::attention::{AttentionOptions, Qkv, attention};
-use escnet::ops::{cross_entropy::cross_entropy, layernorm::layernorm, log_softmax::log_softmax, matmul::matmul, softmax::softmax};
+use escnet::ops::{cross_entropy::cross_entropy, layernorm::layernorm, log_softmax::log_softmax, matmul::matmul, sigmoid::sigmoid, softmax::softmax};
 use escnet::{DType, Device, Tensor, TensorType};
 
 const NO_SUBGROUPS: Abilities = Abilities { subgroups: false, ..Abilities::ALL };
@@ -26,6 +26,8 @@ pub fn subgroups() -> Outcome {
 }
 
 /// Rows with NaN, infinity and minus infinity leave what they leave on the CPU, and other rows whole; by subgroups and without.
+///
+/// WGSL leaves open what exp makes of NaN, and SwiftShader's makes infinity of it. Where sigmoid shows that, softmax is not asked for NaN.
 pub fn not_finite() -> Outcome {
     const WIDTH: usize = 300;
     let run = |device: &Device, last: f32| -> escnet::Result<Vec<Vec<f32>>> {
@@ -57,17 +59,34 @@ pub fn not_finite() -> Outcome {
         (0..results.len()).map(|i| Ok(session.read(&i.to_string(), &mut store)?.to_f32())).collect()
     };
     let devices = [Device::wgpu(None)?, Device::wgpu_with(None, NO_SUBGROUPS)?];
+    let exp_keeps_nan = sigmoid_of_nan(&devices[0])?.is_nan();
     for last in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let expected = run(&Device::cpu(1)?, last)?;
         for device in &devices {
             let abilities = device.gpu().map(|gpu| gpu.abilities());
             for (i, (got, expected)) in run(device, last)?.iter().zip(&expected).enumerate() {
+                let by_exp_alone = i < 2;
+                if by_exp_alone && !exp_keeps_nan && expected[WIDTH].is_nan() {
+                    continue;
+                }
                 let same = |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-4 * b.abs().max(1e-3);
                 check(got.iter().zip(expected).all(same), format!("result {i} with {last} and {abilities:?}:\n{got:?}\ninstead of\n{expected:?}"))?;
             }
         }
     }
     Ok(())
+}
+
+fn sigmoid_of_nan(device: &Device) -> escnet::Result<f32> {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::f32([1]))?;
+    let y = sigmoid(&mut b, x)?;
+    b.output("y", y);
+    let mut store = Store::new(device);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    session.write("x", &Tensor::from_f32([1], vec![f32::NAN])?)?;
+    session.run(&mut store, Segment::Run)?;
+    Ok(session.read("y", &mut store)?.to_f32()[0])
 }
 
 /// Large products in half precision, by cooperative matrices where the GPU has them and they are allowed; the same numbers either way.
