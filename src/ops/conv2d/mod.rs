@@ -309,6 +309,8 @@ fn cases() -> Vec<Case> {
         // What GPUs share out in other ways: long sums, of which some phases have less, and many pixels.
         case([1, 5, 5, 64], [20, 3, 3], 1, 1).normal("bias", [20]),
         case([2, 5, 6, 17], [130, 3, 3], 2, 1),
+        // The same where what is written for a phase's missing rows lies right behind the last picture.
+        case([2, 5, 2, 3], [130, 3, 3], 2, 1),
         case([4, 64, 65, 1], [33, 3, 3], 1, 1),
         // Channels and filters in fours: with padding, phases of unequal taps, patches that touch nothing, 1 x 1, a few pixels, few channels of many filters.
         case([2, 9, 6, 8], [12, 3, 3], 2, 1).normal("bias", [12]),
