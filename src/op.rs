@@ -4,6 +4,8 @@
 //! patterns that fuse into it stand in the same file, but reach the graph through the table in [`crate::ops`].
 
 use crate::device::cpu::{Args, Packed};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::Launch;
 use crate::error::{Error, Result};
@@ -114,6 +116,15 @@ pub trait Op: Debug + Any + Send + Sync {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, _launch: &mut Launch) -> Result<()> {
         Err(Error::Device { device: "wgpu".to_owned(), reason: format!("`{}` has no WGSL kernel yet: use --device cpu", self.stem()) })
+    }
+
+    /// Says what is launched through CUDA, on the tensors and sizes that `launch` knows.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the operator has no CUDA kernel yet.
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, _launch: &mut cuda::Launch) -> Result<()> {
+        Err(Error::Device { device: "cuda".to_owned(), reason: format!("`{}` has no CUDA kernel yet: use --device wgpu or cpu", self.stem()) })
     }
 
     /// A name for the layout into which the CPU code would like a constant input rearranged once, before the first run.

@@ -4,6 +4,8 @@
 //!   of threads.
 //! * `gradients`: the f64 gradients against finite differences in f64.
 //! * `wgpu`: the same through wgpu, where the case and its gradients have WGSL kernels; with the golden numbers.
+//! * `cuda`: the same through CUDA: on a GPU, or on its stand-in (`tools/cuda_on_cpu/run`).
+//! * `cuda_half`, `cuda_bf16`: with numbers stored in 16 bits, for operators that compute so.
 //! * `wgpu_portable`: one case of each operator, its largest, with no more than every WebGPU device has.
 //! * `wgpu_half`: with numbers stored in f16, for operators that compute so.
 //! * `wgpu_in_pieces`: all cases of an operator on a GPU that sees half of their largest tensor at once.
@@ -12,14 +14,14 @@
 mod common;
 
 use common::cases;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::DType;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::graph::Precision;
 use escnet::graph::{Builder, Options, Segment, Session, Store};
 use escnet::ops::TABLE;
 use escnet::ops::maxpool2d::MaxPool2d;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::ops::support::case::Case;
 use escnet::{Device, Tensor, TensorType};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -31,6 +33,8 @@ fn main() {
     // A missing device is no failure, unless it is said to be one.
     #[cfg(feature = "wgpu")]
     let [no_gpu, no_half] = common::missing();
+    #[cfg(feature = "cuda")]
+    let no_cuda = common::no_cuda();
     for row in TABLE {
         let stem = row.stem;
         for case in (row.cases)().into_iter().filter(|c| !c.large) {
@@ -39,7 +43,7 @@ fn main() {
             #[cfg(feature = "wgpu")]
             if row.wgpu == escnet::ops::Kernel::Own && !cases::holds(&case, DType::BF16) {
                 let through = |kind: &str, case: Case, missing: bool| {
-                    let run = move || cases::on_wgpu(stem, &case, &common::gpu()?).map_err(Failed::from);
+                    let run = move || cases::on_gpu(stem, &case, &common::gpu()?).map_err(Failed::from);
                     Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(missing)
                 };
                 let is_half = cases::holds(&case, DType::F16);
@@ -48,7 +52,20 @@ fn main() {
                 }
                 // An embedding follows its tables, which are parameters and stay f32.
                 if is_half || (row.precision != Precision::Full && stem != "embedding") {
-                    trials.push(through("wgpu_half", cases::in_half(&case), no_half));
+                    trials.push(through("wgpu_half", cases::stored_as(&case, DType::F16), no_half));
+                }
+            }
+            #[cfg(feature = "cuda")]
+            if row.cuda == escnet::ops::Kernel::Own {
+                let through = |kind: &str, case: Case| {
+                    let run = move || cases::on_gpu(stem, &case, &common::cuda()?).map_err(Failed::from);
+                    Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(no_cuda)
+                };
+                let is_half = cases::holds(&case, DType::F16) || cases::holds(&case, DType::BF16);
+                trials.push(through("cuda", case.clone()));
+                if !is_half && row.precision != Precision::Full && stem != "embedding" {
+                    trials.push(through("cuda_half", cases::stored_as(&case, DType::F16)));
+                    trials.push(through("cuda_bf16", cases::stored_as(&case, DType::BF16)));
                 }
             }
             trials.push(Trial::test(format!("{stem}::cases::{name}"), move || cases::against_f64(stem, &a).map_err(Failed::from)));
@@ -61,7 +78,7 @@ fn main() {
             && let Some(case) = largest((row.cases)())
         {
             let name = format!("{stem}::wgpu_portable::{}", case.name.replace(' ', "_"));
-            let run = move || cases::on_wgpu(stem, &case, &common::portable_gpu()?).map_err(Failed::from);
+            let run = move || cases::on_gpu(stem, &case, &common::portable_gpu()?).map_err(Failed::from);
             trials.push(Trial::test(name, run).with_ignored_flag(no_gpu));
             trials.push(Trial::test(format!("{stem}::wgpu_in_pieces"), move || in_pieces(row)).with_ignored_flag(no_gpu));
         }
@@ -72,6 +89,11 @@ fn main() {
                 let path = path.clone();
                 let trial = Trial::test(format!("{stem}::wgpu::golden"), move || golden(&path, &common::gpu()?));
                 trials.push(trial.with_ignored_flag(no_gpu));
+            }
+            #[cfg(feature = "cuda")]
+            if row.cuda == escnet::ops::Kernel::Own {
+                let path = path.clone();
+                trials.push(Trial::test(format!("{stem}::cuda::golden"), move || golden(&path, &common::cuda()?)).with_ignored_flag(no_cuda));
             }
             trials.push(Trial::test(format!("{stem}::golden"), move || golden(&path, &Device::cpu(2)?)));
         } else if path.exists() {
@@ -106,7 +128,7 @@ fn in_pieces(row: &escnet::ops::Row) -> Result<(), Failed> {
     let mut cut = std::collections::BTreeMap::new();
     for case in (row.cases)().into_iter().filter(|case| !case.large && !cases::holds(case, DType::BF16)) {
         let half = !no_half && row.precision != Precision::Full && row.stem != "embedding";
-        let kinds = [(!cases::holds(&case, DType::F16) || !no_half).then(|| case.clone()), half.then(|| cases::in_half(&case))];
+        let kinds = [(!cases::holds(&case, DType::F16) || !no_half).then(|| case.clone()), half.then(|| cases::stored_as(&case, DType::F16))];
         for case in kinds.into_iter().flatten() {
             let nodes = cases::in_pieces(row.stem, &case).map_err(|e| format!("{}: {e}", case.name))?;
             let own = nodes.into_iter().filter(|(label, _)| label.split('.').next() == Some(row.stem));

@@ -1,6 +1,8 @@
 //! A list of buffers on whichever device.
 
 use super::cpu::Memory;
+#[cfg(feature = "cuda")]
+use super::cuda;
 #[cfg(feature = "wgpu")]
 use super::wgpu;
 use super::{Device, Kind};
@@ -35,6 +37,8 @@ impl Room {
 pub(crate) enum DeviceMemory {
     Cpu(Memory<f32>),
     Reference(Memory<f64>),
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Memory),
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Memory),
 }
@@ -45,6 +49,8 @@ macro_rules! each {
         match $self {
             DeviceMemory::Cpu($memory) => $call,
             DeviceMemory::Reference($memory) => $call,
+            #[cfg(feature = "cuda")]
+            DeviceMemory::Cuda($memory) => $call,
             #[cfg(feature = "wgpu")]
             DeviceMemory::Wgpu($memory) => $call,
         }
@@ -56,6 +62,8 @@ impl DeviceMemory {
         match &device.kind {
             Kind::Cpu(_) => DeviceMemory::Cpu(Memory::new()),
             Kind::Reference(_) => DeviceMemory::Reference(Memory::new()),
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(gpu) => DeviceMemory::Cuda(cuda::Memory::new(gpu)),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(gpu) => DeviceMemory::Wgpu(wgpu::Memory::new(gpu)),
         }
@@ -97,6 +105,8 @@ impl DeviceMemory {
         match self {
             DeviceMemory::Cpu(m) => m.read(index, ty),
             DeviceMemory::Reference(m) => m.read(index, ty),
+            #[cfg(feature = "cuda")]
+            DeviceMemory::Cuda(m) => m.read(index, ty),
             #[cfg(feature = "wgpu")]
             DeviceMemory::Wgpu(m) => m.read(index, ty).await,
         }
@@ -106,6 +116,8 @@ impl DeviceMemory {
         match self {
             DeviceMemory::Cpu(m) => m.read_f64(index, ty),
             DeviceMemory::Reference(m) => m.read_f64(index, ty),
+            #[cfg(feature = "cuda")]
+            DeviceMemory::Cuda(m) => m.read_f64(index, ty),
             #[cfg(feature = "wgpu")]
             DeviceMemory::Wgpu(m) => m.read_f64(index, ty).await,
         }

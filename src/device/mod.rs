@@ -2,6 +2,8 @@
 
 pub mod binding;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod kernel;
 pub(crate) mod memory;
 pub(crate) mod now;
@@ -29,6 +31,9 @@ pub(crate) enum Kind {
     Cpu(Cpu),
     /// Each operator's plain f64 code: the truth that the others are tested against.
     Reference(Cpu),
+    /// An NVIDIA GPU's kernels in CUDA.
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Gpu),
     /// A GPU's kernels in WGSL.
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Gpu),
@@ -55,6 +60,26 @@ impl Device {
     /// As [`Device::cpu`].
     pub fn reference() -> Result<Self> {
         Ok(Kind::Reference(Cpu::new(1)?).into())
+    }
+
+    /// An NVIDIA GPU through CUDA: the device of this number (see [`cuda::adapters`]), else the first.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is no driver, it is too old, there is no such device, or kernels would not run on it.
+    #[cfg(feature = "cuda")]
+    pub fn cuda(index: Option<usize>) -> Result<Self> {
+        Ok(Kind::Cuda(cuda::Gpu::open(index)?).into())
+    }
+
+    /// The stand-in for CUDA's driver that computes on the CPU (`tools/cuda_on_cpu`), where it is the one that is found.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the driver is a real one, or there is none.
+    #[cfg(feature = "cuda")]
+    pub fn cuda_simulated() -> Result<Self> {
+        let fails = |reason: &str| Error::Device { device: "cuda:sim".to_owned(), reason: reason.to_owned() };
+        let gpu = cuda::Gpu::open(None).map_err(|_| fails("no stand-in for the driver was found: run this through tools/cuda_on_cpu/run"))?;
+        if gpu.is_simulated() { Ok(Kind::Cuda(gpu).into()) } else { Err(fails("the driver that was found is a real one: --device cuda")) }
     }
 
     /// A GPU through wgpu: the adapter of this number (see [`wgpu::adapters`]), else the fastest kind there is.
@@ -89,7 +114,7 @@ impl Device {
         Ok(Kind::Wgpu(wgpu::Gpu::open_async(adapter, most).await?).into())
     }
 
-    /// A device by its name, to compute in `dtype`: `auto`, `cpu`, `reference`, `wgpu` or `wgpu:N`. `auto` takes a GPU where there is one, it can
+    /// A device by its name, to compute in `dtype`: `auto`, `cpu`, `reference`, `cuda`, `cuda:N`, `cuda:sim`, `wgpu` or `wgpu:N`. `auto` takes a GPU where there is one, it can
     /// compute in `dtype` and the program was built for it; else the CPU. A driver in software is no GPU.
     ///
     /// # Errors
@@ -98,6 +123,14 @@ impl Device {
         let unknown = |reason: &str| Err(Error::Device { device: name.to_owned(), reason: reason.to_owned() });
         let (kind, number) = name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number)));
         let device = match (kind, number.map(str::parse::<usize>)) {
+            #[cfg(feature = "cuda")]
+            ("cuda", None) => Self::cuda(None),
+            #[cfg(feature = "cuda")]
+            ("cuda", Some(Ok(number))) => Self::cuda(Some(number)),
+            #[cfg(feature = "cuda")]
+            ("cuda", Some(Err(_))) if number == Some("sim") => Self::cuda_simulated(),
+            #[cfg(not(feature = "cuda"))]
+            ("cuda", _) => unknown("this program was built without it: build with --features cuda"),
             ("auto", None) => Self::auto(threads, dtype),
             ("cpu", None) => Self::cpu(threads),
             ("reference", None) => Self::reference(),
@@ -107,7 +140,7 @@ impl Device {
             ("wgpu", Some(Ok(number))) => Self::wgpu(Some(number)),
             #[cfg(not(feature = "wgpu"))]
             ("wgpu", _) => unknown("this program was built without it: build with --features wgpu"),
-            _ => unknown("unknown; known are auto, cpu, reference, wgpu, wgpu:N"),
+            _ => unknown("unknown; known are auto, cpu, reference, cuda, cuda:N, cuda:sim, wgpu, wgpu:N"),
         }?;
         if device.holds(dtype) { Ok(device) } else { unknown(&format!("does not compute in {dtype}; use --dtype f32, or --device cpu")) }
     }
@@ -138,6 +171,8 @@ impl Device {
     pub fn keep_pipelines(&self, folder: &Path) {
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference(_) => {}
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(_) => {}
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(gpu) => drop(gpu.keep_pipelines(folder)),
         }
@@ -153,6 +188,8 @@ impl Device {
         match &self.kind {
             Kind::Cpu(cpu) => format!("cpu ({} threads)", cpu.threads()),
             Kind::Reference(_) => "reference".to_owned(),
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(gpu) => gpu.name().to_owned(),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(gpu) => format!("wgpu ({})", gpu.name()),
         }
@@ -168,6 +205,8 @@ impl Device {
     pub(crate) fn threads(&self) -> usize {
         match &self.kind {
             Kind::Cpu(cpu) | Kind::Reference(cpu) => cpu.threads(),
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(_) => 0,
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(_) => 0,
         }
@@ -177,6 +216,8 @@ impl Device {
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.kind {
             Kind::Cpu(cpu) | Kind::Reference(cpu) => cpu.install(work),
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(_) => work(),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(_) => work(),
         }
@@ -186,6 +227,8 @@ impl Device {
     pub(crate) fn holds(&self, dtype: DType) -> bool {
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference(_) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32),
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(_) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(gpu) => matches!(dtype, DType::F32 | DType::I32) || (dtype == DType::F16 && gpu.abilities().half),
         }
@@ -196,6 +239,8 @@ impl Device {
         match &self.kind {
             Kind::Cpu(_) => "cpu",
             Kind::Reference(_) => "reference",
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(_) => "cuda",
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(_) => "wgpu",
         }

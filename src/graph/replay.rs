@@ -6,6 +6,8 @@ use super::times::{Times, clock};
 use crate::device::binding::{Binding, Home, Place};
 use crate::device::cpu::{Args, Memory, Real};
 use crate::device::memory::DeviceMemory;
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu;
 use crate::device::{Device, Kernel, Kind};
@@ -26,6 +28,8 @@ pub(super) struct Step {
 pub(super) enum Recording {
     #[default]
     Nothing,
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Recording),
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Recording),
 }
@@ -35,6 +39,8 @@ impl Recording {
     pub fn kernels(&self) -> Vec<Vec<Kernel>> {
         match self {
             Recording::Nothing => Vec::new(),
+            #[cfg(feature = "cuda")]
+            Recording::Cuda(recording) => recording.kernels(),
             #[cfg(feature = "wgpu")]
             Recording::Wgpu(recording) => recording.kernels(),
         }
@@ -53,6 +59,16 @@ impl Replay<'_> {
     /// Records the steps on the buffers that are there now.
     pub fn record(&self, slots: &DeviceMemory, states: &DeviceMemory) -> Result<Recording> {
         match (slots, states) {
+            #[cfg(feature = "cuda")]
+            (DeviceMemory::Cuda(slots), DeviceMemory::Cuda(states)) => {
+                let mut nodes = Vec::with_capacity(self.steps.len());
+                for Step { node, binding } in self.steps {
+                    let mut launch = cuda::Launch::new(binding, slots);
+                    self.graph.nodes[*node].op.cuda(&mut launch)?;
+                    nodes.push(launch);
+                }
+                Ok(Recording::Cuda(cuda::Recording::new(nodes, slots, states, self.options.checked)?))
+            }
             #[cfg(feature = "wgpu")]
             (DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states)) => {
                 let mut nodes = Vec::with_capacity(self.steps.len());
@@ -81,6 +97,18 @@ impl Replay<'_> {
             (Kind::Cpu(cpu), DeviceMemory::Cpu(slots), DeviceMemory::Cpu(states), _) => cpu.install(|| self.execute(range, slots, states, times)),
             (Kind::Reference(cpu), DeviceMemory::Reference(slots), DeviceMemory::Reference(states), _) => {
                 cpu.install(|| self.execute(range, slots, states, times))
+            }
+            #[cfg(feature = "cuda")]
+            (Kind::Cuda(_), DeviceMemory::Cuda(slots), DeviceMemory::Cuda(states), Recording::Cuda(recording)) => {
+                if self.options.checked {
+                    self.checked_cuda(range, recording, slots, states)
+                } else if self.options.timed {
+                    let steps = &self.steps[range.clone()];
+                    steps.iter().zip(recording.run_timed(range)?).for_each(|(step, time)| times.add(step.node, time));
+                    Ok(())
+                } else {
+                    recording.run(range)
+                }
             }
             #[cfg(feature = "wgpu")]
             (Kind::Wgpu(_), DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states), Recording::Wgpu(recording)) => {
@@ -115,6 +143,23 @@ impl Replay<'_> {
             }
             let whole = |p: &Place| if p.home == Home::Slot { slots.guard_is_whole(p.index) } else { states.guard_is_whole(p.index) };
             if self.options.checked && !guarded(step).all(whole) {
+                return Err(self.overrun(step));
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn checked_cuda(&self, range: Range<usize>, recording: &cuda::Recording, slots: &cuda::Memory, states: &cuda::Memory) -> Result<()> {
+        for n in range {
+            let step = &self.steps[n];
+            poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.bytes()))?;
+            recording.scratch().poison_all()?;
+            recording.run_apart(n..n + 1)?;
+            slots.wait()?;
+            let memory = |p: &Place| if p.home == Home::Slot { slots } else { states };
+            let whole = guarded(step).try_fold(true, |whole, p| Ok(whole && memory(p).guard_is_whole(p.index)?))?;
+            if !whole || !recording.scratch().all_guards_are_whole()? {
                 return Err(self.overrun(step));
             }
         }

@@ -7,6 +7,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, dot, for_rows, max, sum};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -14,6 +16,8 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("softmax");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/in_place", "common/softmax", "softmax");
 
@@ -22,6 +26,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", softmax(b, input("x")?)?)])),
     ..Row::new("softmax", cases)
 };
@@ -68,6 +73,12 @@ impl Op for Softmax {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        cuda_row_launch(launch, &KERNELS, "softmax_forward_f32", &[cuda::Operand::Input(0), cuda::Operand::Output(0)]);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -134,6 +145,12 @@ impl Op for SoftmaxBackward {
         run_backward(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        cuda_row_launch(launch, &KERNELS, "softmax_backward_f32", &[cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)]);
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         row_launch(launch, SHADER, "softmax_backward_f32", &[Operand::Input(0), Operand::Output(0), Operand::Input(1)]);
@@ -169,6 +186,13 @@ fn backward(cx: &mut Backward) -> Result<()> {
         cx.set_by(0, SoftmaxBackward, &[dy, y])?;
     }
     Ok(())
+}
+
+/// One block a row of the first input.
+#[cfg(feature = "cuda")]
+pub(super) fn cuda_row_launch(launch: &mut cuda::Launch, image: &'static cuda::Image, kernel: &str, operands: &[cuda::Operand]) {
+    let (rows, width) = launch.ty(0).shape.rows_and_width();
+    launch.add(cuda::Dispatch::new(image, kernel).tensors(operands.iter().copied()).sizes([width]).rows(rows));
 }
 
 /// One workgroup a row of the first input, in whose place the output may be.

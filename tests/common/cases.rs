@@ -1,12 +1,12 @@
 //! Runs operator cases.
 
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::TensorType;
 use escnet::graph::{Builder, Options, Segment, Session, Source, Store, Value, gradients};
 use escnet::ops::rules;
 use escnet::ops::support::case::{Case, CaseInput, Fill};
 use escnet::{DType, Device, Tensor};
-use half::f16;
+use half::{bf16, f16};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt as _, SeedableRng};
@@ -16,8 +16,9 @@ type Outcome = Result<(), String>;
 
 /// The relative L2 error that f32 may have against f64 on one operator: the floor of the golden rules.
 const LIMIT: f64 = 1e-5;
-/// Of operators whose numbers are stored in f16: the golden numbers' floor for operators in bf16, 2e-2, with three more bits.
-const HALF_LIMIT: f64 = 2e-2 / 8.0;
+/// Of operators whose numbers are stored in bf16: the golden numbers' floor. f16 has three more bits.
+const BF16_LIMIT: f64 = 2e-2;
+const F16_LIMIT: f64 = BF16_LIMIT / 8.0;
 
 /// Numbers by name: f64 for floating point, i32 for integers.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +34,11 @@ fn normal(rng: &mut StdRng) -> f64 {
 
 /// Rounded to what is stored, so that every device starts from the same numbers.
 fn stored(x: f64, dtype: DType) -> f64 {
-    if dtype == DType::F16 { f16::from_f32(x as f32).to_f64() } else { f64::from(x as f32) }
+    match dtype {
+        DType::F16 => f16::from_f32(x as f32).to_f64(),
+        DType::BF16 => bf16::from_f32(x as f32).to_f64(),
+        _ => f64::from(x as f32),
+    }
 }
 
 fn fill(input: &CaseInput, rng: &mut StdRng) -> Numbers {
@@ -96,7 +101,10 @@ fn problem(stem: &str, case: &Case, with_gradients: bool) -> Result<Problem, Str
     }
     names.extend(case.inputs.iter().filter(|i| i.state).map(|i| format!("state.{}", i.name)));
     let graph = builder.finish();
-    let limit = if graph.values().any(|(_, info)| info.ty.dtype == DType::F16) { HALF_LIMIT } else { LIMIT };
+    // A cast to bf16 is exact, and held to that.
+    let is_bf16 = case.inputs.iter().any(|i| i.ty.dtype == DType::BF16);
+    let is_f16 = graph.values().any(|(_, info)| info.ty.dtype == DType::F16);
+    let limit = if is_bf16 { BF16_LIMIT } else if is_f16 { F16_LIMIT } else { LIMIT };
     Ok(Problem { graph, inputs, states, results: names, grads, limit })
 }
 
@@ -226,23 +234,23 @@ fn within_limit(problem: &Problem, truth: &BTreeMap<String, Numbers>, found: &BT
     Ok(())
 }
 
-/// The same case with its numbers stored in 16 bits.
-#[cfg(feature = "wgpu")]
-pub fn in_half(case: &Case) -> Case {
+/// The same case with its numbers stored as this type.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+pub fn stored_as(case: &Case, dtype: DType) -> Case {
     let mut half = case.clone();
-    half.inputs.iter_mut().filter(|i| i.ty.dtype.is_float()).for_each(|i| i.ty = TensorType::new(DType::F16, i.ty.shape));
+    half.inputs.iter_mut().filter(|i| i.ty.dtype.is_float()).for_each(|i| i.ty = TensorType::new(dtype, i.ty.shape));
     half
 }
 
 /// True where the case has a value of this element type.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 pub fn holds(case: &Case, dtype: DType) -> bool {
     case.graph().is_ok_and(|(builder, ..)| builder.graph().values().any(|(_, info)| info.ty.dtype == dtype))
 }
 
-/// Through wgpu against f64, which rounds where numbers are stored in 16 bits; poisoned, guarded; bit-equal on repeat, and recorded anew.
-#[cfg(feature = "wgpu")]
-pub fn on_wgpu(stem: &str, case: &Case, device: &Device) -> Outcome {
+/// On a GPU against f64, which rounds where numbers are stored in 16 bits; poisoned, guarded; bit-equal on repeat, and recorded anew.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+pub fn on_gpu(stem: &str, case: &Case, device: &Device) -> Outcome {
     let text = |e: escnet::Error| e.to_string();
     let problem = problem(stem, case, true)?;
     let truth = Run::new(&problem, &Device::reference().map_err(text)?, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;

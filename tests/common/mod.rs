@@ -31,3 +31,15 @@ pub fn gpu() -> escnet::Result<escnet::Device> {
 pub fn portable_gpu() -> escnet::Result<escnet::Device> {
     escnet::Device::wgpu_with(None, escnet::device::wgpu::Abilities::PORTABLE)
 }
+
+/// The CUDA device that kernels are tested on: a GPU, or the stand-in for its driver.
+#[cfg(feature = "cuda")]
+pub fn cuda() -> escnet::Result<escnet::Device> {
+    escnet::Device::cuda(None)
+}
+
+/// Whether there is none. With ESCNET_REQUIRE_DEVICES it is never said to be missing.
+#[cfg(feature = "cuda")]
+pub fn no_cuda() -> bool {
+    std::env::var_os("ESCNET_REQUIRE_DEVICES").is_none() && escnet::device::cuda::adapters().is_empty()
+}

@@ -43,7 +43,7 @@ pub fn narrow_grid(stem: &str, name: &str) -> Outcome {
     let device = Device::wgpu_with(None, Abilities { across: 3, ..common::most() })?;
     let cases = TABLE.iter().find(|row| row.stem == stem).map_or_else(Vec::new, |row| (row.cases)());
     let case = cases.iter().find(|case| case.name == name).ok_or("no such case")?;
-    Ok(common::cases::on_wgpu(stem, case, &device)?)
+    Ok(common::cases::on_gpu(stem, case, &device)?)
 }
 
 /// 128 MiB and a bit, on a device that binds no more than those at once.

@@ -1,0 +1,407 @@
+//! The driver API as far as it is needed: every call checked, every object given back when it is dropped.
+//!
+//! cudarc loads the library when it is first called and panics where there is none, so [`Context::open`] asks first. A context is made current before each
+//! call, since it is current to one thread alone.
+
+use crate::error::{Error, Result};
+use cudarc::driver::sys as api;
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The oldest driver whose calls are all there: 525.
+const OLDEST: c_int = 12000;
+
+/// Where one device's work is done: its primary context and a stream.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// What errors call it.
+    pub name: String,
+    /// Its compute capability, times ten.
+    pub arch: u32,
+    device: api::CUdevice,
+    context: api::CUcontext,
+    stream: api::CUstream,
+}
+
+// SAFETY: the driver may be called from any thread, on any context; these are handles of objects that live until the context is dropped.
+unsafe impl Send for Context {}
+// SAFETY: as above; a stream takes work from several threads one after another.
+unsafe impl Sync for Context {}
+
+/// The driver's name for what went wrong, and its words.
+fn words(status: api::CUresult) -> String {
+    let text = |ask: unsafe fn(api::CUresult, *mut *const c_char) -> api::CUresult| {
+        let mut text = std::ptr::null();
+        // SAFETY: `text` is where the driver puts the address of a text of its own.
+        unsafe {
+            ask(status, &mut text);
+            if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+        }
+    };
+    let (name, more) = (text(api::cuGetErrorName), text(api::cuGetErrorString));
+    if more.is_empty() || more == name { name } else { format!("{name}: {more}") }
+}
+
+/// What the driver said of a call for `device`, which asked for so many bytes.
+fn checked(status: api::CUresult, device: &str, bytes: u64) -> Result<()> {
+    match status {
+        api::CUresult::CUDA_SUCCESS => Ok(()),
+        api::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(Error::OutOfMemory { device: device.to_owned(), bytes }),
+        _ => Err(Error::Device { device: device.to_owned(), reason: words(status) }),
+    }
+}
+
+/// How many devices there are.
+///
+/// # Errors
+/// [`Error::Device`] where there is no driver, or one that is too old.
+pub(super) fn count(asked: &str) -> Result<usize> {
+    let fails = |reason: String| Err(Error::Device { device: asked.to_owned(), reason });
+    // SAFETY: loads a library by name, and lets go of it.
+    if !unsafe { api::is_culib_present() } {
+        return fails("no CUDA driver; install NVIDIA's, or use --device wgpu or cpu".to_owned());
+    }
+    let (mut version, mut count) = (0, 0);
+    // SAFETY: the library is there, and each call has a place to write to.
+    unsafe {
+        checked(api::cuInit(0), asked, 0)?;
+        checked(api::cuDriverGetVersion(&mut version), asked, 0)?;
+        if version < OLDEST {
+            let known = |v: c_int| format!("{}.{}", v / 1000, v % 1000 / 10);
+            return fails(format!("the driver is of CUDA {}; {} or newer is needed", known(version), known(OLDEST)));
+        }
+        checked(api::cuDeviceGetCount(&mut count), asked, 0)?;
+    }
+    Ok(count.max(0) as usize)
+}
+
+impl Context {
+    /// Opens the device of this number.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is none, or its kernels would not run.
+    pub fn open(asked: &str, index: usize) -> Result<Self> {
+        let count = count(asked)?;
+        let fails = |reason: String| Err(Error::Device { device: asked.to_owned(), reason });
+        if index >= count {
+            return fails(format!("no such device; there are {count}, from 0"));
+        }
+        let (mut device, mut context, mut stream) = (0, null_mut(), null_mut());
+        let (mut major, mut minor) = (0, 0);
+        let mut text = [0 as c_char; 256];
+        use api::CUdevice_attribute::{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR};
+        // SAFETY: the driver was initialised by `count`; each call has a place to write to, the name's with its length.
+        let name = unsafe {
+            checked(api::cuDeviceGet(&mut device, index as c_int), asked, 0)?;
+            checked(api::cuDeviceGetName(text.as_mut_ptr(), text.len() as c_int - 1, device), asked, 0)?;
+            checked(api::cuDeviceGetAttribute(&mut major, MAJOR, device), asked, 0)?;
+            checked(api::cuDeviceGetAttribute(&mut minor, MINOR, device), asked, 0)?;
+            CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
+        };
+        if major < 8 {
+            return fails(format!("{name} has compute capability {major}.{minor}; 8.0 or newer is needed (Ampere)"));
+        }
+        // SAFETY: as above; what is retained and made here is given back when it is dropped.
+        unsafe {
+            checked(api::cuDevicePrimaryCtxRetain(&mut context, device), asked, 0)?;
+            let mut opened = Context { name: format!("cuda ({name})"), arch: (10 * major + minor) as u32, device, context, stream: null_mut() };
+            opened.enter()?;
+            // It does not wait for what others do on the default stream.
+            opened.check(api::cuStreamCreate(&mut stream, api::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint))?;
+            opened.stream = stream;
+            Ok(opened)
+        }
+    }
+
+    fn check(&self, status: api::CUresult) -> Result<()> {
+        checked(status, &self.name, 0)
+    }
+
+    /// Makes it the calling thread's.
+    pub fn enter(&self) -> Result<()> {
+        // SAFETY: the context is retained as long as `self` lives.
+        self.check(unsafe { api::cuCtxSetCurrent(self.context) })
+    }
+
+    /// Waits until all work is done.
+    pub fn wait(&self) -> Result<()> {
+        self.enter()?;
+        // SAFETY: the stream lives as long as `self`.
+        self.check(unsafe { api::cuStreamSynchronize(self.stream) })
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: both were made in `open`, and whoever could use them holds the context. What the driver says is of no use here.
+        unsafe {
+            let _ = api::cuCtxSetCurrent(self.context);
+            if !self.stream.is_null() {
+                let _ = api::cuStreamDestroy_v2(self.stream);
+            }
+            let _ = api::cuDevicePrimaryCtxRelease_v2(self.device);
+        }
+    }
+}
+
+/// Some of the device's memory.
+#[derive(Debug)]
+pub(super) struct Allocation {
+    context: Arc<Context>,
+    /// Where it begins, a multiple of 256.
+    pub at: u64,
+    /// How long it is.
+    pub bytes: usize,
+}
+
+impl Allocation {
+    /// So many bytes, more than none; they hold anything.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]
+    pub fn new(context: &Arc<Context>, bytes: usize) -> Result<Self> {
+        context.enter()?;
+        let mut at = 0;
+        // SAFETY: `at` is where the driver puts the address.
+        checked(unsafe { api::cuMemAlloc_v2(&mut at, bytes) }, &context.name, bytes as u64)?;
+        Ok(Allocation { context: context.clone(), at, bytes })
+    }
+
+    fn within(&self, from: usize, bytes: usize) -> Result<()> {
+        let fits = from.checked_add(bytes).is_some_and(|end| end <= self.bytes);
+        if fits { Ok(()) } else { Err(Error::graph("memory", format!("at most {} bytes", self.bytes), format!("{bytes} from {from}"))) }
+    }
+
+    /// Fills words of four bytes from an offset that is a multiple of four, in the order of all other work.
+    pub fn fill(&self, from: usize, word: u32, words: usize) -> Result<()> {
+        self.within(from, 4 * words)?;
+        self.context.enter()?;
+        // SAFETY: the words lie within the allocation.
+        self.context.check(unsafe { api::cuMemsetD32Async(self.at + from as u64, word, words, self.context.stream) })
+    }
+
+    /// Copies into it, in the order of all other work.
+    pub fn write(&self, from: usize, bytes: &[u8]) -> Result<()> {
+        self.within(from, bytes.len())?;
+        self.context.enter()?;
+        // SAFETY: both ends are as long as `bytes`, which the driver has copied when it returns, since that is not page-locked memory.
+        self.context.check(unsafe { api::cuMemcpyHtoDAsync_v2(self.at + from as u64, bytes.as_ptr().cast(), bytes.len(), self.context.stream) })
+    }
+
+    /// Copies out of it, once all work before is done.
+    pub fn read(&self, from: usize, bytes: &mut [u8]) -> Result<()> {
+        self.within(from, bytes.len())?;
+        self.context.enter()?;
+        // SAFETY: both ends are as long as `bytes`, which is not touched before the stream has come to the end of the copy.
+        self.context.check(unsafe { api::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), self.at + from as u64, bytes.len(), self.context.stream) })?;
+        self.context.wait()
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated in `new`, and nothing that was recorded on it outlives it. The driver waits for what still uses it.
+        unsafe {
+            let _ = api::cuCtxSetCurrent(self.context.context);
+            let _ = api::cuMemFree_v2(self.at);
+        }
+    }
+}
+
+/// Kernels that were loaded.
+#[derive(Debug)]
+pub(super) struct Module {
+    context: Arc<Context>,
+    raw: api::CUmodule,
+}
+
+// SAFETY: a handle that the driver takes from any thread.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
+impl Module {
+    /// Loads a fatbin, a cubin, or PTX with a zero behind it.
+    pub fn load(context: &Arc<Context>, image: &[u8]) -> Result<Self> {
+        context.enter()?;
+        let mut raw = null_mut();
+        // SAFETY: the image says itself how long it is; it comes from this crate, or from NVRTC.
+        context.check(unsafe { api::cuModuleLoadData(&mut raw, image.as_ptr().cast()) })?;
+        Ok(Module { context: context.clone(), raw })
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // SAFETY: it was loaded in `load`; functions hold on to it.
+        unsafe {
+            let _ = api::cuCtxSetCurrent(self.context.context);
+            let _ = api::cuModuleUnload(self.raw);
+        }
+    }
+}
+
+/// One kernel.
+#[derive(Debug)]
+pub(super) struct Function {
+    module: Arc<Module>,
+    raw: api::CUfunction,
+}
+
+// SAFETY: a handle that the driver takes from any thread.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
+
+impl Function {
+    /// The kernel of this name, which may use so many bytes of dynamic shared memory.
+    pub fn find(module: &Arc<Module>, name: &str, shared: usize) -> Result<Self> {
+        let context = &module.context;
+        context.enter()?;
+        let text = CString::new(name).map_err(|_| Error::graph(name, "a kernel's name", "a zero in it"))?;
+        let mut raw = null_mut();
+        // SAFETY: the module is loaded, and the name ends with a zero.
+        context.check(unsafe { api::cuModuleGetFunction(&mut raw, module.raw, text.as_ptr()) }).map_err(|e| named(e, name))?;
+        if shared > 48 << 10 {
+            let most = api::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function was found.
+            context.check(unsafe { api::cuFuncSetAttribute(raw, most, shared as c_int) }).map_err(|e| named(e, name))?;
+        }
+        Ok(Function { module: module.clone(), raw })
+    }
+}
+
+fn named(e: Error, name: &str) -> Error {
+    match e {
+        Error::Device { device, reason } => Error::Device { device, reason: format!("{name}: {reason}") },
+        other => other,
+    }
+}
+
+/// How much of the device a launch takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub grid: [u32; 3],
+    pub block: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+}
+
+/// Puts a launch behind all other work of the stream.
+///
+/// # Safety
+/// The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run.
+pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut [u64]) -> Result<()> {
+    let context = &function.module.context;
+    let [grid_x, grid_y, grid_z] = extent.grid;
+    // Little-endian: a word of four bytes is the first half of one of eight.
+    let mut pointers: Vec<*mut c_void> = arguments.iter_mut().map(|a| std::ptr::from_mut(a).cast()).collect();
+    let config = api::CUlaunchConfig {
+        gridDimX: grid_x,
+        gridDimY: grid_y,
+        gridDimZ: grid_z,
+        blockDimX: extent.block,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: extent.shared,
+        hStream: context.stream,
+        attrs: null_mut(),
+        numAttrs: 0,
+    };
+    // SAFETY: the caller's promise; the driver copies the arguments before it returns.
+    unsafe { context.check(api::cuLaunchKernelEx(&config, function.raw, pointers.as_mut_ptr(), null_mut())) }
+}
+
+/// Launches that were recorded, to be submitted at once.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    context: Arc<Context>,
+    raw: api::CUgraphExec,
+}
+
+// SAFETY: a handle that the driver takes from any thread, one at a time: `launch` is called with the session borrowed.
+unsafe impl Send for Recorded {}
+// SAFETY: as above.
+unsafe impl Sync for Recorded {}
+
+impl Recorded {
+    /// Records what `launches` puts into the stream, none of which is done now.
+    pub fn new(context: &Arc<Context>, launches: impl FnOnce() -> Result<()>) -> Result<Self> {
+        context.enter()?;
+        let (mut graph, mut raw) = (null_mut(), null_mut());
+        // SAFETY: the stream is the context's; what is captured is ended in any case, and the graph is destroyed when it has been instantiated.
+        unsafe {
+            context.check(api::cuStreamBeginCapture_v2(context.stream, api::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))?;
+            let launched = launches();
+            let ended = context.check(api::cuStreamEndCapture(context.stream, &mut graph));
+            let made = launched.and(ended).and_then(|()| context.check(api::cuGraphInstantiateWithFlags(&mut raw, graph, 0)));
+            if !graph.is_null() {
+                let _ = api::cuGraphDestroy(graph);
+            }
+            made?;
+        }
+        Ok(Recorded { context: context.clone(), raw })
+    }
+
+    /// Submits all of it.
+    pub fn launch(&self) -> Result<()> {
+        self.context.enter()?;
+        // SAFETY: the graph lives, and so does what its kernels reach: the recording that holds it holds that too.
+        self.context.check(unsafe { api::cuGraphLaunch(self.raw, self.context.stream) })
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // SAFETY: it was instantiated in `new`.
+        unsafe {
+            let _ = api::cuCtxSetCurrent(self.context.context);
+            let _ = api::cuGraphExecDestroy(self.raw);
+        }
+    }
+}
+
+/// A moment in the stream.
+#[derive(Debug)]
+pub(super) struct Event {
+    context: Arc<Context>,
+    raw: api::CUevent,
+}
+
+impl Event {
+    /// The moment behind all that was put into the stream so far.
+    pub fn now(context: &Arc<Context>) -> Result<Self> {
+        context.enter()?;
+        let mut raw = null_mut();
+        // SAFETY: `raw` is where the driver puts the event, which is then recorded in the context's own stream.
+        unsafe {
+            context.check(api::cuEventCreate(&mut raw, 0))?;
+            let event = Event { context: context.clone(), raw };
+            context.check(api::cuEventRecord(raw, context.stream))?;
+            Ok(event)
+        }
+    }
+
+    /// The time until a later one, once both have passed.
+    pub fn until(&self, later: &Event) -> Result<Duration> {
+        let mut milliseconds = 0.0;
+        // SAFETY: both events are recorded; the stream has passed them when the first call returns.
+        unsafe {
+            self.context.check(api::cuEventSynchronize(later.raw))?;
+            self.context.check(api::cuEventElapsedTime(&mut milliseconds, self.raw, later.raw))?;
+        }
+        Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3))
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: it was made in `now`.
+        unsafe {
+            let _ = api::cuCtxSetCurrent(self.context.context);
+            let _ = api::cuEventDestroy_v2(self.raw);
+        }
+    }
+}

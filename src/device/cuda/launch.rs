@@ -1,0 +1,200 @@
+//! What an operator says of its kernels.
+
+use super::Image;
+use super::memory::Memory;
+use crate::device::binding::Binding;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, TensorType};
+
+/// Threads of a block, where an operator does not say otherwise.
+pub const BLOCK: usize = 256;
+
+/// A tensor that a kernel is given: a pointer to its first element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operand {
+    /// An input, whether it is read or updated. Where an output took its buffer over, it is the output's.
+    Input(usize),
+    /// An output; a null pointer where it is not wanted.
+    Output(usize),
+    /// Memory for what one launch of a node leaves to the next, from [`Launch::scratch`].
+    Scratch(usize),
+    /// Words that the host lays down when the launch is recorded, from [`Launch::table`].
+    Table(usize),
+    /// A null pointer.
+    Nothing,
+}
+
+/// An argument of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Argument {
+    Tensor(Operand),
+    /// Of four bytes.
+    Word(u32),
+    /// Of eight.
+    Long(u64),
+}
+
+/// One launch of one kernel.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// Where the kernel is.
+    pub(super) image: &'static Image,
+    /// Its name, `<op>_<pass>[_<variant>]_<dtype>`.
+    pub(super) kernel: String,
+    /// In the order of its parameters.
+    pub(super) arguments: Vec<Argument>,
+    /// Blocks along three axes.
+    pub(super) grid: [usize; 3],
+    /// Threads of a block.
+    pub(super) block: usize,
+    /// Bytes of dynamic shared memory.
+    pub(super) shared: usize,
+}
+
+impl Dispatch {
+    /// A launch of one block, without arguments yet.
+    pub fn new(image: &'static Image, kernel: impl Into<String>) -> Self {
+        Dispatch { image, kernel: kernel.into(), arguments: Vec::new(), grid: [1; 3], block: BLOCK, shared: 0 }
+    }
+
+    /// Adds pointers to tensors.
+    pub fn tensors(mut self, operands: impl IntoIterator<Item = Operand>) -> Self {
+        self.arguments.extend(operands.into_iter().map(Argument::Tensor));
+        self
+    }
+
+    /// Adds extents, `unsigned` to the kernel. What does not fit is an error when the launch is recorded.
+    pub fn sizes(mut self, sizes: impl IntoIterator<Item = usize>) -> Self {
+        self.arguments.extend(sizes.into_iter().map(|size| u32::try_from(size).map_or(Argument::Long(size as u64), Argument::Word)));
+        self
+    }
+
+    /// Adds a count of elements, `size_t` to the kernel.
+    pub fn count(mut self, count: usize) -> Self {
+        self.arguments.push(Argument::Long(count as u64));
+        self
+    }
+
+    /// Adds 32 bits, `unsigned`.
+    pub fn word(mut self, word: u32) -> Self {
+        self.arguments.push(Argument::Word(word));
+        self
+    }
+
+    /// Adds a number, `float`.
+    pub fn number(mut self, number: f64) -> Self {
+        self.arguments.push(Argument::Word((number as f32).to_bits()));
+        self
+    }
+
+    /// Adds a switch, `unsigned`.
+    pub fn flag(self, flag: bool) -> Self {
+        self.word(u32::from(flag))
+    }
+
+    /// So many threads a block.
+    pub fn block(mut self, threads: usize) -> Self {
+        self.block = threads;
+        self
+    }
+
+    /// So many blocks along three axes.
+    pub fn grid(mut self, grid: [usize; 3]) -> Self {
+        self.grid = grid;
+        self
+    }
+
+    /// A thread for each of `n` elements.
+    pub fn over(self, n: usize) -> Self {
+        let blocks = n.div_ceil(self.block);
+        self.grid([blocks, 1, 1])
+    }
+
+    /// A block for each of `n` rows.
+    pub fn rows(self, n: usize) -> Self {
+        self.grid([n, 1, 1])
+    }
+
+    /// So many bytes of dynamic shared memory.
+    pub fn shared(mut self, bytes: usize) -> Self {
+        self.shared = bytes;
+        self
+    }
+}
+
+/// A node that tells what it launches.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    pub(super) binding: &'a Binding,
+    memory: &'a Memory,
+    pub(super) dispatches: Vec<Dispatch>,
+    /// Words of four bytes of each scratch buffer.
+    pub(super) scratch: Vec<usize>,
+    /// Words of each table.
+    pub(super) tables: Vec<Vec<u32>>,
+}
+
+impl<'a> Launch<'a> {
+    pub(crate) fn new(binding: &'a Binding, slots: &'a Memory) -> Self {
+        Launch { binding, memory: slots, dispatches: Vec::new(), scratch: Vec::new(), tables: Vec::new() }
+    }
+
+    /// The device's compute capability, times ten.
+    pub fn arch(&self) -> u32 {
+        self.memory.gpu.arch()
+    }
+
+    /// How many inputs the node has.
+    pub fn inputs(&self) -> usize {
+        self.binding.inputs.len()
+    }
+
+    /// The type of an input.
+    pub fn ty(&self, input: usize) -> TensorType {
+        self.binding.input(input).ty
+    }
+
+    /// The type of an output, where it is wanted.
+    pub fn out_ty(&self, output: usize) -> Option<TensorType> {
+        self.binding.output(output).map(|place| place.ty)
+    }
+
+    /// What kernels of the node are called after, by how its numbers are stored.
+    pub fn dtype(&self) -> &'static str {
+        let (inputs, outputs) = (self.binding.inputs.iter(), self.binding.outputs.iter().flatten());
+        let half = inputs.map(|(place, _)| place).chain(outputs).map(|place| place.ty.dtype).find(|dtype| matches!(dtype, DType::F16 | DType::BF16));
+        match half {
+            Some(DType::F16) => "f16",
+            Some(DType::BF16) => "bf16",
+            _ => "f32",
+        }
+    }
+
+    /// Memory of `len` words of four bytes that nobody else touches while the node runs. It holds anything at first.
+    pub fn scratch(&mut self, len: usize) -> Operand {
+        self.scratch.push(len);
+        Operand::Scratch(self.scratch.len() - 1)
+    }
+
+    /// Words that a kernel reads, such as what each of its blocks does.
+    pub fn table(&mut self, words: Vec<u32>) -> Operand {
+        self.tables.push(words);
+        Operand::Table(self.tables.len() - 1)
+    }
+
+    /// Adds a launch; they run in the order in which they were added. One without blocks is none.
+    pub fn add(&mut self, dispatch: Dispatch) {
+        if dispatch.grid.iter().all(|&n| n > 0) {
+            self.dispatches.push(dispatch);
+        }
+    }
+}
+
+/// The grid, where the device takes it.
+pub(super) fn grid_of(dispatch: &Dispatch) -> Result<[u32; 3]> {
+    const MOST: [usize; 3] = [i32::MAX as usize, 65_535, 65_535];
+    let fits = dispatch.grid.iter().zip(MOST).all(|(&n, most)| n <= most);
+    let too_many = || Error::graph(&dispatch.kernel, format!("a grid of at most {MOST:?} blocks"), format!("{:?}", dispatch.grid));
+    if fits { Ok(dispatch.grid.map(|n| n as u32)) } else { Err(too_many()) }
+}
+

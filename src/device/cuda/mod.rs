@@ -1,0 +1,127 @@
+//! NVIDIA's GPUs through CUDA's driver, which is loaded when it is asked for. It knows no operator.
+//!
+//! A graph's nodes say what they launch as [`Dispatch`]es; these are bound to buffers once, captured into a CUDA graph, and replayed. The same code runs on
+//! `tools/cuda_on_cpu`, a stand-in for the driver that computes on the CPU.
+
+/// A file of `kernels/`, by its stem.
+macro_rules! image {
+    ($stem:literal) => {
+        $crate::device::cuda::Image {
+            stem: $stem,
+            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/", $stem, ".cu")),
+            fatbin: include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/images/", $stem, ".fatbin")),
+        }
+    };
+}
+pub(crate) use image;
+
+mod driver;
+mod launch;
+mod memory;
+mod replay;
+
+pub use launch::{BLOCK, Dispatch, Launch, Operand};
+pub(crate) use memory::Memory;
+pub(crate) use replay::Recording;
+
+use crate::error::Result;
+use driver::{Context, Function, Module};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The kernels of one file, compiled.
+#[derive(Debug)]
+pub struct Image {
+    /// The stem of the file.
+    pub stem: &'static str,
+    /// Its text.
+    pub source: &'static str,
+    /// What the driver loads.
+    pub fatbin: &'static [u8],
+}
+
+/// What the stand-in calls itself.
+const STAND_IN: &str = "CUDA on CPU";
+
+/// One GPU that was opened. Copies share it.
+#[derive(Debug, Clone)]
+pub struct Gpu(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    // Before the context, which it is of.
+    loaded: Mutex<Loaded>,
+    context: Arc<Context>,
+}
+
+#[derive(Debug, Default)]
+struct Loaded {
+    functions: HashMap<(String, usize), Arc<Function>>,
+    modules: HashMap<&'static str, Arc<Module>>,
+}
+
+/// A device that could be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    /// Its number in `cuda:N`.
+    pub index: usize,
+    /// What its driver calls it, and its compute capability.
+    pub name: String,
+}
+
+/// The devices of this machine, in the order of their numbers; none where there is no driver.
+pub fn adapters() -> Vec<Adapter> {
+    let open = |index: usize| Context::open("cuda", index).ok().map(|c| Adapter { index, name: format!("{} (sm_{})", c.name, c.arch) });
+    (0..driver::count("cuda").unwrap_or(0)).filter_map(open).collect()
+}
+
+impl Gpu {
+    /// Opens the device of this number.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] where there is no driver, it is too old, there is no such device, or its kernels would not run.
+    pub fn open(index: Option<usize>) -> Result<Self> {
+        let asked = index.map_or_else(|| "cuda".to_owned(), |i| format!("cuda:{i}"));
+        let context = Arc::new(Context::open(&asked, index.unwrap_or(0))?);
+        Ok(Gpu(Arc::new(Inner { loaded: Mutex::default(), context })))
+    }
+
+    /// `cuda (` and what its driver calls it `)`.
+    pub fn name(&self) -> &str {
+        &self.0.context.name
+    }
+
+    /// Its compute capability, times ten.
+    pub fn arch(&self) -> u32 {
+        self.0.context.arch
+    }
+
+    /// True where the driver is a stand-in that computes on the CPU.
+    pub fn is_simulated(&self) -> bool {
+        self.name().contains(STAND_IN)
+    }
+
+    fn context(&self) -> &Arc<Context> {
+        &self.0.context
+    }
+
+    /// A kernel, loaded when it is first asked for.
+    fn function(&self, image: &'static Image, kernel: &str, shared: usize) -> Result<Arc<Function>> {
+        let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (kernel.to_owned(), shared);
+        if let Some(function) = loaded.functions.get(&key) {
+            return Ok(function.clone());
+        }
+        let module = match loaded.modules.get(image.stem) {
+            Some(module) => module.clone(),
+            None => {
+                let module = Arc::new(Module::load(self.context(), image.fatbin)?);
+                loaded.modules.insert(image.stem, module.clone());
+                module
+            }
+        };
+        let function = Arc::new(Function::find(&module, kernel, shared)?);
+        loaded.functions.insert(key, function.clone());
+        Ok(function)
+    }
+}

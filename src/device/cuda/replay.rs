@@ -1,0 +1,148 @@
+//! Nodes recorded once, replayed as a CUDA graph.
+
+use super::driver::{Allocation, Event, Extent, Function, Recorded, launch};
+use super::launch::{Argument, Launch, Operand, grid_of};
+use super::{Gpu, Memory};
+use crate::device::binding::{Home, Place};
+use crate::device::{Kernel, Room};
+use crate::error::{Error, Result};
+use crate::tensor::TensorType;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Launches with their arguments. It holds on to the memory that these point to, so that a buffer that is given back and made anew wants a new recording.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    gpu: Gpu,
+    // Before what they point to, since fields are dropped in this order.
+    graphs: Mutex<Vec<(Range<usize>, Arc<Recorded>)>>,
+    launches: Vec<Bound>,
+    /// Which launches each node became.
+    nodes: Vec<Range<usize>>,
+    /// What nodes leave for themselves between their launches. They run one after another and share it.
+    scratch: Memory,
+    held: Vec<Arc<Allocation>>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    function: Arc<Function>,
+    kernel: Kernel,
+    extent: Extent,
+    arguments: Vec<u64>,
+}
+
+impl Recording {
+    /// What these nodes say they launch, on the buffers they are bound to; `guarded` puts guard bands behind scratch memory.
+    pub fn new(nodes: Vec<Launch>, slots: &Memory, states: &Memory, guarded: bool) -> Result<Self> {
+        let mut scratch = Memory::new(&slots.gpu);
+        for n in 0..nodes.iter().map(|launch| launch.scratch.len()).max().unwrap_or(0) {
+            let largest = nodes.iter().filter_map(|launch| launch.scratch.get(n)).max();
+            scratch.push(Room::of(&TensorType::f32([largest.copied().unwrap_or(0)])), guarded)?;
+        }
+        let (graphs, launches, nodes_of, held) = (Mutex::default(), Vec::new(), Vec::new(), Vec::new());
+        let mut recording = Recording { gpu: slots.gpu.clone(), graphs, launches, nodes: nodes_of, scratch, held };
+        for node in nodes {
+            let from = recording.launches.len();
+            recording.bind(&node, slots, states)?;
+            recording.nodes.push(from..recording.launches.len());
+        }
+        Ok(recording)
+    }
+
+    /// The scratch memory.
+    pub fn scratch(&self) -> &Memory {
+        &self.scratch
+    }
+
+    fn bind(&mut self, node: &Launch, slots: &Memory, states: &Memory) -> Result<()> {
+        let mut tables = Vec::with_capacity(node.tables.len());
+        for words in &node.tables {
+            let table = Allocation::new(self.gpu.context(), 4 * words.len().max(1))?;
+            table.write(0, bytemuck::cast_slice(words))?;
+            tables.push(Arc::new(table));
+        }
+        let lies = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) }.cloned();
+        for dispatch in &node.dispatches {
+            let mut arguments = Vec::with_capacity(dispatch.arguments.len());
+            for argument in &dispatch.arguments {
+                let operand = match *argument {
+                    Argument::Word(word) => {
+                        arguments.push(word.into());
+                        continue;
+                    }
+                    Argument::Long(long) => {
+                        arguments.push(long);
+                        continue;
+                    }
+                    Argument::Tensor(operand) => operand,
+                };
+                let found = match operand {
+                    Operand::Input(i) => lies(node.binding.input(i)),
+                    Operand::Output(o) => node.binding.output(o).and_then(lies),
+                    Operand::Scratch(n) => self.scratch.raw(n).cloned(),
+                    Operand::Table(n) => tables.get(n).cloned(),
+                    Operand::Nothing => None,
+                };
+                arguments.push(found.as_ref().map_or(0, |allocation| allocation.at));
+                self.held.extend(found);
+            }
+            let small = |n: usize| u32::try_from(n).map_err(|_| Error::graph(&dispatch.kernel, "a block of at most 1024 threads", n));
+            let extent = Extent { grid: grid_of(dispatch)?, block: small(dispatch.block)?, shared: small(dispatch.shared)? };
+            let function = self.gpu.function(dispatch.image, &dispatch.kernel, dispatch.shared)?;
+            let kernel = Kernel { entry: dispatch.kernel.clone(), source: dispatch.image.source.into() };
+            self.launches.push(Bound { function, kernel, extent, arguments });
+        }
+        Ok(())
+    }
+
+    fn submit(&self, nodes: Range<usize>) -> Result<()> {
+        for node in nodes {
+            for bound in &self.launches[self.nodes[node].clone()] {
+                // SAFETY: the operator gave what its kernel takes, which tests/ops.rs sees on every case; all that it points to is held.
+                unsafe { launch(&bound.function, bound.extent, &mut bound.arguments.clone())? };
+            }
+        }
+        Ok(())
+    }
+
+    /// Launches these nodes one by one, in their order.
+    pub fn run_apart(&self, nodes: Range<usize>) -> Result<()> {
+        self.gpu.context().enter()?;
+        self.submit(nodes)
+    }
+
+    /// Replays these nodes; the first time, they are captured into a graph.
+    pub fn run(&self, nodes: Range<usize>) -> Result<()> {
+        let launched = self.nodes.get(nodes.clone()).is_some_and(|ranges| ranges.iter().any(|range| !range.is_empty()));
+        if !launched {
+            return Ok(());
+        }
+        let mut graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
+        let graph = match graphs.iter().find(|(range, _)| *range == nodes) {
+            Some((_, graph)) => graph.clone(),
+            None => {
+                let graph = Arc::new(Recorded::new(self.gpu.context(), || self.submit(nodes.clone()))?);
+                graphs.push((nodes, graph.clone()));
+                graph
+            }
+        };
+        graph.launch()
+    }
+
+    /// Launches these nodes with an event before and behind each: what each of them took.
+    pub fn run_timed(&self, nodes: Range<usize>) -> Result<Vec<Duration>> {
+        let mut events = vec![Event::now(self.gpu.context())?];
+        for node in nodes {
+            self.run_apart(node..node + 1)?;
+            events.push(Event::now(self.gpu.context())?);
+        }
+        events.windows(2).map(|pair| pair[0].until(&pair[1])).collect()
+    }
+
+    /// What each node launches.
+    pub fn kernels(&self) -> Vec<Vec<Kernel>> {
+        self.nodes.iter().map(|range| self.launches[range.clone()].iter().map(|bound| bound.kernel.clone()).collect()).collect()
+    }
+}

@@ -1,0 +1,247 @@
+// Device memory, shared memory, and what every two bytes of them have seen: who wrote them last, who read them since.
+//
+// Kernels that are compiled with -fsanitize=thread call a function for each access to memory. These functions are here, in place of a sanitizer's own, and
+// know what CUDA's threads are. Two accesses to the same bytes, one of them a write, want an order: by a barrier that both threads met at in between
+// (vector clocks: Lamport 1978, Mattern 1989; the last write and reads as single epochs: Flanagan and Freund, FastTrack, 2009), or by the end of a launch.
+#include "state.h"
+#include <algorithm>
+#include <map>
+#include <sys/mman.h>
+
+// The linker's: where this library begins and ends.
+extern "C" {
+extern char __ehdr_start __attribute__((visibility("hidden"))), _end __attribute__((visibility("hidden")));
+}
+
+namespace sim {
+char *arena, *stacks;
+size_t arena_bytes = size_t(4) << 30;
+unsigned shared_end[16];
+
+namespace {
+// When a thread did something: the number of its unit, a block or a cluster, counted through all launches; its rank; its own clock; whether atomically.
+using Epoch = uint64_t;
+constexpr Epoch FREE = 0, UNDEFINED = 1;
+constexpr unsigned CLOCK_BITS = 21, RANK_BITS = 12;
+Epoch epoch(uint64_t unit, unsigned rank, unsigned clock, bool atomic) { return unit << (CLOCK_BITS + RANK_BITS + 1) | Epoch(rank) << (CLOCK_BITS + 1) | Epoch(clock) << 1 | Epoch(atomic); }
+uint64_t unit_of(Epoch e) { return e >> (CLOCK_BITS + RANK_BITS + 1); }
+unsigned rank_of(Epoch e) { return unsigned(e >> (CLOCK_BITS + 1)) & ((1u << RANK_BITS) - 1); }
+unsigned clock_of(Epoch e) { return unsigned(e >> 1) & ((1u << CLOCK_BITS) - 1); }
+bool is_atomic(Epoch e) { return e & 1; }
+
+// Of two bytes. Reads by threads of two warps, or two units: with a third, some read is forgotten, but no race of it alone.
+struct Cell {
+    Epoch write, read[2];
+    uint32_t write_at, read_at[2];
+} __attribute__((packed));
+Cell* cells;
+
+uint64_t unit = 2, launch_unit = 2;
+const char* image;
+
+// clocks[i * n + j]: what thread i knows of the clock of thread j.
+std::vector<uint32_t> clocks;
+unsigned n;
+
+std::map<char*, size_t> blocks;
+char* top;
+size_t used;
+
+size_t padded(size_t bytes) { return (bytes + 255) / 256 * 256 + 256; }
+Cell& cell(const void* p) { return cells[(static_cast<const char*>(p) - arena) / 2]; }
+
+void set(void* p, size_t bytes, Epoch e) {
+    for (size_t i = 0; i < (bytes + 1) / 2; i++) (&cell(p))[i] = Cell{e, {0, 0}, 0, {0, 0}};
+}
+
+struct Start {
+    Start() {
+        auto reserve = [](size_t bytes) {
+            void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            if (p == MAP_FAILED) fprintf(stderr, "cuda_on_cpu: no %zu bytes of address space\n", bytes), abort();
+            return static_cast<char*>(p);
+        };
+        if (const char* limit = getenv("CUDA_ON_CPU_MEMORY")) arena_bytes = size_t(atoll(limit)) + 16 * SHARED_EACH;
+        arena = reserve(arena_bytes), stacks = reserve(FIBERS * STACK);
+        if (checked) cells = reinterpret_cast<Cell*>(reserve(arena_bytes / 2 * sizeof(Cell)));
+        top = arena + 16 * SHARED_EACH;
+        image = &__ehdr_start;
+    }
+} start;
+
+bool in_arena(const void* p) { return size_t(static_cast<const char*>(p) - arena) < arena_bytes; }
+
+// Text for the place of an access, as someone who wrote the kernel would name it.
+std::string place(const void* p) {
+    char text[128];
+    const size_t at = size_t(static_cast<const char*>(p) - arena);
+    if (at < 16 * SHARED_EACH) {
+        snprintf(text, sizeof text, "byte %zu of shared memory", at % SHARED_EACH);
+        return text;
+    }
+    auto next = blocks.upper_bound(static_cast<char*>(const_cast<void*>(p)));
+    if (next == blocks.begin()) return "no allocation";
+    --next;
+    snprintf(text, sizeof text, "byte %zu of an allocation of %zu", size_t(static_cast<const char*>(p) - next->first), next->second);
+    return text;
+}
+
+}  // namespace
+
+void* allocate(size_t bytes) {
+    const size_t room = padded(bytes);
+    // The first gap between two that is large enough, else behind the last.
+    char* p = arena + 16 * SHARED_EACH;
+    for (const auto& [from, size] : blocks) {
+        if (from - p >= long(room)) break;
+        p = from + padded(size);
+    }
+    if (p + room > arena + arena_bytes) return nullptr;
+    blocks[p] = bytes, used += bytes;
+    memset(p, 0xff, bytes);
+    if (checked) set(p, bytes, UNDEFINED);
+    return p;
+}
+
+bool release(void* p) {
+    auto found = blocks.find(static_cast<char*>(p));
+    if (found == blocks.end()) return false;
+    used -= found->second;
+    if (checked) set(p, found->second, FREE);
+    blocks.erase(found);
+    return true;
+}
+
+bool is_device(const void* p, size_t bytes) {
+    auto next = blocks.upper_bound(static_cast<char*>(const_cast<void*>(p)));
+    if (next == blocks.begin()) return false;
+    --next;
+    return static_cast<const char*>(p) + bytes <= next->first + next->second;
+}
+
+void host_wrote(void* p, size_t bytes, bool defined) {
+    if (checked) set(p, bytes, defined ? epoch(1, 0, 0, false) : UNDEFINED);
+}
+
+size_t in_use() { return used; }
+void begin_launch() { launch_unit = unit + 1; }
+
+void begin_unit(unsigned threads) {
+    unit++;
+    if (!checked) return;
+    n = threads;
+    clocks.assign(size_t(n) * n, 0);
+    for (unsigned i = 0; i < n; i++) clocks[size_t(i) * n + i] = 1;
+}
+
+void met(const unsigned* ranks, unsigned count) {
+    if (!checked || !count) return;
+    static std::vector<uint32_t> all;
+    all.assign(n, 0);
+    for (unsigned k = 0; k < count; k++) {
+        const uint32_t* row = &clocks[size_t(ranks[k]) * n];
+        for (unsigned j = 0; j < n; j++) all[j] = std::max(all[j], row[j]);
+    }
+    for (unsigned k = 0; k < count; k++) {
+        uint32_t* row = &clocks[size_t(ranks[k]) * n];
+        memcpy(row, all.data(), n * sizeof *row);
+        row[ranks[k]]++;
+    }
+}
+
+// True where what was done at `e` was done before what this thread does now.
+static bool before(Epoch e) {
+    if (unit_of(e) < launch_unit) return true;
+    if (unit_of(e) != unit) return false;
+    const unsigned other = rank_of(e);
+    return other == self->rank || clocks[size_t(self->rank) * n + other] >= clock_of(e);
+}
+
+[[noreturn]] static void race(const void* p, bool write, Epoch other, bool other_wrote, uint32_t other_at, const void* pc) {
+    const unsigned threads = launch->block.x * launch->block.y * launch->block.z;
+    char who[96];
+    if (unit_of(other) == unit) {
+        const unsigned t = rank_of(other) % threads;
+        snprintf(who, sizeof who, "thread (%u, %u, %u)", t % launch->block.x, t / launch->block.x % launch->block.y, t / launch->block.x / launch->block.y);
+    } else {
+        snprintf(who, sizeof who, "another block");
+    }
+    fail(LAUNCH_FAILED, pc, "race: %s %s, which %s %s at %s, with no barrier between", write ? "writes" : "reads", place(p).c_str(), who, other_wrote ? "wrote" : "read", line_of(image + other_at).c_str());
+}
+
+void accessed(const void* p, size_t bytes, bool write, bool atomic, const void* pc) {
+    if (!checked) return;
+    if (size_t(static_cast<const char*>(p) - stacks) < FIBERS * STACK) return;
+    if (!in_arena(p) || !self) {
+        // Tables of constants lie in the library; the emulator's own memory is not touched by kernels.
+        if (!self || (static_cast<const char*>(p) >= image && static_cast<const char*>(p) < &_end && !write)) return;
+        fail(ILLEGAL_ADDRESS, pc, "%s %zu bytes at %p, which is not the device's memory", write ? "writes" : "reads", bytes, p);
+    }
+    const size_t at = size_t(static_cast<const char*>(p) - arena);
+    const bool is_shared = at < 16 * SHARED_EACH;
+    if (is_shared && at % SHARED_EACH + bytes > shared_end[at / SHARED_EACH]) fail(ILLEGAL_ADDRESS, pc, "%s %s, of %u bytes that the block has", write ? "writes" : "reads", place(p).c_str(), shared_end[at / SHARED_EACH]);
+    const uint32_t here = uint32_t(static_cast<const char*>(pc) - image);
+    const Epoch now = epoch(unit, self->rank, clocks[size_t(self->rank) * n + self->rank], atomic);
+    const size_t last = (at + bytes - 1) / 2;
+    for (size_t i = at / 2; i <= last; i++) {
+        Cell& c = cells[i];
+        const bool nobody = is_shared ? unit_of(c.write) != unit : c.write <= UNDEFINED;
+        if (!is_shared && c.write == FREE) fail(ILLEGAL_ADDRESS, pc, "%s %zu bytes from %s", write ? "writes" : "reads", bytes, place(p).c_str());
+        if (nobody && (!write || atomic)) fail(LAUNCH_FAILED, pc, "reads %s, where nothing was written", place(p).c_str());
+        if (!nobody && !before(c.write) && !(atomic && is_atomic(c.write))) race(p, write, c.write, true, c.write_at, pc);
+        if (write) {
+            for (int r = 0; r < 2; r++)
+                if (c.read[r] && (!is_shared || unit_of(c.read[r]) == unit) && !before(c.read[r])) race(p, true, c.read[r], false, c.read_at[r], pc);
+            c = Cell{now, {0, 0}, here, {0, 0}};
+        } else {
+            // The first place is for the latest reader of its warp, the second for another warp's.
+            const bool own = c.read[0] == 0 || unit_of(c.read[0]) < launch_unit || (unit_of(c.read[0]) == unit && rank_of(c.read[0]) / 32 == self->rank / 32);
+            const int r = own ? 0 : 1;
+            c.read[r] = now, c.read_at[r] = here;
+        }
+    }
+}
+}  // namespace sim
+
+#ifdef CUDA_ON_CPU_CHECKED
+const bool sim::checked = true;
+#else
+const bool sim::checked = false;
+#endif
+
+// What the compiler puts before each access of a kernel.
+using sim::accessed;
+#define PC __builtin_return_address(0)
+extern "C" {
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_vptr_read(void**) {}
+void __tsan_read1(void* p) { accessed(p, 1, false, false, PC); }
+void __tsan_read2(void* p) { accessed(p, 2, false, false, PC); }
+void __tsan_read4(void* p) { accessed(p, 4, false, false, PC); }
+void __tsan_read8(void* p) { accessed(p, 8, false, false, PC); }
+void __tsan_read16(void* p) { accessed(p, 16, false, false, PC); }
+void __tsan_write1(void* p) { accessed(p, 1, true, false, PC); }
+void __tsan_write2(void* p) { accessed(p, 2, true, false, PC); }
+void __tsan_write4(void* p) { accessed(p, 4, true, false, PC); }
+void __tsan_write8(void* p) { accessed(p, 8, true, false, PC); }
+void __tsan_write16(void* p) { accessed(p, 16, true, false, PC); }
+void __tsan_unaligned_read2(void* p) { accessed(p, 2, false, false, PC); }
+void __tsan_unaligned_read4(void* p) { accessed(p, 4, false, false, PC); }
+void __tsan_unaligned_read8(void* p) { accessed(p, 8, false, false, PC); }
+void __tsan_unaligned_read16(void* p) { accessed(p, 16, false, false, PC); }
+void __tsan_unaligned_write2(void* p) { accessed(p, 2, true, false, PC); }
+void __tsan_unaligned_write4(void* p) { accessed(p, 4, true, false, PC); }
+void __tsan_unaligned_write8(void* p) { accessed(p, 8, true, false, PC); }
+void __tsan_unaligned_write16(void* p) { accessed(p, 16, true, false, PC); }
+void __tsan_read_range(void* p, size_t bytes) { accessed(p, bytes, false, false, PC); }
+void __tsan_write_range(void* p, size_t bytes) { accessed(p, bytes, true, false, PC); }
+
+// And before each use of a pointer or an index that -fsanitize=alignment,bounds looks at.
+struct SourcePlace { const char* file; unsigned line, column; };
+struct Mismatch { SourcePlace place; void* type; unsigned char log_alignment, kind; };
+void __ubsan_handle_type_mismatch_v1(Mismatch* m, void* p) { sim::fail(sim::Status(716), PC, "%p is not aligned to %u bytes", p, 1u << m->log_alignment); }
+void __ubsan_handle_out_of_bounds(SourcePlace*, size_t index) { sim::fail(sim::ILLEGAL_ADDRESS, PC, "index %zd is out of its array's bounds", ssize_t(index)); }
+}

@@ -1,0 +1,72 @@
+// What the emulator's parts know of each other.
+#pragma once
+#include "../include/cuda_on_cpu.h"
+#undef threadIdx
+#undef blockIdx
+#undef blockDim
+#undef gridDim
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace sim {
+// A CUDA thread. The threads of a launch's block, or of its cluster, are there together; their number is `rank`.
+struct Fiber {
+    void* sp;
+    uint3 thread;
+    unsigned rank, block, warp, lane;
+    bool done;
+    // It goes on when *word is no longer `value`.
+    const uint64_t* word;
+    uint64_t value;
+    // Why it waits, and where it was told to: compared among those that meet.
+    const char* waits;
+    void* site;
+    // What it hands to the other lanes of its warp: two by turns, so that one exchange's reader is not overtaken by the next one's writer.
+    unsigned phase;
+    alignas(16) unsigned char slot[2][16];
+};
+extern Fiber* self;
+
+struct Launch {
+    const Kernel* kernel;
+    uint3 grid, block, cluster;
+    unsigned dynamic_bytes;
+    void** parameters;
+};
+extern const Launch* launch;
+extern uint3 block_of[16];  // the blocks of the cluster that is there now
+
+enum Status { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, OUT_OF_RESOURCES = 701, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
+
+// Runs a launch to its end; what is wrong with it is a status, and the text of `report`.
+Status run(const Launch&);
+extern std::string report;
+std::string line_of(const void* pc);
+// Ends the launch that is under way.
+[[noreturn, gnu::format(printf, 3, 4)]] void fail(Status, const void* pc, const char* format, ...);
+
+// --- Memory (memory.cpp)
+constexpr size_t SHARED_MOST = 227 << 10, SHARED_EACH = 256 << 10;
+extern char *arena, *stacks;
+extern size_t arena_bytes;
+constexpr size_t STACK = 64 << 10, FIBERS = 4096;
+void* allocate(size_t bytes);
+bool release(void*);
+bool is_device(const void* p, size_t bytes);
+// Bytes that the host wrote; `defined` is false for what stands for nothing.
+void host_wrote(void* p, size_t bytes, bool defined);
+size_t in_use();
+inline char* shared_base(unsigned block) { return arena + block * SHARED_EACH; }
+// Shared memory of each block ends at `bytes`; nothing was written there yet.
+void begin_launch();
+void begin_unit(unsigned threads);
+extern unsigned shared_end[16];
+
+// --- What happened before what. Empty where kernels are not instrumented.
+extern const bool checked;
+// All of these met: each knows from now on what any of them had done.
+void met(const unsigned* ranks, unsigned count);
+void accessed(const void* p, size_t bytes, bool write, bool atomic, const void* pc);
+}  // namespace sim
