@@ -1,6 +1,8 @@
 //! Devices: memory, upload, launch. They know no operator.
 
 pub mod binding;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod columns;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;

@@ -289,15 +289,15 @@ pub(super) struct Extent {
     pub shared: u32,
 }
 
-/// Puts a launch behind all other work of the stream.
+/// Puts a launch behind all other work of the stream. The arguments lie one behind another, each from a start of its own.
 ///
 /// # Safety
 /// The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run.
-pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut [u64]) -> Result<()> {
+pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut [u64], starts: &[usize]) -> Result<()> {
     let context = &function.module.context;
     let [grid_x, grid_y, grid_z] = extent.grid;
     // Little-endian: a word of four bytes is the first half of one of eight.
-    let mut pointers: Vec<*mut c_void> = arguments.iter_mut().map(|a| std::ptr::from_mut(a).cast()).collect();
+    let mut pointers: Vec<*mut c_void> = starts.iter().map(|&start| std::ptr::from_mut(&mut arguments[start]).cast()).collect();
     let config = api::CUlaunchConfig {
         gridDimX: grid_x,
         gridDimY: grid_y,

@@ -15,11 +15,13 @@ macro_rules! image {
 }
 pub(crate) use image;
 
+mod columns;
 mod driver;
 mod launch;
 mod memory;
 mod replay;
 
+pub use crate::device::columns::{Columns, Summed};
 pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::Recording;

@@ -21,7 +21,7 @@ mod replay;
 mod sweep;
 
 pub use abilities::{Abilities, Fragments};
-pub use columns::{Columns, Summed};
+pub use crate::device::columns::{Columns, Summed};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::{Recording, Ticks};
