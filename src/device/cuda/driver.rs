@@ -16,11 +16,13 @@ const OLDEST: c_int = 12000;
 /// Where one device's work is done: its primary context and a stream.
 #[derive(Debug)]
 pub(super) struct Context {
+    /// What its driver calls it.
+    pub device: String,
     /// What errors call it.
     pub name: String,
     /// Its compute capability, times ten.
     pub arch: u32,
-    device: api::CUdevice,
+    number: api::CUdevice,
     context: api::CUcontext,
     stream: api::CUstream,
 }
@@ -106,7 +108,7 @@ impl Context {
         // SAFETY: as above; what is retained and made here is given back when it is dropped.
         unsafe {
             checked(api::cuDevicePrimaryCtxRetain(&mut context, device), asked, 0)?;
-            let mut opened = Context { name: format!("cuda ({name})"), arch: (10 * major + minor) as u32, device, context, stream: null_mut() };
+            let mut opened = Context { name: format!("cuda ({name})"), device: name, arch: (10 * major + minor) as u32, number: device, context, stream: null_mut() };
             opened.enter()?;
             // It does not wait for what others do on the default stream.
             opened.check(api::cuStreamCreate(&mut stream, api::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint))?;
@@ -141,7 +143,7 @@ impl Drop for Context {
             if !self.stream.is_null() {
                 let _ = api::cuStreamDestroy_v2(self.stream);
             }
-            let _ = api::cuDevicePrimaryCtxRelease_v2(self.device);
+            let _ = api::cuDevicePrimaryCtxRelease_v2(self.number);
         }
     }
 }
