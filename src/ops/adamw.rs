@@ -14,6 +14,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill, Golden};
 use super::support::optimizer::{self, BLOCK, NAMES, Role, SIZES};
 use crate::device::cpu::{Args, Real, vectorized};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, shader};
 use crate::error::Result;
@@ -22,11 +24,13 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{Tensor, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("adamw");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/sweep", "common/optimizer", "adamw");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, golden: Some(golden), ..Row::new("adamw", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, golden: Some(golden), ..Row::new("adamw", cases) };
 
 /// The settings that all parameters share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -155,6 +159,18 @@ impl Op for AdamWStep {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let AdamW { betas: [beta1, beta2], eps, weight_decay, clip_norm } = self.settings;
+        // Of a beta of 0 the logarithm is minus infinity; this is far enough for f32.
+        let log = |beta: f64| beta.ln().max(-200.0);
+        let numbers = [1.0 - beta1, beta2, 1.0 - beta2, log(beta1), log(beta2), eps];
+        let finish = |dispatch| numbers.into_iter().fold(dispatch, cuda::Dispatch::number);
+        let kernel = cuda::Dispatch::new(&KERNELS, "adamw_forward_f32");
+        optimizer::cuda_launch(launch, kernel, (&self.roles, EACH), (weight_decay, clip_norm), finish);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

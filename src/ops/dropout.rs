@@ -11,6 +11,8 @@ use super::support::elementwise::dims_of;
 use super::support::philox::GROUP;
 use super::support::philox::{BLOCK, Mask};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -20,11 +22,13 @@ use crate::tensor::TensorType;
 
 pub use super::support::philox::stable_key;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("dropout");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/philox", "common/in_place", "dropout");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("dropout", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("dropout", cases) };
 
 /// Dropout, and its own backward pass. Inputs: x or dy of any shape; rng i32\[4\], `[seed_lo, seed_hi, step, micro_step]`. In place.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +113,16 @@ impl Op for Dropout {
                 }
             },
         );
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let n = launch.ty(0).len();
+        let dispatch = cuda::Dispatch::new(&KERNELS, format!("dropout_forward_{}", launch.dtype()));
+        let dispatch = dispatch.tensors([cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)]).count(n);
+        let dispatch = dispatch.word(self.key as u32).word((self.key >> 32) as u32).word(Mask::threshold(self.p));
+        launch.add(dispatch.number(1.0 / (1.0 - self.p)).over(n.div_ceil(GROUP)));
         Ok(())
     }
 

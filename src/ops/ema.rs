@@ -16,6 +16,8 @@ use super::support::case::{Case, Fill};
 use super::support::optimizer::TASK;
 use super::support::optimizer::{self, BLOCK, NAMES, SIZES};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, Side, shader};
 use crate::error::Result;
@@ -23,11 +25,13 @@ use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("ema");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/sweep", "ema");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("ema", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("ema", cases) };
 
 /// Inputs: for each pair the average and the parameter, of one shape; then step and finite, i32\[1\] each. Updates the averages.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +118,15 @@ impl Op for Ema {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let tensors = [2 * self.pairs, 2 * self.pairs + 1].map(cuda::Operand::Input);
+        let sides: Vec<cuda::Side> = (0..self.pairs).map(|pair| cuda::Side { inputs: vec![2 * pair, 2 * pair + 1], notes: [0; 2] }).collect();
+        let kernel = cuda::Dispatch::new(&KERNELS, "ema_forward_f32");
+        launch.sweep(kernel, &sides, |dispatch| dispatch.tensors(tensors).number(self.decay).number(1.0 - self.decay));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

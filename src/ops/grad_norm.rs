@@ -8,6 +8,8 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use super::support::optimizer::{NAMES, SIZES};
 use crate::device::cpu::{Args, Real, sum_wide};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, Side, shader};
 use crate::error::Result;
@@ -16,6 +18,8 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("grad_norm");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/sweep", "grad_norm");
 
@@ -24,7 +28,7 @@ const SHADER: &str = shader!("common/sweep", "grad_norm");
 const BLOCK: usize = 8192;
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("grad_norm", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("grad_norm", cases) };
 
 /// Inputs: gradients of any shapes. Outputs: the norm f32[]; i32\[1\], 0 where an element is NaN or infinite, else 1.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +86,17 @@ impl Op for GradNorm {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let blocks = launch.swept(0..launch.inputs());
+        let found = launch.scratch(3 * blocks);
+        let sides: Vec<cuda::Side> = (0..launch.inputs()).map(|i| cuda::Side { inputs: vec![i], notes: [0; 2] }).collect();
+        launch.sweep(cuda::Dispatch::new(&KERNELS, "grad_norm_blocks_f32"), &sides, |dispatch| dispatch.tensors([found]));
+        let tensors = [found, cuda::Operand::Output(0), cuda::Operand::Output(1)];
+        launch.add(cuda::Dispatch::new(&KERNELS, "grad_norm_forward_f32").tensors(tensors).sizes([blocks]));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

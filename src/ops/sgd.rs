@@ -13,6 +13,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::optimizer::{self, BLOCK, NAMES, Role, SIZES};
 use crate::device::cpu::{Args, Real, vectorized};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, shader};
 use crate::error::Result;
@@ -21,11 +23,13 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("sgd");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/sweep", "common/optimizer", "sgd");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("sgd", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("sgd", cases) };
 
 /// The settings that all parameters share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -141,6 +145,15 @@ impl Op for SgdStep {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let Sgd { momentum, nesterov, weight_decay, clip_norm } = self.settings;
+        let kernel = cuda::Dispatch::new(&KERNELS, "sgd_forward_f32");
+        let finish = |dispatch: cuda::Dispatch| dispatch.number(momentum).flag(nesterov);
+        optimizer::cuda_launch(launch, kernel, (&self.roles, EACH), (weight_decay, clip_norm), finish);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

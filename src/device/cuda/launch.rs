@@ -20,6 +20,8 @@ pub enum Operand {
     Scratch(usize),
     /// Words that the host lays down when the launch is recorded, from [`Launch::table`].
     Table(usize),
+    /// Pointers to inputs, from [`Launch::pointers`].
+    Pointers(usize),
     /// A null pointer.
     Nothing,
 }
@@ -140,11 +142,14 @@ pub struct Launch<'a> {
     pub(super) scratch: Vec<usize>,
     /// Words of each table.
     pub(super) tables: Vec<Vec<u32>>,
+    /// Inputs of each table of pointers.
+    pub(super) pointers: Vec<Vec<usize>>,
 }
 
 impl<'a> Launch<'a> {
     pub(crate) fn new(binding: &'a Binding, slots: &'a Memory) -> Self {
-        Launch { binding, memory: slots, dispatches: Vec::new(), scratch: Vec::new(), tables: Vec::new() }
+        let (dispatches, scratch, tables, pointers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Launch { binding, memory: slots, dispatches, scratch, tables, pointers }
     }
 
     /// The device's compute capability, times ten.
@@ -193,6 +198,12 @@ impl<'a> Launch<'a> {
     pub fn table(&mut self, words: Vec<u32>) -> Operand {
         self.tables.push(words);
         Operand::Table(self.tables.len() - 1)
+    }
+
+    /// Pointers to inputs, for a kernel that goes through any number of them.
+    pub fn pointers(&mut self, inputs: Vec<usize>) -> Operand {
+        self.pointers.push(inputs);
+        Operand::Pointers(self.pointers.len() - 1)
     }
 
     /// Adds a launch; they run in the order in which they were added. One without blocks is none.

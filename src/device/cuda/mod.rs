@@ -20,11 +20,13 @@ mod driver;
 mod launch;
 mod memory;
 mod replay;
+mod sweep;
 
 pub use crate::device::columns::{Columns, Summed};
 pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::Recording;
+pub use sweep::Side;
 
 use crate::error::Result;
 use driver::{Context, Function, Module};

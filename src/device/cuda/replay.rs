@@ -59,13 +59,15 @@ impl Recording {
     }
 
     fn bind(&mut self, node: &Launch, slots: &Memory, states: &Memory) -> Result<()> {
-        let mut tables = Vec::with_capacity(node.tables.len());
-        for words in &node.tables {
-            let table = Allocation::new(self.gpu.context(), 4 * words.len().max(1))?;
-            table.write(0, bytemuck::cast_slice(words))?;
-            tables.push(Arc::new(table));
-        }
         let lies = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) }.cloned();
+        let tables = node.tables.iter().map(|words| self.lay_down(words)).collect::<Result<Vec<_>>>()?;
+        let mut pointers = Vec::with_capacity(node.pointers.len());
+        for inputs in &node.pointers {
+            let found: Vec<_> = inputs.iter().map(|&i| lies(node.binding.input(i))).collect();
+            let addresses: Vec<u64> = found.iter().map(|allocation| allocation.as_ref().map_or(0, |allocation| allocation.at)).collect();
+            self.held.extend(found.into_iter().flatten());
+            pointers.push(self.lay_down(&addresses)?);
+        }
         for dispatch in &node.dispatches {
             let (mut arguments, mut starts) = (Vec::<u64>::new(), Vec::new());
             for argument in &dispatch.arguments {
@@ -91,6 +93,7 @@ impl Recording {
                     Operand::Output(o) => node.binding.output(o).and_then(lies),
                     Operand::Scratch(n) => self.scratch.raw(n).cloned(),
                     Operand::Table(n) => tables.get(n).cloned(),
+                    Operand::Pointers(n) => pointers.get(n).cloned(),
                     Operand::Nothing => None,
                 };
                 arguments.push(found.as_ref().map_or(0, |allocation| allocation.at));
@@ -103,6 +106,14 @@ impl Recording {
             self.launches.push(Bound { function, kernel, extent, arguments, starts });
         }
         Ok(())
+    }
+
+    /// Memory that holds these words from the beginning.
+    fn lay_down<T: bytemuck::NoUninit>(&self, words: &[T]) -> Result<Arc<Allocation>> {
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        let table = Allocation::new(self.gpu.context(), bytes.len().max(4))?;
+        table.write(0, bytes)?;
+        Ok(Arc::new(table))
     }
 
     fn submit(&self, nodes: Range<usize>) -> Result<()> {

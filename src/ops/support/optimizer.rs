@@ -1,6 +1,8 @@
 //! What the optimizers share: one node updates all parameters, as the device's own counters and flags say.
 
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, Side};
 use crate::error::Result;
@@ -103,6 +105,25 @@ pub fn step<'a, T: Real>(args: &Args<'a, T>, first: usize, clip_norm: Option<f64
 /// The inputs that lie side by side, of so many sets with `each` tensors: all first ones, all second ones, and so on.
 pub fn together(sets: usize, each: usize) -> Vec<Vec<usize>> {
     (0..each).map(|t| (0..sets).map(|i| i * each + t).collect()).collect()
+}
+
+/// A step's one launch over all parameters. `finish` adds what the optimizer's kernel takes beside what [`check_settings`] saw.
+#[cfg(feature = "cuda")]
+pub fn cuda_launch(
+    launch: &mut cuda::Launch,
+    kernel: cuda::Dispatch,
+    (roles, each): (&[Role], usize),
+    (weight_decay, clip_norm): (f64, Option<f64>),
+    finish: impl Fn(cuda::Dispatch) -> cuda::Dispatch,
+) {
+    let inputs = roles.len() * each;
+    let side = |(i, role): (usize, &Role)| {
+        let decay = if role.decay { weight_decay as f32 } else { 0.0 };
+        cuda::Side { inputs: (i * each..(i + 1) * each).collect(), notes: [role.group as u32, decay.to_bits()] }
+    };
+    let sides: Vec<cuda::Side> = roles.iter().enumerate().map(side).collect();
+    let told = |dispatch: cuda::Dispatch| dispatch.tensors((inputs..inputs + 4).map(cuda::Operand::Input)).number(clip_norm.unwrap_or(0.0));
+    launch.sweep(kernel, &sides, |dispatch| finish(told(dispatch)));
 }
 
 /// A step's launches: one that works out what depends on the step alone, then as many as the memory of parameters, moments and gradients asks for.
