@@ -61,11 +61,18 @@ pub struct Usage {
     /// Registers of a thread.
     pub registers: u32,
     /// Bytes of static shared memory of a block.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub shared: u32,
     /// Bytes of a thread's stack.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub stack: u32,
-    /// Bytes of code that spills registers, stores and loads.
+    /// Bytes that are spilled from registers, stores and loads.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub spills: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// One file of `kernels/images`.
@@ -124,9 +131,8 @@ impl Folder {
             manifest.images.insert(stem.to_owned(), record);
             files.push(Built { name: format!("{stem}.fatbin"), bytes });
         }
-        let mut text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::io(MANIFEST, e.into()))?;
-        text.push(b'\n');
-        files.push(Built { name: MANIFEST.to_owned(), bytes: text });
+        let text = manifest.text().map_err(|e| Error::io(MANIFEST, e.into()))?;
+        files.push(Built { name: MANIFEST.to_owned(), bytes: text.into_bytes() });
         Ok(files)
     }
 
@@ -183,6 +189,21 @@ impl Folder {
         }
         let of_none = |path: &PathBuf| path.extension().is_some_and(|e| e == "fatbin") && !built.iter().any(|b| path.ends_with(&b.name));
         Ok(paths(&images)?.into_iter().filter(of_none).collect())
+    }
+}
+
+impl Manifest {
+    /// As JSON, with a line for each kernel.
+    fn text(&self) -> serde_json::Result<String> {
+        let mut images = Vec::with_capacity(self.images.len());
+        for (stem, Record { source, bytes, kernels }) in &self.images {
+            let line = |(name, usage)| Ok(format!("        {}: {}", serde_json::to_string(name)?, serde_json::to_string(usage)?));
+            let lines = kernels.iter().map(line).collect::<serde_json::Result<Vec<_>>>()?;
+            let head = format!("      \"source\": {},\n      \"bytes\": {bytes}", serde_json::to_string(source)?);
+            images.push(format!("    {}: {{\n{head},\n      \"kernels\": {{\n{}\n      }}\n    }}", serde_json::to_string(stem)?, lines.join(",\n")));
+        }
+        let versions = format!("  \"nvrtc\": {},\n  \"nvfatbin\": {}", serde_json::to_string(&self.nvrtc)?, serde_json::to_string(&self.nvfatbin)?);
+        Ok(format!("{{\n{versions},\n  \"images\": {{\n{}\n  }}\n}}\n", images.join(",\n")))
     }
 }
 
@@ -265,7 +286,21 @@ fn files(folder: &Path, extension: &str) -> Result<BTreeMap<String, String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Usage, lowered, usage};
+    use super::{Manifest, Record, Usage, lowered, usage};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_manifest_is_written_a_line_a_kernel_and_read_again() {
+        let usage = Usage { registers: 25, shared: 32, ..Usage::default() };
+        let kernels = ["a", "b"].map(|name| (name.to_owned(), BTreeMap::from([("80".to_owned(), usage), ("90a".to_owned(), usage)])));
+        let record = Record { source: "hash".to_owned(), bytes: 7, kernels: kernels.into() };
+        let images = BTreeMap::from([("one".to_owned(), record.clone()), ("two".to_owned(), record)]);
+        let manifest = Manifest { nvrtc: "13.0".to_owned(), nvfatbin: "13.0".to_owned(), images };
+        let text = manifest.text().unwrap();
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+        let line = r#"        "a": {"80":{"registers":25,"shared":32},"90a":{"registers":25,"shared":32}},"#;
+        assert_eq!(text.lines().filter(|l| *l == line).count(), 2, "{text}");
+    }
 
     #[test]
     fn the_assembler_is_understood() {
