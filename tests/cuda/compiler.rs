@@ -73,7 +73,7 @@ fn two_builds_give_the_same_bytes_and_a_check_finds_every_difference() {
     let (here, there) = (folder(), folder());
     let count = std::sync::atomic::AtomicUsize::new(0);
     let build =
-        |scratch: &Scratch| Folder::read(&scratch.0).unwrap().build(&|| drop(count.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).unwrap();
+        |scratch: &Scratch| Folder::read(&scratch.0).unwrap().build(&|| _ = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).unwrap();
     let (first, second) = (build(&here), build(&there));
     assert_eq!(count.into_inner(), 6);
     assert_eq!(first.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["one.fatbin", "three.fatbin", "two.fatbin", "manifest.json"]);

@@ -76,6 +76,8 @@ using Pointer = unsigned long long;
 
 API cuInit(unsigned) { return getenv("CUDA_ON_CPU_NO_DEVICE") ? NO_DEVICE : OK; }
 API cuDriverGetVersion(int* v) { *v = getenv("CUDA_ON_CPU_DRIVER") ? atoi(getenv("CUDA_ON_CPU_DRIVER")) : 13000; return OK; }
+// NVRTC asks any driver that it finds for this, and does without it; what it finds it calls without a look.
+API cuGetExportTable(const void** table, const void*) { if (table) *table = nullptr; return NOT_FOUND; }
 API cuDeviceGetCount(int* n) { *n = 1; return OK; }
 API cuDeviceGet(int* d, int ordinal) { *d = ordinal; return ordinal == 0 ? OK : INVALID_DEVICE; }
 API cuDeviceGetName(char* s, int n, int) { snprintf(s, size_t(n), "CUDA on CPU (sm_%d)", arch); return OK; }
