@@ -14,7 +14,7 @@ fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
         let is_op = path.is_dir() || path.extension().is_some_and(|e| e == extension);
         path.file_stem().filter(|_| is_op).map(|s| s.to_string_lossy().into_owned())
     };
-    entries.filter_map(|e| stem(e.unwrap().path())).filter(|s| !["mod", "support", "common"].contains(&s.as_str())).collect()
+    entries.filter_map(|e| stem(e.unwrap().path())).filter(|s| !["mod", "support", "common", "images"].contains(&s.as_str())).collect()
 }
 
 fn sources() -> Vec<PathBuf> {

@@ -19,7 +19,7 @@ __device__ __forceinline__ float warp_max(float x) {
 
 // For all threads of a block of BLOCK. All of them come here together, and may come again at once.
 __device__ __forceinline__ float block_sum(float x) {
-    SHARED(parts, Array<float, BLOCK / 32>);
+    SHARED(parts, float[BLOCK / 32]);
     x = warp_sum(x);
     __syncthreads();
     if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
@@ -31,7 +31,7 @@ __device__ __forceinline__ float block_sum(float x) {
 }
 
 __device__ __forceinline__ float block_max(float x) {
-    SHARED(parts, Array<float, BLOCK / 32>);
+    SHARED(parts, float[BLOCK / 32]);
     x = warp_max(x);
     __syncthreads();
     if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;

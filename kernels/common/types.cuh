@@ -52,18 +52,19 @@ template <> struct Element<f16> {
 // Expands `each(suffix, type)` for every type that numbers are stored as.
 #define FOR_EACH_TYPE(each) each(f32, float) each(bf16, bf16) each(f16, f16)
 
+// The same for elements that are only moved.
+#define FOR_EACH_WORD(each) each(u32, unsigned) each(u16, unsigned short)
+
 // Threads of a block, where a kernel does not say otherwise: the host's BLOCK.
 #define BLOCK 256
 
-// Shared memory of the block, of this type: one structure, or an array by `Array<T, n>`.
-template <class T, int n> struct Array {
-    T at[n];
-    __device__ __forceinline__ T& operator[](int i) { return at[i]; }
-};
+// Shared memory of the block, of this type: SHARED(parts, float[8]).
+template <class T> using Shared = T;
 #ifdef CUDA_ON_CPU
-#define SHARED(name, ...) auto& name = *static_cast<__VA_ARGS__*>(sim::shared([] { static char site; return &site; }(), sizeof(__VA_ARGS__), alignof(__VA_ARGS__), #name))
+#define SHARED(name, ...) \
+    Shared<__VA_ARGS__>& name = *static_cast<Shared<__VA_ARGS__>*>(sim::shared([] { static char site; return &site; }(), sizeof(Shared<__VA_ARGS__>), alignof(Shared<__VA_ARGS__>), #name))
 #else
-#define SHARED(name, ...) __shared__ __VA_ARGS__ name
+#define SHARED(name, ...) __shared__ Shared<__VA_ARGS__> name
 #endif
 
 // The element of this thread, of a grid with a thread for each.

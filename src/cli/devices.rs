@@ -55,6 +55,15 @@ impl Devices {
 fn lines() -> Vec<Line> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let cpu = Line { device: "cpu".to_owned(), name: format!("{threads} threads"), kind: "CPU", driver: String::new() };
+    #[cfg(feature = "cuda")]
+    let cuda = escnet::device::cuda::adapters().into_iter().map(|a| Line {
+        device: format!("cuda:{}", a.index),
+        name: a.name,
+        kind: if a.is_simulated { "software" } else { "GPU" },
+        driver: format!("CUDA, sm_{}", a.arch),
+    });
+    #[cfg(not(feature = "cuda"))]
+    let cuda = std::iter::empty();
     #[cfg(feature = "wgpu")]
     let gpus = escnet::device::wgpu::adapters().into_iter().map(|a| Line {
         device: format!("wgpu:{}", a.index),
@@ -64,5 +73,5 @@ fn lines() -> Vec<Line> {
     });
     #[cfg(not(feature = "wgpu"))]
     let gpus = std::iter::empty();
-    std::iter::once(cpu).chain(gpus).collect()
+    std::iter::once(cpu).chain(cuda).chain(gpus).collect()
 }

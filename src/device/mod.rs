@@ -1,6 +1,8 @@
 //! Devices: memory, upload, launch. They know no operator.
 
 pub mod binding;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod columns;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -189,7 +191,7 @@ impl Device {
             Kind::Cpu(cpu) => format!("cpu ({} threads)", cpu.threads()),
             Kind::Reference(_) => "reference".to_owned(),
             #[cfg(feature = "cuda")]
-            Kind::Cuda(gpu) => gpu.name().to_owned(),
+            Kind::Cuda(gpu) => format!("cuda ({})", gpu.name()),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(gpu) => format!("wgpu ({})", gpu.name()),
         }

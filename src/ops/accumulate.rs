@@ -7,6 +7,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -14,11 +16,13 @@ use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("accumulate");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("accumulate");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("accumulate", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("accumulate", cases) };
 
 /// Inputs: state, the gradient of the same shape, control i32\[4\] and, where there is one, the loss scale f32\[1\]. Updates the state.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +96,15 @@ impl Op for Accumulate {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let n = launch.ty(0).len();
+        let scale = if launch.inputs() > 3 { cuda::Operand::Input(3) } else { cuda::Operand::Nothing };
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Input(2), scale];
+        launch.add(cuda::Dispatch::new(&KERNELS, "accumulate_forward_f32").tensors(tensors).count(n).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

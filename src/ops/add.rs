@@ -6,6 +6,8 @@ use super::support::elementwise::{dims_of, zip};
 #[cfg(feature = "wgpu")]
 use super::support::elementwise::{Runs, pairwise};
 use crate::device::cpu::Args;
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Launch, shader};
 use crate::error::Result;
@@ -13,8 +15,11 @@ use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("add");
+
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("add", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("add", cases) };
 
 /// `a + b` of one shape and type; in place of either.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +68,14 @@ impl Op for Add {
             #[inline(always)]
             |a, b| a + b,
         )
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let n = launch.ty(0).len();
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        launch.add(cuda::Dispatch::new(&KERNELS, format!("add_forward_{}", launch.dtype())).tensors(tensors).count(n).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -9,6 +9,8 @@ use super::layernorm::{FLOPS, gradients, infer, normalize, optional};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows_of};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -16,11 +18,13 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("add_layernorm");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/in_place", "common/layernorm", "add_layernorm");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("add_layernorm", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("add_layernorm", cases) };
 
 /// The forward pass. Inputs: x, residual, w, b. Outputs: y; the sum, mean and rstd (optional, the latter in f32). In place of x.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +73,14 @@ impl Op for AddLayerNorm {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let tensors = (0..4).map(cuda::Operand::Input).chain((0..4).map(cuda::Operand::Output));
+        launch.add(cuda::Dispatch::new(&KERNELS, "add_layernorm_forward_f32").tensors(tensors).sizes([width]).number(self.eps).rows(rows));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -3,6 +3,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -10,11 +12,13 @@ use crate::graph::{Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("advance");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("advance");
 
 /// The row of the table.
-pub const ROW: Row = Row { wgpu: Kernel::Own, ..Row::new("advance", cases) };
+pub const ROW: Row = Row { wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("advance", cases) };
 
 /// Inputs: step i32\[1\], finite i32\[1\]. Updates the step.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +70,12 @@ impl Op for Advance {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        launch.add(cuda::Dispatch::new(&KERNELS, "advance_forward_i32").tensors([cuda::Operand::Input(0), cuda::Operand::Input(1)]).block(1));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -12,6 +14,8 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, Shape, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("argmax");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/order", "argmax");
 /// Elements of a row that one workgroup looks through.
@@ -19,7 +23,7 @@ const SHADER: &str = shader!("common/order", "argmax");
 const SHARE: usize = 2048;
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("argmax", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("argmax", cases) };
 
 /// Inputs: x [.., N]. Output: i32 [..]. NaN is never the largest.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +64,20 @@ impl Op for Argmax {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let parts = width.div_ceil(SHARE);
+        // Two words for each part.
+        let firsts = if parts > 1 { launch.scratch(2 * rows * parts) } else { cuda::Operand::Nothing };
+        let (x, y) = (cuda::Operand::Input(0), cuda::Operand::Output(0));
+        launch.add(cuda::Dispatch::new(&KERNELS, "argmax_parts_f32").tensors([x, firsts, y]).sizes([width, parts]).rows(rows * parts));
+        if parts > 1 {
+            launch.add(cuda::Dispatch::new(&KERNELS, "argmax_forward_f32").tensors([firsts, y]).sizes([parts]).rows(rows));
+        }
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -3,6 +3,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -10,11 +12,13 @@ use crate::graph::{Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("assign");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("assign");
 
 /// The row of the table.
-pub const ROW: Row = Row { wgpu: Kernel::Own, ..Row::new("assign", cases) };
+pub const ROW: Row = Row { wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("assign", cases) };
 
 /// Inputs: state, a value of the same shape, floating point or i32 as the state is, and i32\[1\] with `conditional`. Updates the state.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +93,15 @@ impl Op for Assign {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (n, word) = (launch.ty(0).len(), launch.word(launch.ty(0)));
+        let flag = if self.conditional { cuda::Operand::Input(2) } else { cuda::Operand::Nothing };
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), flag];
+        launch.add(cuda::Dispatch::new(&KERNELS, format!("assign_forward_{word}")).tensors(tensors).count(n).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -7,6 +7,8 @@ use super::support::elementwise::dims_of;
 #[cfg(feature = "wgpu")]
 use super::support::elementwise::{Runs, pairwise};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Columns, Launch, Operand, Summed, shader};
 use crate::error::Result;
@@ -14,11 +16,13 @@ use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("broadcast_add");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/in_place", "common/map", "broadcast_add");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("broadcast_add", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("broadcast_add", cases) };
 
 /// The sum; in place of x. Inputs: x, r.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +71,15 @@ impl Op for BroadcastAdd {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (n, inner) = (launch.ty(0).len(), launch.ty(1).len());
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        let kernel = format!("broadcast_add_forward_{}", launch.dtype());
+        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).count(n).sizes([inner]).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -128,6 +141,15 @@ impl Op for BroadcastAddBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         fold(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (n, inner) = (launch.ty(0).len(), self.shape.len());
+        let name = format!("broadcast_add_backward_{}", launch.dtype());
+        let kernel = |partials| cuda::Dispatch::new(&KERNELS, name.clone()).tensors([partials, cuda::Operand::Input(0), cuda::Operand::Output(0)]);
+        launch.sum_columns(cuda::Columns::summed(n / inner.max(1), inner), cuda::Summed::Sums(1), kernel, |dispatch| dispatch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

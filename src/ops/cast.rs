@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::map;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -11,11 +13,13 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("cast");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("cast");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Follow, wgpu: Kernel::Own, ..Row::new("cast", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Follow, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("cast", cases) };
 
 /// Conversion to an element type.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +58,14 @@ impl Op for Cast {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let kernel = format!("cast_forward_{}_to_{}", launch.ty(0).dtype, self.to);
+        let n = launch.ty(0).len();
+        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors([cuda::Operand::Input(0), cuda::Operand::Output(0)]).count(n).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

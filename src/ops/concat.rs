@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::slice::Slice;
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -12,11 +14,13 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("concat");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("concat");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("concat", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("concat", cases) };
 
 /// Concatenation. Inputs: any number of tensors, alike in all extents but that of `axis`.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,19 @@ impl Op for Concat {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args, self.axis)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let widths: Vec<usize> = (0..launch.inputs()).map(|i| launch.ty(i).shape[self.axis..].iter().product()).collect();
+        let (mut before, whole) = (0, widths.iter().sum());
+        for (part, width) in widths.into_iter().enumerate() {
+            let (n, word) = (launch.ty(part).len(), launch.word(launch.ty(part)));
+            let dispatch = cuda::Dispatch::new(&KERNELS, format!("concat_forward_{word}")).tensors([cuda::Operand::Input(part), cuda::Operand::Output(0)]);
+            launch.add(dispatch.count(n).sizes([width, whole, before]).over(n));
+            before += width;
+        }
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::shader;
 use crate::error::Result;
@@ -19,6 +21,7 @@ pub const ROW: Row = Row {
     backward: Some(elementwise::backward::<Gelu>),
     golden: Some(|_, b, input| Ok(vec![("y", gelu(b, input("x")?)?)])),
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     ..Row::new("gelu", cases)
 };
 
@@ -34,6 +37,8 @@ impl Function for Gelu {
     const STEM: &'static str = "gelu";
     const FLOPS: u64 = 20;
     const DERIVATIVE_OF_OUTPUT: bool = false;
+    #[cfg(feature = "cuda")]
+    const KERNELS: &'static cuda::Image = &cuda::image!("gelu");
     #[cfg(feature = "wgpu")]
     const SHADER: &'static str = shader!("common/in_place", "common/map", "common/map_backward", "gelu");
 

@@ -5,6 +5,8 @@ use super::conv2d::NCHW_TO_NHWC;
 use super::support::case::Case;
 use super::transpose::transpose;
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
@@ -12,6 +14,8 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("global_avgpool");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/columns", "global_avgpool");
 
@@ -20,6 +24,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|_, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
         Ok(vec![("y", global_avgpool(b, x)?)])
@@ -71,6 +76,17 @@ impl Op for GlobalAvgPool {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let shape = launch.ty(0).shape;
+        let (pixels, c) = (shape[1] * shape[2], shape[3]);
+        let kernel = cuda::Dispatch::new(&KERNELS, "global_avgpool_forward_f32").tensors([cuda::Operand::Input(0), cuda::Operand::Output(0)]);
+        if shape[0] > 0 {
+            launch.sum_parts(cuda::Columns::by(pixels, shape[0] * pixels, c), kernel, |dispatch| dispatch);
+        }
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -138,6 +154,14 @@ impl Op for GlobalAvgPoolBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (pixels, n) = (self.size[0] * self.size[1], launch.out_ty(0).map_or(0, |dx| dx.len()));
+        let dispatch = cuda::Dispatch::new(&KERNELS, "global_avgpool_backward_f32").tensors([cuda::Operand::Input(0), cuda::Operand::Output(0)]);
+        launch.add(dispatch.count(n).sizes([pixels, launch.ty(0).shape.rows_and_width().1]).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -6,6 +6,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -14,11 +16,13 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("kv_cache");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("kv_cache");
 
 /// The row of the table.
-pub const ROW: Row = Row { wgpu: Kernel::Own, ..Row::new("kv_cache", cases) };
+pub const ROW: Row = Row { wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("kv_cache", cases) };
 
 /// Inputs: cache (updated), new, position.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,16 @@ impl Op for KvAppend {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (cache, new) = (launch.ty(0).shape, launch.ty(1).shape);
+        let (n, word) = (new.len(), launch.word(launch.ty(0)));
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Input(2)];
+        let dispatch = cuda::Dispatch::new(&KERNELS, format!("kv_cache_forward_{word}")).tensors(tensors).count(n);
+        launch.add(dispatch.sizes([new[1] * new[2], new[2], cache[1]]).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -16,6 +16,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows, for_rows_of, sum, sum_rows, sum2};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
@@ -23,6 +25,8 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("layernorm");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/in_place", "common/layernorm", "layernorm");
 #[cfg(feature = "wgpu")]
@@ -33,6 +37,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|case, b, input| Ok(vec![("y", layernorm(b, input("x")?, input("w")?, input("b")?, case.number("eps")?)?)])),
     ..Row::new("layernorm", cases)
 };
@@ -134,6 +139,14 @@ impl Op for LayerNorm {
         self.run(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let tensors = (0..3).map(cuda::Operand::Input).chain((0..3).map(cuda::Operand::Output));
+        launch.add(cuda::Dispatch::new(&KERNELS, "layernorm_forward_f32").tensors(tensors).sizes([width]).number(self.eps).rows(rows));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let [x, w, b] = [0, 1, 2].map(Operand::Input);
@@ -209,6 +222,15 @@ impl Op for LayerNormBackwardInput {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (rows, width) = launch.ty(1).shape.rows_and_width();
+        let ds = if self.add { cuda::Operand::Input(5) } else { cuda::Operand::Nothing };
+        let tensors = (0..5).map(cuda::Operand::Input).chain([ds, cuda::Operand::Output(0)]);
+        launch.add(cuda::Dispatch::new(&KERNELS, "layernorm_backward_input_f32").tensors(tensors).sizes([width]).rows(rows));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -300,6 +322,15 @@ impl Op for LayerNormBackwardWeight {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         backward_weight(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (rows, width) = launch.ty(1).shape.rows_and_width();
+        let tensors = |partials| [partials].into_iter().chain((0..4).map(cuda::Operand::Input)).chain((0..2).map(cuda::Operand::Output));
+        let kernel = |partials| cuda::Dispatch::new(&KERNELS, "layernorm_backward_weight_f32").tensors(tensors(partials));
+        launch.sum_columns(cuda::Columns::summed(rows, width), cuda::Summed::Sums(2), kernel, |dispatch| dispatch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -6,12 +6,16 @@
 use super::gelu::Gelu;
 use super::relu::Relu;
 use super::support::case::Case;
+#[cfg(feature = "cuda")]
+use super::support::gemm::{Gemm, Tensors};
 use super::support::elementwise::{Function, MapBackward};
 #[cfg(feature = "wgpu")]
 use super::support::product::{Lies, Product, Texts, product_texts};
 use super::{Kernel, Row};
 use crate::device::cpu::gemm::{Matrix, PackedB, Rhs, gemm};
 use crate::device::cpu::{Args, Packed, for_rows, sum_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
 use crate::error::Result;
@@ -19,6 +23,8 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("linear");
 #[cfg(feature = "wgpu")]
 const SHADER: Texts = product_texts!("linear");
 
@@ -27,6 +33,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Low,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|case, b, input| {
         let activation = match case.text("activation")? {
             "relu" => Activation::Relu,
@@ -155,6 +162,22 @@ impl Op for Linear {
         Ok(())
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let ((m, k), n) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[0]);
+        let bias = if self.bias { cuda::Operand::Input(2) } else { cuda::Operand::Nothing };
+        let results = [bias, cuda::Operand::Output(1), cuda::Operand::Output(0)];
+        let activation = match self.activation {
+            Activation::None => 0,
+            Activation::Relu => 1,
+            Activation::Gelu => 2,
+        };
+        let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], results: &results };
+        let names = ("linear_forward", "linear_forward_sum");
+        Gemm { batch: 1, m, n, k }.launch(launch, &KERNELS, names, tensors, |dispatch| dispatch.word(activation));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (left, right) = (Operand::Input(0), Operand::Input(1));
@@ -236,6 +259,13 @@ impl Op for LinearBackwardInput {
         gemm(dx, Matrix::new(dy, m, n), Rhs::View(Matrix::new(w, n, k)), 0.0, None)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let ((m, n), k) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[1]);
+        cuda_gradient(launch, "linear_backward_input", Gemm { batch: 1, m, n: k, k: n });
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         launch.in_pieces(launch.ty(0).shape.rows_and_width().0, &[Operand::Input(0), Operand::Output(0)], |launch| {
@@ -305,6 +335,18 @@ impl Op for LinearBackwardWeight {
         Ok(())
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let ((m, n), (_, k)) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape.rows_and_width());
+        cuda_gradient(launch, "linear_backward_weight", Gemm { batch: 1, m: n, n: k, k: m });
+        if launch.out_ty(1).is_some() {
+            let name = format!("linear_backward_bias_{}", launch.dtype());
+            let kernel = |partials| cuda::Dispatch::new(&KERNELS, name.clone()).tensors([partials, cuda::Operand::Input(0), cuda::Operand::Output(1)]);
+            launch.sum_columns(cuda::Columns::summed(m, n), cuda::Summed::Sums(1), kernel, |dispatch| dispatch);
+        }
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let [dy, x, dw, db] = [Operand::Input(0), Operand::Input(1), Operand::Output(0), Operand::Output(1)];
@@ -318,6 +360,13 @@ impl Op for LinearBackwardWeight {
         }
         Ok(())
     }
+}
+
+/// A gradient from the first two inputs: the bare product.
+#[cfg(feature = "cuda")]
+fn cuda_gradient(launch: &mut cuda::Launch, name: &str, product: Gemm) {
+    let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], results: &[cuda::Operand::Output(0)] };
+    product.launch(launch, &KERNELS, (name, "linear_backward_sum"), tensors, |dispatch| dispatch);
 }
 
 /// A product of the shader's `PASS`.

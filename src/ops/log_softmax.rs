@@ -6,6 +6,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows, max, sum};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Launch, Operand, shader};
 use crate::error::Result;
@@ -13,11 +15,13 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("log_softmax");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/in_place", "common/softmax", "log_softmax");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("log_softmax", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("log_softmax", cases) };
 
 /// The forward pass; in place.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +65,12 @@ impl Op for LogSoftmax {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        super::softmax::cuda_row_launch(launch, &KERNELS, "log_softmax_forward_f32", &[cuda::Operand::Input(0), cuda::Operand::Output(0)]);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -128,6 +138,13 @@ impl Op for LogSoftmaxBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run_backward(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        super::softmax::cuda_row_launch(launch, &KERNELS, "log_softmax_backward_f32", &tensors);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -12,6 +12,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -19,11 +21,13 @@ use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("loss_scale");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("loss_scale");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("loss_scale", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("loss_scale", cases) };
 
 /// The bounds of the scale.
 const BOUNDS: [f64; 2] = [1.0, 16_777_216.0];
@@ -94,6 +98,13 @@ impl Op for LossScale {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let dispatch = cuda::Dispatch::new(&KERNELS, "loss_scale_forward_f32").tensors((0..3).map(cuda::Operand::Input)).word(self.interval as u32);
+        launch.add(BOUNDS.into_iter().fold(dispatch, cuda::Dispatch::number).block(1));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -6,6 +6,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
@@ -13,6 +15,8 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("masked_mean");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/columns", "common/column_sums", "masked_mean");
 
@@ -25,6 +29,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", masked_mean(b, input("x")?, input("mask")?)?)])),
     ..Row::new("masked_mean", cases)
 };
@@ -108,6 +113,17 @@ impl Op for MaskedMean {
         Self::run(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let [batch, length, width] = [0, 1, 2].map(|d| launch.ty(0).shape[d]);
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        if batch > 0 {
+            let kernel = cuda::Dispatch::new(&KERNELS, "masked_mean_forward_f32").tensors(tensors);
+            launch.sum_parts(cuda::Columns::by(length, batch * length, width), kernel, |dispatch| dispatch);
+        }
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         launch.in_pieces(launch.ty(0).shape[0], &[Operand::Input(0), Operand::Input(1), Operand::Output(0)], |launch| {
@@ -179,6 +195,15 @@ impl Op for MaskedMeanBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (mask, width) = (launch.ty(1).shape, launch.ty(0).shape[1]);
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        let dispatch = cuda::Dispatch::new(&KERNELS, "masked_mean_backward_f32").tensors(tensors).sizes([mask[1], width]);
+        launch.add(dispatch.rows(mask[0] * mask[1].div_ceil(POSITIONS)));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -4,12 +4,16 @@
 //! dimensions are the same. FLOPs: 2 M N K a product.
 
 use super::{Kernel, Row};
+#[cfg(feature = "cuda")]
+use super::support::gemm::{Gemm, Tensors};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
 #[cfg(feature = "wgpu")]
 use super::support::product::{Lies, Product, Texts, product_texts};
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
 use crate::device::cpu::Args;
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
@@ -18,6 +22,8 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("matmul");
 #[cfg(feature = "wgpu")]
 const SHADER: Texts = product_texts!("matmul");
 
@@ -26,6 +32,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Low,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|case, b, input| {
         let op = MatMul { transpose_a: case.flag("transpose_a")?, transpose_b: case.flag("transpose_b")? };
         Ok(vec![("y", b.apply1(op, &[input("a")?, input("b")?])?)])
@@ -126,6 +133,16 @@ impl Op for MatMul {
             gemm(c, a, Rhs::View(b), 0.0, None)
         };
         c.par_chunks_mut(m * n).enumerate().try_for_each(product)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let Extents { batch, m, n, k } = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+        let way = |transposed: bool| if transposed { 't' } else { 'n' };
+        let name = format!("matmul_forward_{}{}", way(self.transpose_a), way(self.transpose_b));
+        let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], results: &[cuda::Operand::Output(0)] };
+        Gemm { batch, m, n, k }.launch(launch, &KERNELS, (&name, "matmul_forward_sum"), tensors, |dispatch| dispatch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

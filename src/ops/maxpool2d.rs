@@ -10,6 +10,8 @@ use super::conv2d::{NCHW_TO_NHWC, NHWC_TO_NCHW};
 use super::support::case::{Case, Fill};
 use super::transpose::transpose;
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -17,6 +19,8 @@ use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("maxpool2d");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("maxpool2d");
 
@@ -24,6 +28,7 @@ const SHADER: &str = shader!("maxpool2d");
 pub const ROW: Row = Row {
     backward: Some(backward),
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|case, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
         let y = maxpool2d(b, x, case.count("kernel")?, case.count("stride")?, case.count("padding")?)?;
@@ -64,6 +69,14 @@ impl MaxPool2d {
     /// How many windows lie along a side.
     fn out(&self, size: usize) -> usize {
         (size + 2 * self.padding - self.kernel) / self.stride + 1
+    }
+
+    /// One thread for each of `n` elements, on pictures of [H, W, C].
+    #[cfg(feature = "cuda")]
+    fn cuda_launch(&self, launch: &mut cuda::Launch, pass: &str, tensors: [cuda::Operand; 3], n: usize, [h, w, c]: [usize; 3]) {
+        let windows = [h, w, c, self.out(h), self.out(w), self.kernel, self.stride, self.padding].map(|n| n as u32);
+        let kernel = format!("maxpool2d_{pass}_{}", launch.dtype());
+        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).count(n).words(windows.to_vec()).over(n));
     }
 
     /// One invocation for each of `n` elements, on pictures of [H, W, C].
@@ -179,6 +192,14 @@ impl Op for MaxPool2d {
         self.run(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let x = launch.ty(0).shape;
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Output(0), cuda::Operand::Output(1)];
+        self.cuda_launch(launch, "forward", tensors, x[0] * self.out(x[1]) * self.out(x[2]) * x[3], [x[1], x[2], x[3]]);
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let operands = [Operand::Input(0), Operand::Output(0), Operand::Output(1)];
@@ -224,6 +245,14 @@ impl Op for MaxPool2dBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (shape, [h, w]) = (launch.ty(0).shape, self.size);
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        self.windows.cuda_launch(launch, "backward", tensors, shape[0] * h * w * shape[3], [h, w, shape[3]]);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -11,6 +11,8 @@ use super::support::elementwise::{dims_of, zip};
 #[cfg(feature = "wgpu")]
 use super::support::elementwise::{Runs, pairwise};
 use crate::device::cpu::{Args, Real, dot, for_heavy_rows, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -18,11 +20,13 @@ use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("mul");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/in_place", "common/map", "mul");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("mul", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("mul", cases) };
 
 /// `a b` of one shape and type; in place of either.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +91,12 @@ impl Op for Mul {
             #[inline(always)]
             |a, b| a * b,
         )
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        product(launch, 1);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -158,6 +168,12 @@ impl Op for MulRows {
         Self::run(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        product(launch, launch.ty(0).shape.last().copied().unwrap_or(1));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let width = launch.ty(0).shape.last().copied().unwrap_or(1);
@@ -165,6 +181,14 @@ impl Op for MulRows {
         pairwise(launch, SHADER, "mul_forward_f32", runs, |dispatch| dispatch.size(width));
         Ok(())
     }
+}
+
+/// Products with numbers that `width` elements share.
+#[cfg(feature = "cuda")]
+fn product(launch: &mut cuda::Launch, width: usize) {
+    let n = launch.ty(0).len();
+    let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+    launch.add(cuda::Dispatch::new(&KERNELS, format!("mul_forward_{}", launch.dtype())).tensors(tensors).count(n).sizes([width]).over(n));
 }
 
 /// The extents of a tensor without the last.
@@ -213,6 +237,15 @@ impl Op for MulRowsBackwardScale {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         Self::run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        let kernel = format!("mul_rows_backward_scale_{}", launch.dtype());
+        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).sizes([width]).rows(rows));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

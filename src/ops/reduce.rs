@@ -13,6 +13,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, sum, sum_rows, sum_wide};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
@@ -20,13 +22,15 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("reduce");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("reduce");
 #[cfg(feature = "wgpu")]
 const SUMS: &str = shader!("common/columns", "common/column_sums", "reduce_leading");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("reduce", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("reduce", cases) };
 
 /// What is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,6 +168,19 @@ impl Op for Reduce {
         self.run(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (outer, inner, trailing) = self.extents(&launch.ty(0).shape);
+        let (tensors, factor) = ([cuda::Operand::Input(0), cuda::Operand::Output(0)], self.factor(&launch.ty(0).shape));
+        if trailing {
+            launch.add(cuda::Dispatch::new(&KERNELS, "reduce_trailing_f32").tensors(tensors).count(inner).number(factor).rows(outer));
+        } else {
+            let kernel = |partials| cuda::Dispatch::new(&KERNELS, "reduce_leading_f32").tensors([partials]).tensors(tensors);
+            launch.sum_columns(cuda::Columns::summed(outer, inner), cuda::Summed::Sums(1), kernel, |dispatch| dispatch.number(factor));
+        }
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (outer, inner, trailing) = self.extents(&launch.ty(0).shape);
@@ -229,6 +246,15 @@ impl Op for ReduceBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (_, inner, trailing) = self.forward.extents(&self.shape);
+        let (n, factor) = (self.shape.len(), self.forward.factor(&self.shape));
+        let dispatch = cuda::Dispatch::new(&KERNELS, "reduce_backward_f32").tensors([cuda::Operand::Input(0), cuda::Operand::Output(0)]);
+        launch.add(dispatch.count(n).count(inner).number(factor).flag(trailing).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::shader;
 use crate::error::Result;
@@ -18,6 +20,7 @@ pub const ROW: Row = Row {
     backward: Some(elementwise::backward::<Relu>),
     golden: Some(|_, b, input| Ok(vec![("y", relu(b, input("x")?)?)])),
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     ..Row::new("relu", cases)
 };
 
@@ -33,6 +36,8 @@ impl Function for Relu {
     const STEM: &'static str = "relu";
     const FLOPS: u64 = 1;
     const DERIVATIVE_OF_OUTPUT: bool = false;
+    #[cfg(feature = "cuda")]
+    const KERNELS: &'static cuda::Image = &cuda::image!("relu");
     #[cfg(feature = "wgpu")]
     const SHADER: &'static str = shader!("common/in_place", "common/map", "common/map_backward", "relu");
 

@@ -4,13 +4,15 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::shader;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("scale", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("scale", cases) };
 
 /// Product with a fixed number.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,8 @@ impl Function for Scale {
     const STEM: &'static str = "scale";
     const FLOPS: u64 = 1;
     const DERIVATIVE_OF_OUTPUT: bool = false;
+    #[cfg(feature = "cuda")]
+    const KERNELS: &'static cuda::Image = &cuda::image!("scale");
     #[cfg(feature = "wgpu")]
     const SHADER: &'static str = shader!("common/in_place", "common/map", "scale");
 
@@ -44,7 +48,7 @@ impl Function for Scale {
         T::of(self.factor)
     }
 
-    #[cfg(feature = "wgpu")]
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
     fn numbers(&self) -> Vec<f64> {
         vec![self.factor]
     }

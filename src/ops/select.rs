@@ -3,6 +3,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -10,11 +12,13 @@ use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("select");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("select");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("select", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("select", cases) };
 
 /// The choice. Inputs: condition i32, a, b, all of one shape.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +69,14 @@ impl Op for Select {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let n = launch.ty(1).len();
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Input(2), cuda::Operand::Output(0)];
+        launch.add(cuda::Dispatch::new(&KERNELS, format!("select_forward_{}", launch.dtype())).tensors(tensors).count(n).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -119,6 +131,14 @@ impl Op for SelectBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         split(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let n = launch.ty(1).len();
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0), cuda::Operand::Output(1)];
+        launch.add(cuda::Dispatch::new(&KERNELS, format!("select_backward_{}", launch.dtype())).tensors(tensors).count(n).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -3,6 +3,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -11,11 +13,13 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("slice");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("slice");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("slice", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("slice", cases) };
 
 /// Indices `start .. start + length` of dimension `axis`.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +54,14 @@ impl Slice {
     fn run(&self, whole: usize, inner: usize) -> (usize, usize, usize) {
         (self.length * inner, self.start * inner, whole * inner)
     }
+}
+
+/// One thread for each element that is written.
+#[cfg(feature = "cuda")]
+fn cuda_move_runs(launch: &mut cuda::Launch, pass: &str, (kept, before, whole): (usize, usize, usize)) {
+    let (n, word) = (launch.out_ty(0).map_or(0, |written| written.len()), launch.word(launch.ty(0)));
+    let dispatch = cuda::Dispatch::new(&KERNELS, format!("slice_{pass}_{word}")).tensors([cuda::Operand::Input(0), cuda::Operand::Output(0)]);
+    launch.add(dispatch.count(n).sizes([kept, before, whole]).over(n));
 }
 
 /// One invocation for each element that is written, of so many runs.
@@ -93,6 +105,13 @@ impl Op for Slice {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         forward(args, self)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let x = launch.ty(0).shape;
+        cuda_move_runs(launch, "forward", self.run(x[self.axis], x[self.axis + 1..].iter().product()));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -144,6 +163,13 @@ impl Op for SliceBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         pad(args, self)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let dy = launch.ty(0).shape;
+        cuda_move_runs(launch, "backward", self.slice.run(self.whole, dy[self.slice.axis + 1..].iter().product()));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

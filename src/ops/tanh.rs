@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::{self, Function, Map};
 use crate::device::cpu::Real;
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::shader;
 use crate::error::Result;
@@ -18,6 +20,7 @@ pub const ROW: Row = Row {
     backward: Some(elementwise::backward::<Tanh>),
     golden: Some(|_, b, input| Ok(vec![("y", tanh(b, input("x")?)?)])),
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     ..Row::new("tanh", cases)
 };
 
@@ -33,6 +36,8 @@ impl Function for Tanh {
     const STEM: &'static str = "tanh";
     const FLOPS: u64 = 8;
     const DERIVATIVE_OF_OUTPUT: bool = true;
+    #[cfg(feature = "cuda")]
+    const KERNELS: &'static cuda::Image = &cuda::image!("tanh");
     #[cfg(feature = "wgpu")]
     const SHADER: &'static str = shader!("common/in_place", "common/map", "common/map_backward", "tanh");
 

@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::{Error, Result};
@@ -12,6 +14,8 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{DType, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("top_k");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/order", "top_k");
 /// Elements of a row that one invocation holds.
@@ -22,7 +26,7 @@ const EACH: usize = 8;
 const PART: usize = 256 * EACH;
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, ..Row::new("top_k", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("top_k", cases) };
 
 /// Inputs: x [.., N]. Outputs: values [.., k] and indices i32 [.., k]. NaN counts as the smallest.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +71,21 @@ impl Op for TopK {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args, self.k)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (rows, width) = launch.ty(0).shape.rows_and_width();
+        let parts = width.div_ceil(PART);
+        // Two words for each that was found.
+        let found = if parts > 1 { launch.scratch(2 * rows * parts * self.k) } else { cuda::Operand::Nothing };
+        let tensors = [cuda::Operand::Input(0), found, cuda::Operand::Output(0), cuda::Operand::Output(1)];
+        let of = |kernel: &str| cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).sizes([width, parts, self.k]);
+        launch.add(of("top_k_parts_f32").rows(rows * parts));
+        if parts > 1 {
+            launch.add(of("top_k_forward_f32").rows(rows));
+        }
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -4,6 +4,8 @@ use super::{Kernel, Row};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -12,11 +14,13 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{MAX_RANK, TensorType};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("transpose");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("transpose");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("transpose", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("transpose", cases) };
 
 /// A permutation of the dimensions.
 #[derive(Debug, Clone)]
@@ -58,6 +62,12 @@ impl Op for Transpose {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         run(args, &self.order)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        cuda_launch(launch, &self.order);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -110,7 +120,7 @@ fn permute<E: Copy + Send + Sync>(x: &[E], y: &mut [E], shape: &[usize], order: 
 }
 
 /// A dimension of y: its extent, and the elements from one index to the next in x and in y.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 #[derive(Clone, Copy)]
 struct Dimension {
     extent: usize,
@@ -119,7 +129,7 @@ struct Dimension {
 }
 
 /// The dimensions of y without those of extent 1; neighbours that are neighbours in x as well are joined. At least one.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn joined(shape: &[usize], order: &[usize]) -> Vec<Dimension> {
     let mut joined: Vec<Dimension> = vec![Dimension { extent: 1, in_x: 1, in_y: 1 }];
     for &d in order.iter().filter(|&&d| shape[d] != 1) {
@@ -136,23 +146,57 @@ fn joined(shape: &[usize], order: &[usize]) -> Vec<Dimension> {
 }
 
 /// Elements of a tile, and of its side where neither dimension is shorter.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const TILE: usize = 1024;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const SIDE: usize = 32;
 
-#[cfg(feature = "wgpu")]
-fn dispatch(shape: &[usize], order: &[usize]) -> Dispatch {
+/// The dimensions of y but the last of x and the last of y; those two, where they are not the same; the tile.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+struct Turned {
+    others: Vec<Dimension>,
+    a: Option<Dimension>,
+    b: Dimension,
+    tile: [usize; 2],
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn turned(shape: &[usize], order: &[usize]) -> Turned {
     let mut others = joined(shape, order);
     let b = others.remove(others.len() - 1);
     // The last dimension of x, where that is not the last of y as well.
     let a = others.iter().position(|d| d.in_x == 1).map(|at| others.remove(at));
-    let count: usize = others.iter().map(|d| d.extent).product();
     let slim = |extent: usize| extent.next_power_of_two().min(SIDE);
-    let [tile_a, tile_b] = match a {
+    let tile = match a {
         Some(a) if a.extent < SIDE => [slim(a.extent), TILE / slim(a.extent)],
         _ => [TILE / slim(b.extent), slim(b.extent)],
     };
+    Turned { others, a, b, tile }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_launch(launch: &mut cuda::Launch, order: &[usize]) {
+    /// Other dimensions that the kernel has room for.
+    const RANK: usize = crate::tensor::MAX_RANK;
+    let Turned { others, a, b, tile: [tile_a, tile_b] } = turned(&launch.ty(0).shape, order);
+    let count: usize = others.iter().map(|d| d.extent).product();
+    let (tiled, a, rank) = (a.is_some(), a.unwrap_or(b), others.len());
+    let [tiles_a, tiles_b] = [a.extent.div_ceil(tile_a), b.extent.div_ceil(tile_b)];
+    let column = |of: fn(&Dimension) -> usize| others.iter().rev().map(of).chain(std::iter::repeat(1)).take(RANK).collect::<Vec<_>>();
+    let sizes = [rank, a.extent, b.extent, tile_a, tile_b, tiles_a, tiles_b, b.in_x, a.in_y];
+    let words = [column(|d| d.extent), column(|d| d.in_x), column(|d| d.in_y), sizes.to_vec()].concat();
+    let layout = launch.table(words.into_iter().map(|n| n as u32).collect());
+    let way = if tiled { "tiles" } else { "rows" };
+    let kernel = format!("transpose_{way}_{}", launch.word(launch.ty(0)));
+    let dispatch = cuda::Dispatch::new(&KERNELS, kernel).tensors([cuda::Operand::Input(0), cuda::Operand::Output(0), layout]);
+    let n = count * b.extent;
+    launch.add(if tiled { dispatch.rows(count * tiles_a * tiles_b) } else { dispatch.count(n).over(n) });
+}
+
+#[cfg(feature = "wgpu")]
+fn dispatch(shape: &[usize], order: &[usize]) -> Dispatch {
+    let Turned { mut others, a, b, tile: [tile_a, tile_b] } = turned(shape, order);
+    let count: usize = others.iter().map(|d| d.extent).product();
     let entry = if a.is_some() { "transpose_tiles_u32" } else { "transpose_rows_u32" };
     let mut dispatch = Dispatch::new(SHADER, entry, [Operand::Input(0), Operand::Output(0)]);
     others.insert(0, Dimension { extent: 1, in_x: 0, in_y: 0 });

@@ -16,11 +16,13 @@ const OLDEST: c_int = 12000;
 /// Where one device's work is done: its primary context and a stream.
 #[derive(Debug)]
 pub(super) struct Context {
+    /// What its driver calls it.
+    pub device: String,
     /// What errors call it.
     pub name: String,
     /// Its compute capability, times ten.
     pub arch: u32,
-    device: api::CUdevice,
+    number: api::CUdevice,
     context: api::CUcontext,
     stream: api::CUstream,
 }
@@ -106,7 +108,14 @@ impl Context {
         // SAFETY: as above; what is retained and made here is given back when it is dropped.
         unsafe {
             checked(api::cuDevicePrimaryCtxRetain(&mut context, device), asked, 0)?;
-            let mut opened = Context { name: format!("cuda ({name})"), arch: (10 * major + minor) as u32, device, context, stream: null_mut() };
+            let mut opened = Context {
+                name: format!("cuda ({name})"),
+                device: name,
+                arch: (10 * major + minor) as u32,
+                number: device,
+                context,
+                stream: null_mut(),
+            };
             opened.enter()?;
             // It does not wait for what others do on the default stream.
             opened.check(api::cuStreamCreate(&mut stream, api::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint))?;
@@ -141,7 +150,7 @@ impl Drop for Context {
             if !self.stream.is_null() {
                 let _ = api::cuStreamDestroy_v2(self.stream);
             }
-            let _ = api::cuDevicePrimaryCtxRelease_v2(self.device);
+            let _ = api::cuDevicePrimaryCtxRelease_v2(self.number);
         }
     }
 }
@@ -306,15 +315,15 @@ pub(super) struct Extent {
     pub shared: u32,
 }
 
-/// Puts a launch behind all other work of the stream.
+/// Puts a launch behind all other work of the stream. The arguments lie one behind another, each from a start of its own.
 ///
 /// # Safety
 /// The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run.
-pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut [u64]) -> Result<()> {
+pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut [u64], starts: &[usize]) -> Result<()> {
     let context = &function.module.context;
     let [grid_x, grid_y, grid_z] = extent.grid;
     // Little-endian: a word of four bytes is the first half of one of eight.
-    let mut pointers: Vec<*mut c_void> = arguments.iter_mut().map(|a| std::ptr::from_mut(a).cast()).collect();
+    let mut pointers: Vec<*mut c_void> = starts.iter().map(|&start| std::ptr::from_mut(&mut arguments[start]).cast()).collect();
     let config = api::CUlaunchConfig {
         gridDimX: grid_x,
         gridDimY: grid_y,

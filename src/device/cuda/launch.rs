@@ -25,13 +25,15 @@ pub enum Operand {
 }
 
 /// An argument of a kernel.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Argument {
     Tensor(Operand),
     /// Of four bytes.
     Word(u32),
     /// Of eight.
     Long(u64),
+    /// A structure of words.
+    Words(Vec<u32>),
 }
 
 /// One launch of one kernel.
@@ -78,6 +80,12 @@ impl Dispatch {
     /// Adds 32 bits, `unsigned`.
     pub fn word(mut self, word: u32) -> Self {
         self.arguments.push(Argument::Word(word));
+        self
+    }
+
+    /// Adds a structure of 32-bit members.
+    pub fn words(mut self, words: Vec<u32>) -> Self {
+        self.arguments.push(Argument::Words(words));
         self
     }
 
@@ -168,6 +176,11 @@ impl<'a> Launch<'a> {
             Some(DType::BF16) => "bf16",
             _ => "f32",
         }
+    }
+
+    /// The same for kernels that only move elements.
+    pub fn word(&self, ty: TensorType) -> &'static str {
+        if ty.dtype.size() == 2 { "u16" } else { "u32" }
     }
 
     /// Memory of `len` words of four bytes that nobody else touches while the node runs. It holds anything at first.

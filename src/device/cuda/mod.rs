@@ -16,6 +16,7 @@ macro_rules! image {
 pub(crate) use image;
 
 pub mod build;
+mod columns;
 mod driver;
 pub mod fatbin;
 mod images;
@@ -26,6 +27,7 @@ pub mod nvrtc;
 mod replay;
 pub mod source;
 
+pub use crate::device::columns::{Columns, Summed};
 pub use images::compiled;
 pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
@@ -75,14 +77,22 @@ struct Loaded {
 pub struct Adapter {
     /// Its number in `cuda:N`.
     pub index: usize,
-    /// What its driver calls it, and its compute capability.
+    /// What its driver calls it.
     pub name: String,
+    /// Its compute capability, times ten.
+    pub arch: u32,
+    /// It is the stand-in that computes on the CPU.
+    pub is_simulated: bool,
 }
 
 /// The devices of this machine, in the order of their numbers; none where there is no driver.
 pub fn adapters() -> Vec<Adapter> {
-    let open = |index: usize| Context::open("cuda", index).ok().map(|c| Adapter { index, name: format!("{} (sm_{})", c.name, c.arch) });
-    (0..driver::count("cuda").unwrap_or(0)).filter_map(open).collect()
+    let describe = |index: usize| {
+        let context = Context::open("cuda", index).ok()?;
+        let name = context.device.clone();
+        Some(Adapter { index, is_simulated: name.contains(STAND_IN), name, arch: context.arch })
+    };
+    (0..driver::count("cuda").unwrap_or(0)).filter_map(describe).collect()
 }
 
 impl Gpu {
@@ -96,9 +106,9 @@ impl Gpu {
         Ok(Gpu(Arc::new(Inner { loaded: Mutex::default(), context })))
     }
 
-    /// `cuda (` and what its driver calls it `)`.
+    /// What its driver calls it.
     pub fn name(&self) -> &str {
-        &self.0.context.name
+        &self.0.context.device
     }
 
     /// Its compute capability, times ten.

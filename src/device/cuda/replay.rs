@@ -31,6 +31,8 @@ struct Bound {
     kernel: Kernel,
     extent: Extent,
     arguments: Vec<u64>,
+    /// Where in these each begins.
+    starts: Vec<usize>,
 }
 
 impl Recording {
@@ -65,18 +67,24 @@ impl Recording {
         }
         let lies = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) }.cloned();
         for dispatch in &node.dispatches {
-            let mut arguments = Vec::with_capacity(dispatch.arguments.len());
+            let (mut arguments, mut starts) = (Vec::<u64>::new(), Vec::new());
             for argument in &dispatch.arguments {
-                let operand = match *argument {
+                starts.push(arguments.len());
+                let operand = match argument {
                     Argument::Word(word) => {
-                        arguments.push(word.into());
+                        arguments.push((*word).into());
                         continue;
                     }
                     Argument::Long(long) => {
-                        arguments.push(long);
+                        arguments.push(*long);
                         continue;
                     }
-                    Argument::Tensor(operand) => operand,
+                    Argument::Words(words) => {
+                        let two = |pair: &[u32]| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 32;
+                        arguments.extend(words.chunks(2).map(two));
+                        continue;
+                    }
+                    Argument::Tensor(operand) => *operand,
                 };
                 let found = match operand {
                     Operand::Input(i) => lies(node.binding.input(i)),
@@ -92,7 +100,7 @@ impl Recording {
             let extent = Extent { grid: grid_of(dispatch)?, block: small(dispatch.block)?, shared: small(dispatch.shared)? };
             let function = self.gpu.function(dispatch.image, &dispatch.kernel, dispatch.shared)?;
             let kernel = Kernel { entry: dispatch.kernel.clone(), source: dispatch.image.source.into() };
-            self.launches.push(Bound { function, kernel, extent, arguments });
+            self.launches.push(Bound { function, kernel, extent, arguments, starts });
         }
         Ok(())
     }
@@ -101,7 +109,7 @@ impl Recording {
         for node in nodes {
             for bound in &self.launches[self.nodes[node].clone()] {
                 // SAFETY: the operator gave what its kernel takes, which tests/ops.rs sees on every case; all that it points to is held.
-                unsafe { launch(&bound.function, bound.extent, &mut bound.arguments.clone())? };
+                unsafe { launch(&bound.function, bound.extent, &mut bound.arguments.clone(), &bound.starts)? };
             }
         }
         Ok(())

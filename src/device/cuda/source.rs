@@ -8,7 +8,17 @@ macro_rules! headers {
 }
 
 /// Every file of `kernels/common/`.
-pub const HEADERS: &[(&str, &str)] = &headers!["common/reduce.cuh", "common/types.cuh"];
+pub const HEADERS: &[(&str, &str)] = &headers![
+    "common/activation.cuh",
+    "common/column_sums.cuh",
+    "common/columns.cuh",
+    "common/gemm.cuh",
+    "common/layernorm.cuh",
+    "common/map.cuh",
+    "common/order.cuh",
+    "common/reduce.cuh",
+    "common/types.cuh"
+];
 
 /// A file of kernels and what it includes.
 #[derive(Debug, Clone)]

@@ -4,14 +4,13 @@ use super::Abilities;
 use super::memory::{Memory, Region};
 use super::pieces::Piece;
 use crate::device::binding::{Binding, Home};
+use crate::device::columns::COLUMNS;
 use crate::error::Result;
 use crate::tensor::{DType, TensorType};
 use std::ops::Range;
 
 /// Invocations of a workgroup.
 pub(super) const WIDTH: usize = 256;
-/// Columns that a workgroup goes through side by side.
-pub(super) const COLUMNS: usize = 32;
 
 /// The same as the `const` lines that every shader finds before it.
 pub(super) const EXTENTS: &[(&str, usize)] = &[("WIDTH", WIDTH), ("COLUMNS", COLUMNS)];

@@ -14,6 +14,8 @@
 //! they are rounded once, at the end, where separate operators round each result.
 
 mod fusion;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 
@@ -33,7 +35,7 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 /// The row of the table.
-pub const ROW: Row = Row { fusion: Some((90, fusion::absorb)), wgpu: Kernel::Own, ..Row::new("elementwise", cases) };
+pub const ROW: Row = Row { fusion: Some((90, fusion::absorb)), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("elementwise", cases) };
 
 /// The chain. Inputs: x, the second operands in the order of their steps. In place of x.
 #[derive(Debug, Clone, PartialEq)]
@@ -211,6 +213,12 @@ impl Op for Elementwise {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut crate::device::cuda::Launch) -> Result<()> {
+        cuda::launch(self, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -2,6 +2,8 @@
 
 use super::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand};
 use crate::error::Result;
@@ -25,8 +27,11 @@ pub trait Function: Debug + Clone + Copy + Send + Sync + 'static {
     /// `shaders/<stem>.wgsl`
     #[cfg(feature = "wgpu")]
     const SHADER: &'static str;
-    /// The numbers that the shader's `Size` has after `n`.
-    #[cfg(feature = "wgpu")]
+    /// `kernels/<stem>.cu`
+    #[cfg(feature = "cuda")]
+    const KERNELS: &'static cuda::Image;
+    /// The numbers that kernels take after `n`.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
     fn numbers(&self) -> Vec<f64> {
         Vec::new()
     }
@@ -39,6 +44,14 @@ pub struct Map<F>(pub F);
 /// `dx = dy f'(x)`. Inputs: dy, and x or y as [`Function::DERIVATIVE_OF_OUTPUT`] says; in place of dy.
 #[derive(Debug, Clone, Copy)]
 pub struct MapBackward<F>(pub F);
+
+/// One kernel over the elements of the first input: `<stem>_<pass>_<dtype>`, with the tensors, `n`, and the function's numbers.
+#[cfg(feature = "cuda")]
+fn cuda_over<F: Function>(function: &F, pass: &str, launch: &mut cuda::Launch, operands: &[cuda::Operand]) {
+    let n = launch.ty(0).len();
+    let dispatch = cuda::Dispatch::new(F::KERNELS, format!("{}_{pass}_{}", F::STEM, launch.dtype())).tensors(operands.iter().copied()).count(n);
+    launch.add(function.numbers().into_iter().fold(dispatch, cuda::Dispatch::number).over(n));
+}
 
 /// One kernel over the elements of the first input: entry point `<stem>_<pass>_f32`, `IN_PLACE` where the output took its buffer over.
 #[cfg(feature = "wgpu")]
@@ -175,6 +188,12 @@ impl<F: Function> Op for Map<F> {
         )
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        cuda_over(&self.0, "forward", launch, &[cuda::Operand::Input(0), cuda::Operand::Output(0)]);
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         launch_over(&self.0, "forward", launch, &[Operand::Input(0), Operand::Output(0)]);
@@ -221,6 +240,12 @@ impl<F: Function> Op for MapBackward<F> {
             #[inline(always)]
             |dy, x| dy * self.0.derivative(x),
         )
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        cuda_over(&self.0, "backward", launch, &[cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)]);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

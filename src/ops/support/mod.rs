@@ -2,6 +2,8 @@
 
 pub mod case;
 pub mod elementwise;
+#[cfg(feature = "cuda")]
+pub mod gemm;
 pub mod optimizer;
 pub mod philox;
 #[cfg(feature = "wgpu")]

@@ -3,6 +3,7 @@
 #include <cstdarg>
 #include <deque>
 #include <dlfcn.h>
+#include <map>
 
 namespace sim {
 Fiber* self;
@@ -77,6 +78,15 @@ void run_next() {
     if (!next) deadlock();
     self = next;
     if (next != me) sim_switch(&me->sp, next->sp);
+}
+
+// True where both addresses are of one line: the compiler may have made two calls of it.
+bool same_line(const void* a, const void* b) {
+    if (a == b) return true;
+    static std::map<std::pair<const void*, const void*>, bool> known;
+    auto [at, is_new] = known.try_emplace({a, b}, false);
+    if (is_new) at->second = line_of(a) == line_of(b);
+    return at->second;
 }
 
 void wait_while(const uint64_t* word, uint64_t value, const char* what, void* site) {
@@ -236,7 +246,7 @@ static void meet_lanes(unsigned mask, void* site, const char* what, bool orders)
     if (k == parts[self->warp].size()) parts[self->warp].push_back({wanted, {}});
     Meeting& m = parts[self->warp][k].meeting;
     if (m.arrived == 0) m.site = site;
-    if (m.site != site) fail(LAUNCH_FAILED, site, "%s where other lanes of its warp wait elsewhere", what);
+    if (!same_line(m.site, site)) fail(LAUNCH_FAILED, site, "%s where other lanes of its warp wait elsewhere", what);
     if (++m.arrived < unsigned(__builtin_popcount(wanted))) return wait_while(&m.turn, m.turn, what, site);
     if (orders) {
         unsigned ranks[32], n = 0;
@@ -305,7 +315,7 @@ void __syncthreads() {
     Meeting& m = block_meeting[self->block];
     void* site = __builtin_return_address(0);
     if (m.arrived == 0) m.site = site;
-    if (m.site != site) fail(LAUNCH_FAILED, site, "__syncthreads() where other threads of the block wait at another");
+    if (!same_line(m.site, site)) fail(LAUNCH_FAILED, site, "__syncthreads() where other threads of the block wait at another");
     if (++m.arrived == block_live[self->block]) {
         everyone_of_block(self->block);
         m.arrived = 0, m.turn++;

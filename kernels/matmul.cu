@@ -1,0 +1,40 @@
+// Batched matrix product: C[i] = A[i] B[i], each factor stored as it is read (n) or transposed (t). See common/gemm.cuh.
+#include "common/gemm.cuh"
+
+namespace {
+template <class T> struct Store {
+    T* c;
+    unsigned m, n;
+    __device__ __forceinline__ void operator()(unsigned batch, unsigned row, unsigned column, float sum) const {
+        c[((size_t)batch * m + row) * n + column] = Element<T>::of(sum);
+    }
+};
+
+template <bool transpose_a, bool transpose_b, class T> __device__ __forceinline__ void product(float* partials, const T* a, const T* b, T* c, const Gemm& g) {
+    gemm<!transpose_a, transpose_b>(
+        g, partials,
+        [=](unsigned batch, unsigned row, unsigned k) {
+            const T* of = a + (size_t)batch * g.m * g.k;
+            return to_float(transpose_a ? of[(size_t)k * g.m + row] : of[(size_t)row * g.k + k]);
+        },
+        [=](unsigned batch, unsigned k, unsigned column) {
+            const T* of = b + (size_t)batch * g.n * g.k;
+            return to_float(transpose_b ? of[(size_t)column * g.k + k] : of[(size_t)k * g.n + column]);
+        },
+        Store<T>{c, g.m, g.n});
+}
+}  // namespace
+
+#define WAY(name, suffix, T, transpose_a, transpose_b)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(BLOCK) matmul_forward_##name##_##suffix(float* partials, const T* a, const T* b, T* c, Gemm g) {      \
+        product<transpose_a, transpose_b>(partials, a, b, c, g);                                                                                      \
+    }
+#define KERNELS(suffix, T)                                                                                                     \
+    WAY(nn, suffix, T, false, false)                                                                                           \
+    WAY(nt, suffix, T, false, true)                                                                                            \
+    WAY(tn, suffix, T, true, false)                                                                                            \
+    WAY(tt, suffix, T, true, true)                                                                                             \
+    extern "C" __global__ void __launch_bounds__(BLOCK) matmul_forward_sum_##suffix(const float* partials, T* c, Gemm g) {      \
+        gemm_sum(g, partials, Store<T>{c, g.m, g.n});                                                                          \
+    }
+FOR_EACH_TYPE(KERNELS)

@@ -1,0 +1,14 @@
+// Rectifier: y = x where x > 0, else 0; dx = dy where y > 0, else 0, from the saved y.
+//
+// Reads and writes an element forward, reads two and writes one backward: bound by memory. y may be x, and dx dy.
+#include "common/activation.cuh"
+#include "common/map.cuh"
+
+#define KERNELS(suffix, T)                                                                                                         \
+    extern "C" __global__ void __launch_bounds__(BLOCK) relu_forward_##suffix(const T* x, T* y, size_t n) {                          \
+        map(x, y, n, [](float v, size_t) { return relu(v); });                                                                          \
+    }                                                                                                                              \
+    extern "C" __global__ void __launch_bounds__(BLOCK) relu_backward_##suffix(const T* dy, const T* saved, T* dx, size_t n) {       \
+        map_backward(dy, saved, dx, n, [](float y) { return y > 0 ? 1.0f : 0.0f; });                                                               \
+    }
+FOR_EACH_TYPE(KERNELS)

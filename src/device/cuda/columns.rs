@@ -1,0 +1,32 @@
+//! What sums of columns launch, as `kernels/common/columns.cuh` sees them.
+
+use super::launch::{Dispatch, Launch, Operand};
+use crate::device::columns::{Columns, Summed};
+
+impl Columns {
+    /// The structure of five words that kernels take.
+    fn told(&self, dispatch: Dispatch, stage: u32) -> Dispatch {
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        dispatch.words(vec![small(self.rows), small(self.width), small(self.span), small(self.parts()), stage])
+    }
+}
+
+impl Launch<'_> {
+    /// Sums the columns of each part, which is a result of its own. `kernel` has the tensors, of which the first is `partials`; `finish` adds what comes
+    /// behind `Columns`.
+    pub fn sum_parts(&mut self, columns: Columns, kernel: Dispatch, finish: impl Fn(Dispatch) -> Dispatch) {
+        let grid = columns.workgroups(columns.parts());
+        self.add(finish(columns.told(kernel, 0)).rows(grid));
+    }
+
+    /// Sums columns over all rows, in two launches where there are several parts. `kernel` makes a launch with its tensors, of which the first is that of
+    /// the parts' sums; `finish` adds what comes behind `Columns`.
+    pub fn sum_columns(&mut self, columns: Columns, summed: Summed, kernel: impl Fn(Operand) -> Dispatch, finish: impl Fn(Dispatch) -> Dispatch) {
+        if columns.parts() == 1 {
+            return self.sum_parts(columns, kernel(Operand::Nothing), finish);
+        }
+        let partials = self.scratch(columns.partials(summed));
+        self.add(finish(columns.told(kernel(partials), 1)).rows(columns.workgroups(columns.parts())));
+        self.add(finish(columns.told(kernel(partials), 2)).rows(columns.workgroups(1)));
+    }
+}
