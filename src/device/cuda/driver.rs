@@ -204,8 +204,8 @@ impl Allocation {
         self.within(from, bytes.len())?;
         self.context.enter()?;
         // SAFETY: both ends are as long as `bytes`, which is not touched before the stream has come to the end of the copy.
-        self.context
-            .check(unsafe { api::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), self.at + from as u64, bytes.len(), self.context.stream) })?;
+        let status = unsafe { api::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), self.at + from as u64, bytes.len(), self.context.stream) };
+        self.context.check(status)?;
         self.context.wait()
     }
 }

@@ -97,14 +97,15 @@ impl NvFatbin {
         // SAFETY: the list is as long as is said, and `raw` is where the handle is put.
         self.check(name, unsafe { (f.nvFatbinCreate)(&mut made.raw, options_at.as_ptr(), options_at.len()) })?;
         for part in parts {
-            // SAFETY: the handle was made, code is as long as is said, and the texts end with a zero; no options are none.
             let status = match *part {
                 Part::Cubin(arch, code) => {
                     let arch = text(arch)?;
+                    // SAFETY: the handle was made, code is as long as is said, and the texts end with a zero.
                     unsafe { (f.nvFatbinAddCubin)(made.raw, code.as_ptr().cast(), code.len(), arch.as_ptr(), name_at.as_ptr()) }
                 }
                 Part::Ptx(arch, code) => {
                     let arch = text(arch)?;
+                    // SAFETY: as above; a null pointer stands for no options.
                     unsafe { (f.nvFatbinAddPTX)(made.raw, code.as_ptr().cast(), code.len(), arch.as_ptr(), name_at.as_ptr(), null()) }
                 }
             };

@@ -28,7 +28,7 @@ pub(super) fn load(context: &Arc<Context>, image: &Image, folder: Option<&Path>)
         }
     }
     // The stand-in has the kernels in itself, also those that were never compiled.
-    if refused.is_empty() && context.name.contains(STAND_IN) {
+    if refused.is_empty() && context.device.contains(STAND_IN) {
         refused.extend(match Module::load(context, image.fatbin)? {
             Ok(module) => return Ok(module),
             Err(words) => Some(words),

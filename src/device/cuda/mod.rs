@@ -107,6 +107,7 @@ impl Gpu {
     }
 
     /// What its driver calls it.
+    #[allow(clippy::misnamed_getters)] // The context's `name` is what errors call it.
     pub fn name(&self) -> &str {
         &self.0.context.device
     }
