@@ -17,6 +17,7 @@ mod figures;
 mod inputs;
 mod inspect;
 mod interrupt;
+mod kernels;
 mod model;
 mod pictures;
 mod sheet;
@@ -71,6 +72,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Lists the devices that `--device` takes
     Devices(devices::Devices),
+    /// Compiles the kernels that the program carries
+    Kernels(kernels::Kernels),
     /// Prints a completion script for a shell
     Completions(completions::Completions),
 }
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         Verb::Data(verb) => verb.run(&talk),
         Verb::Inspect(verb) => verb.run(),
         Verb::Devices(verb) => verb.run(&talk),
+        Verb::Kernels(verb) => verb.run(&talk),
         Verb::Completions(verb) => verb.run(),
     };
     match done {

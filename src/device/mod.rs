@@ -169,12 +169,12 @@ impl Device {
 
     /// Keeps what a GPU's driver makes of kernels in this folder, and takes from there what it made before; as good as none where it is damaged or cannot be written. Without effect
     /// on the CPU.
-    #[cfg_attr(not(feature = "wgpu"), expect(unused_variables))]
+    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(unused_variables))]
     pub fn keep_pipelines(&self, folder: &Path) {
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference(_) => {}
             #[cfg(feature = "cuda")]
-            Kind::Cuda(_) => {}
+            Kind::Cuda(gpu) => gpu.keep_compiled(folder),
             #[cfg(feature = "wgpu")]
             Kind::Wgpu(gpu) => drop(gpu.keep_pipelines(folder)),
         }

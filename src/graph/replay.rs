@@ -5,9 +5,9 @@ use super::run::Options;
 use super::times::{Times, clock};
 use crate::device::binding::{Binding, Home, Place};
 use crate::device::cpu::{Args, Memory, Real};
-use crate::device::memory::DeviceMemory;
 #[cfg(feature = "cuda")]
 use crate::device::cuda;
+use crate::device::memory::DeviceMemory;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu;
 use crate::device::{Device, Kernel, Kind};

@@ -104,7 +104,13 @@ fn problem(stem: &str, case: &Case, with_gradients: bool) -> Result<Problem, Str
     // A cast to bf16 is exact, and held to that.
     let is_bf16 = case.inputs.iter().any(|i| i.ty.dtype == DType::BF16);
     let is_f16 = graph.values().any(|(_, info)| info.ty.dtype == DType::F16);
-    let limit = if is_bf16 { BF16_LIMIT } else if is_f16 { F16_LIMIT } else { LIMIT };
+    let limit = if is_bf16 {
+        BF16_LIMIT
+    } else if is_f16 {
+        F16_LIMIT
+    } else {
+        LIMIT
+    };
     Ok(Problem { graph, inputs, states, results: names, grads, limit })
 }
 

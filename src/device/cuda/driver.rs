@@ -108,7 +108,14 @@ impl Context {
         // SAFETY: as above; what is retained and made here is given back when it is dropped.
         unsafe {
             checked(api::cuDevicePrimaryCtxRetain(&mut context, device), asked, 0)?;
-            let mut opened = Context { name: format!("cuda ({name})"), device: name, arch: (10 * major + minor) as u32, number: device, context, stream: null_mut() };
+            let mut opened = Context {
+                name: format!("cuda ({name})"),
+                device: name,
+                arch: (10 * major + minor) as u32,
+                number: device,
+                context,
+                stream: null_mut(),
+            };
             opened.enter()?;
             // It does not wait for what others do on the default stream.
             opened.check(api::cuStreamCreate(&mut stream, api::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint))?;
@@ -197,7 +204,8 @@ impl Allocation {
         self.within(from, bytes.len())?;
         self.context.enter()?;
         // SAFETY: both ends are as long as `bytes`, which is not touched before the stream has come to the end of the copy.
-        self.context.check(unsafe { api::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), self.at + from as u64, bytes.len(), self.context.stream) })?;
+        let status = unsafe { api::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), self.at + from as u64, bytes.len(), self.context.stream) };
+        self.context.check(status)?;
         self.context.wait()
     }
 }
@@ -225,13 +233,29 @@ unsafe impl Send for Module {}
 unsafe impl Sync for Module {}
 
 impl Module {
-    /// Loads a fatbin, a cubin, or PTX with a zero behind it.
-    pub fn load(context: &Arc<Context>, image: &[u8]) -> Result<Self> {
+    /// Loads a fatbin, a cubin or PTX; or says in the driver's words why it holds nothing that the driver takes.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for whatever else went wrong.
+    pub fn load(context: &Arc<Context>, image: &[u8]) -> Result<std::result::Result<Self, String>> {
+        use api::CUresult as Status;
         context.enter()?;
+        // Its numbers have eight bytes, and PTX ends with a zero.
+        let mut words = vec![0_u64; image.len() / 8 + 1];
+        bytemuck::cast_slice_mut(&mut words)[..image.len()].copy_from_slice(image);
         let mut raw = null_mut();
-        // SAFETY: the image says itself how long it is; it comes from this crate, or from NVRTC.
-        context.check(unsafe { api::cuModuleLoadData(&mut raw, image.as_ptr().cast()) })?;
-        Ok(Module { context: context.clone(), raw })
+        // SAFETY: the image says itself how long it is, and is whole: a fatbin whose length was looked at, or what NVRTC made. The driver copies it.
+        let status = unsafe { api::cuModuleLoadData(&mut raw, words.as_ptr().cast()) };
+        match status {
+            Status::CUDA_ERROR_INVALID_IMAGE
+            | Status::CUDA_ERROR_NO_BINARY_FOR_GPU
+            | Status::CUDA_ERROR_INVALID_PTX
+            | Status::CUDA_ERROR_JIT_COMPILER_NOT_FOUND
+            | Status::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+            | Status::CUDA_ERROR_JIT_COMPILATION_DISABLED
+            | Status::CUDA_ERROR_INVALID_SOURCE => Ok(Err(self::words(status))),
+            _ => context.check(status).map(|()| Ok(Module { context: context.clone(), raw })),
+        }
     }
 }
 

@@ -221,4 +221,3 @@ pub(super) fn grid_of(dispatch: &Dispatch) -> Result<[u32; 3]> {
     let too_many = || Error::graph(&dispatch.kernel, format!("a grid of at most {MOST:?} blocks"), format!("{:?}", dispatch.grid));
     if fits { Ok(dispatch.grid.map(|n| n as u32)) } else { Err(too_many()) }
 }
-

@@ -15,14 +15,21 @@ macro_rules! image {
 }
 pub(crate) use image;
 
+pub mod build;
 mod columns;
 mod driver;
+pub mod fatbin;
+mod images;
 mod launch;
+mod library;
 mod memory;
+pub mod nvrtc;
 mod replay;
+pub mod source;
 mod sweep;
 
 pub use crate::device::columns::{Columns, Summed};
+pub use images::compiled;
 pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::Recording;
@@ -31,6 +38,7 @@ pub use sweep::Side;
 use crate::error::Result;
 use driver::{Context, Function, Module};
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The kernels of one file, compiled.
@@ -40,7 +48,7 @@ pub struct Image {
     pub stem: &'static str,
     /// Its text.
     pub source: &'static str,
-    /// What the driver loads.
+    /// What the driver loads: what [`build`] made of it.
     pub fatbin: &'static [u8],
 }
 
@@ -62,6 +70,8 @@ struct Inner {
 struct Loaded {
     functions: HashMap<(String, usize), Arc<Function>>,
     modules: HashMap<&'static str, Arc<Module>>,
+    /// Where what has to be compiled is kept.
+    folder: Option<PathBuf>,
 }
 
 /// A device that could be opened.
@@ -99,6 +109,7 @@ impl Gpu {
     }
 
     /// What its driver calls it.
+    #[allow(clippy::misnamed_getters)] // The context's `name` is what errors call it.
     pub fn name(&self) -> &str {
         &self.0.context.device
     }
@@ -111,6 +122,11 @@ impl Gpu {
     /// True where the driver is a stand-in that computes on the CPU.
     pub fn is_simulated(&self) -> bool {
         self.name().contains(STAND_IN)
+    }
+
+    /// Keeps what has to be compiled in this folder, from one run to the next: see [`compiled`].
+    pub fn keep_compiled(&self, folder: &Path) {
+        self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner).folder = Some(folder.to_owned());
     }
 
     fn context(&self) -> &Arc<Context> {
@@ -127,7 +143,7 @@ impl Gpu {
         let module = match loaded.modules.get(image.stem) {
             Some(module) => module.clone(),
             None => {
-                let module = Arc::new(Module::load(self.context(), image.fatbin)?);
+                let module = Arc::new(images::load(self.context(), image, loaded.folder.as_deref())?);
                 loaded.modules.insert(image.stem, module.clone());
                 module
             }

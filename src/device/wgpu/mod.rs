@@ -20,8 +20,8 @@ mod pipeline;
 mod replay;
 mod sweep;
 
-pub use abilities::{Abilities, Fragments};
 pub use crate::device::columns::{Columns, Summed};
+pub use abilities::{Abilities, Fragments};
 pub use launch::{Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::{Recording, Ticks};

@@ -76,6 +76,8 @@ using Pointer = unsigned long long;
 
 API cuInit(unsigned) { return getenv("CUDA_ON_CPU_NO_DEVICE") ? NO_DEVICE : OK; }
 API cuDriverGetVersion(int* v) { *v = getenv("CUDA_ON_CPU_DRIVER") ? atoi(getenv("CUDA_ON_CPU_DRIVER")) : 13000; return OK; }
+// NVRTC asks any driver that it finds for this, and does without it; what it finds it calls without a look.
+API cuGetExportTable(const void** table, const void*) { if (table) *table = nullptr; return NOT_FOUND; }
 API cuDeviceGetCount(int* n) { *n = 1; return OK; }
 API cuDeviceGet(int* d, int ordinal) { *d = ordinal; return ordinal == 0 ? OK : INVALID_DEVICE; }
 API cuDeviceGetName(char* s, int n, int) { snprintf(s, size_t(n), "CUDA on CPU (sm_%d)", arch); return OK; }
@@ -148,7 +150,17 @@ API cuMemsetD32Async(Pointer to, unsigned word, size_t n, void* s) {
 }
 
 // An image says nothing here: all kernels are in this library. Its bytes are what the real driver would be given.
-API cuModuleLoadData(void** m, const void* image) { HEALTHY; *m = const_cast<void*>(image); return image ? OK : INVALID_VALUE; }
+// All kernels are in here, so an image is looked at only to be refused: CUDA_ON_CPU_REFUSE=first the first fatbin, as by a driver that takes PTX alone,
+// =fatbins every fatbin, =all everything.
+API cuModuleLoadData(void** m, const void* image) {
+    static unsigned loads = 0;
+    HEALTHY;
+    if (!image) return INVALID_VALUE;
+    *m = const_cast<void*>(image);
+    const std::string refused = getenv("CUDA_ON_CPU_REFUSE") ? getenv("CUDA_ON_CPU_REFUSE") : "";
+    const bool fatbin = !memcmp(image, "\x50\xed\x55\xba", 4);
+    return refused == "all" || (fatbin && (refused == "fatbins" || (refused == "first" && loads++ == 0))) ? NO_BINARY : OK;
+}
 API cuModuleUnload(void*) { return OK; }
 API cuModuleGetFunction(void** f, void*, const char* name) {
     HEALTHY;
@@ -240,6 +252,7 @@ API cuGetErrorName(int e, const char** s) {
         case OUT_OF_MEMORY: *s = "CUDA_ERROR_OUT_OF_MEMORY"; break;
         case NO_DEVICE: *s = "CUDA_ERROR_NO_DEVICE"; break;
         case INVALID_DEVICE: *s = "CUDA_ERROR_INVALID_DEVICE"; break;
+        case NO_BINARY: *s = "CUDA_ERROR_NO_BINARY_FOR_GPU"; break;
         case NOT_FOUND: *s = "CUDA_ERROR_NOT_FOUND"; break;
         case ILLEGAL_ADDRESS: *s = "CUDA_ERROR_ILLEGAL_ADDRESS"; break;
         case 716: *s = "CUDA_ERROR_MISALIGNED_ADDRESS"; break;

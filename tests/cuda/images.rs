@@ -1,0 +1,54 @@
+//! `kernels/images` against the sources, without a compiler.
+
+use escnet::device::cuda::build::{ARCHS, Folder, hash};
+use escnet::device::cuda::fatbin::pieces;
+use escnet::device::cuda::source::HEADERS;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn kernels() -> Folder {
+    Folder::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels")).unwrap()
+}
+
+#[test]
+fn every_image_is_of_the_source_that_is_there() {
+    let (folder, mut wrong) = (kernels(), Vec::new());
+    let manifest = folder.manifest().unwrap();
+    for stem in folder.stems() {
+        let source = folder.source(stem).unwrap();
+        match manifest.images.get(stem) {
+            None => wrong.push(format!("{stem}: no image")),
+            Some(record) if record.source != hash(&source) => wrong.push(format!("{stem}: another source, or another header, than its image is of")),
+            Some(_) => {}
+        }
+    }
+    let stems: BTreeSet<&str> = folder.stems().collect();
+    wrong.extend(manifest.images.keys().filter(|stem| !stems.contains(stem.as_str())).map(|stem| format!("{stem}: an image without a source")));
+    assert!(wrong.is_empty(), "{}\nrun `tools/cuda_toolkit escnet kernels build`", wrong.join("\n"));
+}
+
+#[test]
+fn every_image_is_whole_and_holds_every_kernel_for_every_architecture() {
+    let folder = kernels();
+    for (stem, record) in &folder.manifest().unwrap().images {
+        let image = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("kernels/images/{stem}.fatbin"))).unwrap();
+        let pieces = pieces(&image);
+        assert_eq!(pieces.len(), 2, "{stem}: machine code and PTX");
+        assert_eq!((pieces.iter().map(|p| p.len()).sum::<usize>(), image.len()), (record.bytes, record.bytes), "{stem}");
+        assert!(!record.kernels.is_empty(), "{stem}: no kernel");
+        let archs = BTreeSet::from(ARCHS);
+        for (kernel, usage) in &record.kernels {
+            assert_eq!(usage.keys().map(String::as_str).collect::<BTreeSet<_>>(), archs, "{kernel}");
+            assert!(usage.values().all(|u| u.registers > 0), "{kernel}: {usage:?}");
+        }
+    }
+}
+
+#[test]
+fn the_program_carries_every_header() {
+    let folder = kernels();
+    let there: Vec<_> = folder.headers().collect();
+    let names = |headers: &[(&str, &str)]| headers.iter().map(|h| h.0.to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(HEADERS), names(&there), "HEADERS in src/device/cuda/source.rs against kernels/common");
+    assert!(HEADERS == there, "a header that changed after the program was built");
+}

@@ -1,0 +1,107 @@
+//! What a driver does not take, by a stand-in that refuses as it is told to. It reads that when it is loaded, so every case is a process.
+
+use super::{Scratch, is_required, nvrtc};
+use escnet::graph::{Builder, Options, Segment, Session, Store};
+use escnet::ops::softmax::softmax;
+use escnet::{Device, Error, Result, Tensor, TensorType};
+use std::path::Path;
+use std::process::Command;
+
+/// Names the folder to keep compiled kernels in; set in those processes alone.
+const FOLDER: &str = "ESCNET_TEST_FOLDER";
+
+fn run(device: &Device) -> Result<Vec<f32>> {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::f32([4]))?;
+    let y = softmax(&mut b, x)?;
+    b.output("y", y);
+    let mut store = Store::new(device);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    session.write("x", &Tensor::from_f32([4], vec![1.0; 4])?)?;
+    session.run(&mut store, Segment::Run)?;
+    Ok(session.read("y", &mut store)?.to_f32().to_vec())
+}
+
+/// What each of those processes does.
+#[test]
+#[ignore = "started by the others"]
+fn child() {
+    let device = Device::cuda_simulated().unwrap();
+    device.keep_pipelines(Path::new(&std::env::var_os(FOLDER).unwrap()));
+    match run(&device) {
+        Ok(y) => println!("computed {y:?}"),
+        Err(Error::Device { reason, .. }) => println!("said {reason}"),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// Whether the stand-in is there; it must be where devices are required.
+fn is_simulated() -> bool {
+    let found = Device::cuda_simulated();
+    match &found {
+        Err(e) if is_required() => panic!("{e}"),
+        Err(e) => println!("left out: {e}"),
+        Ok(_) => {}
+    }
+    found.is_ok()
+}
+
+/// What such a process prints, where the stand-in takes images but for these kinds of them.
+fn with(refused: &str, folder: &Path, more: &[(&str, &str)]) -> String {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "refused::child", "--ignored", "--nocapture"]).env("CUDA_ON_CPU_REFUSE", refused).env(FOLDER, folder);
+    let out = child.envs(more.iter().copied()).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    text
+}
+
+const RESULT: &str = "computed [0.25, 0.25, 0.25, 0.25]";
+
+#[test]
+fn ptx_is_given_to_a_driver_that_refuses_machine_code() {
+    if !is_simulated() {
+        return;
+    }
+    let scratch = Scratch::new();
+    for refused in ["", "first"] {
+        let said = with(refused, &scratch.0, &[]);
+        assert!(said.contains(RESULT), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 0, "something was compiled");
+}
+
+#[test]
+fn what_a_driver_refuses_is_compiled_and_kept() {
+    if !is_simulated() || nvrtc().is_none() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let names = || std::fs::read_dir(&scratch.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    for _ in 0..2 {
+        let said = with("fatbins", &scratch.0, &[]);
+        assert!(said.contains(RESULT), "{said}");
+        assert!(matches!(&names()[..], [name] if name.starts_with("softmax_sm_90a_")), "{:?}", names());
+    }
+    // An architecture that this compiler does not know.
+    let said = with("fatbins", &scratch.0, &[("CUDA_ON_CPU_ARCH", "81")]);
+    for words in ["kernels/softmax.cu: no code for sm_81", "CUDA_ERROR_NO_BINARY_FOR_GPU", "it does not compile", "gpu-architecture"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let said = with("all", &scratch.0, &[]);
+    assert!(said.contains("nor what NVRTC") && said.contains("CUDA_ERROR_NO_BINARY_FOR_GPU"), "{said}");
+}
+
+#[test]
+fn where_nothing_serves_an_error_says_what_to_install() {
+    if !is_simulated() || std::env::var_os("CUDA_PATH").is_some() || Path::new("/usr/local/cuda").exists() {
+        return;
+    }
+    // The stand-in alone, without the toolkit's libraries.
+    let paths = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    let stand_in = paths.split(':').find(|path| Path::new(path).join("libcuda.so.1").exists()).unwrap();
+    let said = with("fatbins", &Scratch::new().0, &[("LD_LIBRARY_PATH", stand_in)]);
+    for words in ["kernels/softmax.cu: no code for sm_90a", "CUDA_ERROR_NO_BINARY_FOR_GPU", "libnvrtc.so.13", "nvidia-cuda-nvrtc", "newer driver"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
