@@ -8,10 +8,11 @@
 // Reads 16 and writes 12 bytes an element: bound by memory.
 #include "common/optimizer.cuh"
 
-namespace {
+namespace of_adamw {
 // 1 - beta^t = 1 - e^(t ln beta).
 __device__ __forceinline__ float bias(float log_beta, int count) { return -expm1f(((float)count + 1) * log_beta); }
-}  // namespace
+}  // namespace of_adamw
+using namespace of_adamw;
 
 // forget: 1 - beta.
 extern "C" __global__ void __launch_bounds__(BLOCK)

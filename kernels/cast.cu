@@ -3,12 +3,13 @@
 // A thread an element, 6 to 8 bytes an element: bound by memory.
 #include "common/types.cuh"
 
-namespace {
+namespace of_cast {
 template <class From, class To> __device__ __forceinline__ void convert(const From* x, To* y, size_t n) {
     const size_t i = element();
     if (i < n) y[i] = Element<To>::of(to_float(x[i]));
 }
-}  // namespace
+}  // namespace of_cast
+using namespace of_cast;
 
 #define KERNELS(suffix, T)                                                                                                                       \
     extern "C" __global__ void __launch_bounds__(BLOCK) cast_forward_f32_to_##suffix(const float* x, T* y, size_t n) { convert(x, y, n); }        \

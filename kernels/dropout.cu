@@ -4,7 +4,7 @@
 // shared memory, so that elements are then read and written neighbour beside neighbour. Some 30 integer operations an element: bound by memory. y may be x.
 #include "common/philox.cuh"
 
-namespace {
+namespace of_dropout {
 template <class T>
 __device__ __forceinline__ void drop(const T* x, const int* rng, T* y, size_t n, unsigned key_low, unsigned key_high, unsigned threshold, float factor) {
     SHARED(kept, unsigned[BLOCK]);
@@ -21,7 +21,8 @@ __device__ __forceinline__ void drop(const T* x, const int* rng, T* y, size_t n,
         if (i < n) y[i] = Element<T>::of(to_float(x[i]) * (kept[at / 4] >> at % 4 & 1 ? factor : 0));
     }
 }
-}  // namespace
+}  // namespace of_dropout
+using namespace of_dropout;
 
 #define KERNELS(suffix, T)                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(BLOCK) dropout_forward_##suffix(const T* x, const int* rng, T* y, size_t n, unsigned key_low, \

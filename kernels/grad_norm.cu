@@ -11,7 +11,7 @@
 #define SCALE_UP 0x1p26f
 #define INFINITE 0x7f800000u
 
-namespace {
+namespace of_grad_norm {
 struct Found {
     // Of the numbers from LARGE on, times SCALE_DOWN; of the others, times SCALE_UP.
     float large, small;
@@ -33,7 +33,8 @@ __device__ __forceinline__ unsigned block_most(unsigned x) {
 }
 
 __device__ __forceinline__ Found joined(const Found& part) { return {block_sum(part.large), block_sum(part.small), block_most(part.most)}; }
-}  // namespace
+}  // namespace of_grad_norm
+using namespace of_grad_norm;
 
 extern "C" __global__ void __launch_bounds__(BLOCK) grad_norm_blocks_f32(const uint2* tasks, const uint4* sets, float* const* pointers, Found* found) {
     const Task task = task_of({tasks, sets, pointers}, 1);

@@ -9,7 +9,7 @@
 #include "common/column_sums.cuh"
 #include "common/gemm.cuh"
 
-namespace {
+namespace of_linear {
 enum { NONE, RELU, GELU };
 
 // bias is null where there is none, before where nobody wants x W^T + b, which GELU's gradient needs.
@@ -30,7 +30,8 @@ template <class T> struct Store {
     unsigned n;
     __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum) const { c[(size_t)row * n + column] = Element<T>::of(sum); }
 };
-}  // namespace
+}  // namespace of_linear
+using namespace of_linear;
 
 #define KERNELS(suffix, T)                                                                                                                            \
     extern "C" __global__ void __launch_bounds__(BLOCK)                                                                                               \

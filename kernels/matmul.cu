@@ -1,7 +1,7 @@
 // Batched matrix product: C[i] = A[i] B[i], each factor stored as it is read (n) or transposed (t). See common/gemm.cuh.
 #include "common/gemm.cuh"
 
-namespace {
+namespace of_matmul {
 template <class T> struct Store {
     T* c;
     unsigned m, n;
@@ -23,7 +23,8 @@ template <bool transpose_a, bool transpose_b, class T> __device__ __forceinline_
         },
         Store<T>{c, g.m, g.n});
 }
-}  // namespace
+}  // namespace of_matmul
+using namespace of_matmul;
 
 #define WAY(name, suffix, T, transpose_a, transpose_b)                                                                                               \
     extern "C" __global__ void __launch_bounds__(BLOCK) matmul_forward_##name##_##suffix(float* partials, const T* a, const T* b, T* c, Gemm g) {      \

@@ -8,7 +8,7 @@ struct Windows {
     unsigned height, width, channels, down, across, kernel, stride, padding;
 };
 
-namespace {
+namespace of_maxpool2d {
 // won may be null.
 template <class T> __device__ __forceinline__ void forward(const T* x, T* y, int* won, size_t n, const Windows& w) {
     const size_t i = element();
@@ -47,7 +47,8 @@ template <class T> __device__ __forceinline__ void backward(const T* dy, const i
         }
     dx[i] = Element<T>::of(sum);
 }
-}  // namespace
+}  // namespace of_maxpool2d
+using namespace of_maxpool2d;
 
 #define KERNELS(suffix, T)                                                                                                                                \
     extern "C" __global__ void __launch_bounds__(BLOCK) maxpool2d_forward_##suffix(const T* x, T* y, int* won, size_t n, Windows w) { forward(x, y, won, n, w); } \

@@ -8,13 +8,14 @@
 // Elements of a thread: the host's.
 #define EACH 8
 
-namespace {
+namespace of_top_k {
 __device__ __forceinline__ void put(const float* x, float* values, int* indices, unsigned at, Entry first, unsigned width, unsigned row) {
     const unsigned index = (unsigned)first;
     values[at] = first >> 32 < LAST ? x[(size_t)row * width + index] : -INFINITY;
     indices[at] = index;
 }
-}  // namespace
+}  // namespace of_top_k
+using namespace of_top_k;
 
 // A block a part. found is null where there is one part a row.
 extern "C" __global__ void __launch_bounds__(BLOCK)

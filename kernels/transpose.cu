@@ -18,7 +18,7 @@ struct Layout {
     unsigned rank, a, b, tile_a, tile_b, tiles_a, tiles_b, b_in_x, a_in_y;
 };
 
-namespace {
+namespace of_transpose {
 struct Place {
     size_t in_x, in_y;
 };
@@ -50,7 +50,8 @@ template <class Word> __device__ __forceinline__ void tiles(const Word* x, Word*
         if (a + p < layout.a && b + q < layout.b) y[at.in_y + (size_t)(a + p) * layout.a_in_y + b + q] = tile[q * pitch + p];
     }
 }
-}  // namespace
+}  // namespace of_transpose
+using namespace of_transpose;
 
 #define KERNELS(suffix, Word)                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(BLOCK) transpose_rows_##suffix(const Word* x, Word* y, const Layout* layout, size_t n) {          \
