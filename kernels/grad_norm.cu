@@ -20,16 +20,7 @@ struct Found {
 };
 
 __device__ __forceinline__ unsigned block_most(unsigned x) {
-    SHARED(parts, unsigned[BLOCK / 32]);
-#pragma unroll
-    for (int bits = 16; bits > 0; bits /= 2) x = max(x, __shfl_xor_sync(0xffffffffu, x, bits));
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    unsigned most = 0;
-#pragma unroll
-    for (int warp = 0; warp < BLOCK / 32; warp++) most = max(most, parts[warp]);
-    return most;
+    return block_joined(x, [](unsigned a, unsigned b) { return max(a, b); });
 }
 
 __device__ __forceinline__ Found joined(const Found& part) { return {block_sum(part.large), block_sum(part.small), block_most(part.most)}; }

@@ -2,17 +2,13 @@
 //
 // A block a row; its threads take the row's elements in turn, so that a warp reads whole cache lines. Forward goes over x three times, twice of them
 // through the cache, and writes y: 8 bytes an element at best, 12 in the backward pass. Bound by memory. y may be x, and dx dy.
-#include "common/reduce.cuh"
+#include "common/softmax.cuh"
 
 extern "C" __global__ void __launch_bounds__(BLOCK) softmax_forward_f32(const float* x, float* y, unsigned width) {
     const size_t start = (size_t)blockIdx.x * width;
-    float top = -INFINITY;
-    for (unsigned i = threadIdx.x; i < width; i += BLOCK) top = larger(top, x[start + i]);
-    top = block_max(top);
-    float part = 0;
-    for (unsigned i = threadIdx.x; i < width; i += BLOCK) part += expf(x[start + i] - top);
-    const float scale = 1 / block_sum(part);
-    for (unsigned i = threadIdx.x; i < width; i += BLOCK) y[start + i] = expf(x[start + i] - top) * scale;
+    const Row row = largest_and_sum(x + start, width);
+    const float scale = 1 / row.sum;
+    for (unsigned i = threadIdx.x; i < width; i += BLOCK) y[start + i] = expf(x[start + i] - row.top) * scale;
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK) softmax_backward_f32(const float* dy, const float* y, float* dx, unsigned width) {

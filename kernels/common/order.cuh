@@ -2,7 +2,7 @@
 //
 // Numbers are compared as integers in the same order, by which 0 is -0 and NaN is as small as minus infinity.
 #pragma once
-#include "common/types.cuh"
+#include "common/reduce.cuh"
 
 #define RANK_OF_ZERO 0x7fffffffu
 #define LAST (RANK_OF_ZERO + 0x7f800000u)
@@ -20,19 +20,7 @@ typedef unsigned long long Entry;
 
 __device__ __forceinline__ Entry entry_of(float x, unsigned index) { return (Entry)rank_of(x) << 32 | index; }
 
-// The least of a block of BLOCK, for all of its threads. All of them come here together, and may come again at once.
+// The least of a block, for all of its threads.
 __device__ __forceinline__ Entry block_least(Entry e) {
-    SHARED(parts, Entry[BLOCK / 32]);
-#pragma unroll
-    for (int bits = 16; bits > 0; bits /= 2) {
-        const Entry other = __shfl_xor_sync(0xffffffffu, e, bits);
-        e = other < e ? other : e;
-    }
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = e;
-    __syncthreads();
-    Entry least = parts[0];
-#pragma unroll
-    for (int warp = 1; warp < BLOCK / 32; warp++) least = parts[warp] < least ? parts[warp] : least;
-    return least;
+    return block_joined(e, [](Entry a, Entry b) { return b < a ? b : a; });
 }

@@ -2,42 +2,27 @@
 #pragma once
 #include "common/types.cuh"
 
-__device__ __forceinline__ float warp_sum(float x) {
-#pragma unroll
-    for (int bits = 16; bits > 0; bits /= 2) x += __shfl_xor_sync(0xffffffffu, x, bits);
-    return x;
-}
-
 // NaN where there is one: fmaxf passes it over.
 __device__ __forceinline__ float larger(float a, float b) { return a > b || a != a ? a : b; }
 
-__device__ __forceinline__ float warp_max(float x) {
+// What all threads of a block of BLOCK have, joined two by two, for all of them. They come here together, and may come again at once.
+template <class T, class Join> __device__ __forceinline__ T block_joined(T x, Join join) {
+    SHARED(parts, T[BLOCK / 32]);
 #pragma unroll
-    for (int bits = 16; bits > 0; bits /= 2) x = larger(x, __shfl_xor_sync(0xffffffffu, x, bits));
+    for (int bits = 16; bits > 0; bits /= 2) x = join(x, __shfl_xor_sync(0xffffffffu, x, bits));
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = parts[0];
+#pragma unroll
+    for (int warp = 1; warp < BLOCK / 32; warp++) x = join(x, parts[warp]);
     return x;
 }
 
-// For all threads of a block of BLOCK. All of them come here together, and may come again at once.
 __device__ __forceinline__ float block_sum(float x) {
-    SHARED(parts, float[BLOCK / 32]);
-    x = warp_sum(x);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    float sum = 0;
-#pragma unroll
-    for (int warp = 0; warp < BLOCK / 32; warp++) sum += parts[warp];
-    return sum;
+    return block_joined(x, [](float a, float b) { return a + b; });
 }
 
 __device__ __forceinline__ float block_max(float x) {
-    SHARED(parts, float[BLOCK / 32]);
-    x = warp_max(x);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    float top = parts[0];
-#pragma unroll
-    for (int warp = 1; warp < BLOCK / 32; warp++) top = larger(top, parts[warp]);
-    return top;
+    return block_joined(x, [](float a, float b) { return larger(a, b); });
 }

@@ -74,9 +74,9 @@ impl MaxPool2d {
     /// One thread for each of `n` elements, on pictures of [H, W, C].
     #[cfg(feature = "cuda")]
     fn cuda_launch(&self, launch: &mut cuda::Launch, pass: &str, tensors: [cuda::Operand; 3], n: usize, [h, w, c]: [usize; 3]) {
-        let windows = [h, w, c, self.out(h), self.out(w), self.kernel, self.stride, self.padding].map(|n| n as u32);
+        let windows = [h, w, c, self.out(h), self.out(w), self.kernel, self.stride, self.padding];
         let kernel = format!("maxpool2d_{pass}_{}", launch.dtype());
-        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).count(n).words(windows.to_vec()).over(n));
+        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).count(n).structure(windows.to_vec()).over(n));
     }
 
     /// One invocation for each of `n` elements, on pictures of [H, W, C].

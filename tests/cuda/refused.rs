@@ -1,39 +1,9 @@
 //! What a driver does not take, by a stand-in that refuses as it is told to. It reads that when it is loaded, so every case is a process.
 
 use super::{Scratch, is_required, nvrtc};
-use escnet::graph::{Builder, Options, Segment, Session, Store};
-use escnet::ops::softmax::softmax;
-use escnet::{Device, Error, Result, Tensor, TensorType};
+use escnet::Device;
 use std::path::Path;
 use std::process::Command;
-
-/// Names the folder to keep compiled kernels in; set in those processes alone.
-const FOLDER: &str = "ESCNET_TEST_FOLDER";
-
-fn run(device: &Device) -> Result<Vec<f32>> {
-    let mut b = Builder::new();
-    let x = b.input("x", TensorType::f32([4]))?;
-    let y = softmax(&mut b, x)?;
-    b.output("y", y);
-    let mut store = Store::new(device);
-    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
-    session.write("x", &Tensor::from_f32([4], vec![1.0; 4])?)?;
-    session.run(&mut store, Segment::Run)?;
-    Ok(session.read("y", &mut store)?.to_f32().to_vec())
-}
-
-/// What each of those processes does.
-#[test]
-#[ignore = "started by the others"]
-fn child() {
-    let device = Device::cuda_simulated().unwrap();
-    device.keep_pipelines(Path::new(&std::env::var_os(FOLDER).unwrap()));
-    match run(&device) {
-        Ok(y) => println!("computed {y:?}"),
-        Err(Error::Device { reason, .. }) => println!("said {reason}"),
-        Err(other) => panic!("{other}"),
-    }
-}
 
 /// Whether the stand-in is there; it must be where devices are required.
 fn is_simulated() -> bool {
@@ -46,17 +16,20 @@ fn is_simulated() -> bool {
     found.is_ok()
 }
 
-/// What such a process prints, where the stand-in takes images but for these kinds of them.
+/// What `escnet verify` says of softmax's golden file, where the stand-in takes images but for these kinds of them, and what is compiled is kept in `folder`.
 fn with(refused: &str, folder: &Path, more: &[(&str, &str)]) -> String {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "refused::child", "--ignored", "--nocapture"]).env("CUDA_ON_CPU_REFUSE", refused).env(FOLDER, folder);
-    let out = child.envs(more.iter().copied()).output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    let golden = Scratch::new();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/ops/softmax.safetensors");
+    std::fs::copy(file, golden.0.join("softmax.safetensors")).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_escnet"));
+    program.args(["verify", "--device", "cuda:sim"]).arg(&golden.0).env("CUDA_ON_CPU_REFUSE", refused).env("ESCNET_CACHE", folder);
+    let out = program.envs(more.iter().copied()).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.success(), text.contains(RESULT), "{text}");
     text
 }
 
-const RESULT: &str = "computed [0.25, 0.25, 0.25, 0.25]";
+const RESULT: &str = "8 tensors are within their limits";
 
 #[test]
 fn ptx_is_given_to_a_driver_that_refuses_machine_code() {

@@ -5,9 +5,8 @@ use crate::device::columns::{Columns, Summed};
 
 impl Columns {
     /// The structure of five words that kernels take.
-    fn told(&self, dispatch: Dispatch, stage: u32) -> Dispatch {
-        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        dispatch.words(vec![small(self.rows), small(self.width), small(self.span), small(self.parts()), stage])
+    fn told(&self, dispatch: Dispatch, stage: usize) -> Dispatch {
+        dispatch.structure(vec![self.rows, self.width, self.span, self.parts(), stage])
     }
 }
 

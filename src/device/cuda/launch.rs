@@ -32,10 +32,12 @@ pub(super) enum Argument {
     Tensor(Operand),
     /// Of four bytes.
     Word(u32),
+    /// The same, if it fits.
+    Size(usize),
     /// Of eight.
     Long(u64),
-    /// A structure of words.
-    Words(Vec<u32>),
+    /// A structure of words, if they fit.
+    Sizes(Vec<usize>),
 }
 
 /// One launch of one kernel.
@@ -69,7 +71,7 @@ impl Dispatch {
 
     /// Adds extents, `unsigned` to the kernel. What does not fit is an error when the launch is recorded.
     pub fn sizes(mut self, sizes: impl IntoIterator<Item = usize>) -> Self {
-        self.arguments.extend(sizes.into_iter().map(|size| u32::try_from(size).map_or(Argument::Long(size as u64), Argument::Word)));
+        self.arguments.extend(sizes.into_iter().map(Argument::Size));
         self
     }
 
@@ -85,9 +87,9 @@ impl Dispatch {
         self
     }
 
-    /// Adds a structure of 32-bit members.
-    pub fn words(mut self, words: Vec<u32>) -> Self {
-        self.arguments.push(Argument::Words(words));
+    /// Adds a structure of extents, all `unsigned`; as for [`Dispatch::sizes`].
+    pub fn structure(mut self, sizes: Vec<usize>) -> Self {
+        self.arguments.push(Argument::Sizes(sizes));
         self
     }
 

@@ -69,6 +69,7 @@ impl Recording {
             pointers.push(self.lay_down(&addresses)?);
         }
         for dispatch in &node.dispatches {
+            let word = |size: usize| u32::try_from(size).map_err(|_| Error::graph(&dispatch.kernel, "extents below 2^32", size));
             let (mut arguments, mut starts) = (Vec::<u64>::new(), Vec::new());
             for argument in &dispatch.arguments {
                 starts.push(arguments.len());
@@ -81,7 +82,12 @@ impl Recording {
                         arguments.push(*long);
                         continue;
                     }
-                    Argument::Words(words) => {
+                    Argument::Size(size) => {
+                        arguments.push(word(*size)?.into());
+                        continue;
+                    }
+                    Argument::Sizes(sizes) => {
+                        let words = sizes.iter().map(|&size| word(size)).collect::<Result<Vec<_>>>()?;
                         let two = |pair: &[u32]| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 32;
                         arguments.extend(words.chunks(2).map(two));
                         continue;

@@ -19,6 +19,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/order.cuh",
     "common/philox.cuh",
     "common/reduce.cuh",
+    "common/softmax.cuh",
     "common/sweep.cuh",
     "common/types.cuh"
 ];

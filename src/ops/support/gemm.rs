@@ -56,8 +56,7 @@ impl Gemm {
         let split = parts > 1;
         let partials = if split { launch.scratch(parts * batch * m * n) } else { Operand::Nothing };
         let dtype = launch.dtype();
-        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let sizes = |dispatch: Dispatch| finish(dispatch.words([m, n, k, depth, parts, batch].map(small).to_vec()));
+        let sizes = |dispatch: Dispatch| finish(dispatch.structure(vec![m, n, k, depth, parts, batch]));
         let tiles = batch * m.div_ceil(TILE) * n.div_ceil(TILE);
         let dispatch = Dispatch::new(image, format!("{product}_{dtype}")).tensors([partials]).tensors(factors).tensors(results.iter().copied());
         launch.add(sizes(dispatch).rows(parts * tiles));
