@@ -19,45 +19,95 @@ struct alignas(16) Strips {
     float a[STRIP][TILE + 4], b[STRIP][TILE + 4];
 };
 
-// a(batch, row, k) and b(batch, k, column) give numbers; put(batch, row, column, sum) takes them. Neighbouring threads read along K where the factor says so,
-// else along its rows, or columns.
-template <bool a_along_k, bool b_along_k, class A, class B, class Put>
-__device__ __forceinline__ void gemm(const Gemm& g, float* partials, A a, B b, Put put) {
+// Adds to a thread's 4 x 4 sums the products of a strip.
+__device__ __forceinline__ void multiply(const Strips& strips, unsigned row_of, unsigned column_of, float (&sums)[4][4]) {
+#pragma unroll
+    for (unsigned k = 0; k < STRIP; k++) {
+        float of_a[4], of_b[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) of_a[i] = strips.a[k][row_of + i], of_b[i] = strips.b[k][column_of + i];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) sums[i][j] += of_a[i] * of_b[j];
+    }
+}
+
+// A factor that is a function: number(batch, across, k), `across` being a row of A or a column of B. Others split what it takes to find an address: across() is
+// asked once for all of K, along() once for what a thread reads of a strip's k.
+template <class F> struct Direct {
+    typedef unsigned Across;
+    typedef unsigned Along;
+    F number;
+    __device__ __forceinline__ unsigned across(unsigned, unsigned index) const { return index; }
+    __device__ __forceinline__ unsigned along(unsigned, unsigned k) const { return k; }
+    __device__ __forceinline__ float at(unsigned batch, unsigned across, unsigned k) const { return number(batch, across, k); }
+};
+
+// What a thread reads of a factor: 4 numbers of each strip. Neighbours read along K where the factor says so.
+template <bool along_k, class Factor> struct Reader {
+    static constexpr unsigned EACH = TILE * STRIP / BLOCK, PLACES = along_k ? EACH : 1;
+    Factor factor;
+    unsigned batch, across0, limit;
+    typename Factor::Across places[PLACES];
+
+    __device__ __forceinline__ Reader(const Factor& factor, unsigned batch, unsigned across0, unsigned limit)
+        : factor(factor), batch(batch), across0(across0), limit(limit) {
+#pragma unroll
+        for (unsigned n = 0; n < PLACES; n++) places[n] = factor.across(batch, across0 + place(n));
+    }
+    __device__ __forceinline__ unsigned place(unsigned n) const { return along_k ? threadIdx.x / STRIP + n * (BLOCK / STRIP) : threadIdx.x % TILE; }
+
+    // Zeros beyond the limits.
+    __device__ __forceinline__ void fill(float (&side)[STRIP][TILE + 4], unsigned k0, unsigned end) const {
+        if (along_k) {
+            const unsigned k = threadIdx.x % STRIP;
+            const bool is_there = k0 + k < end;
+            const typename Factor::Along along = factor.along(batch, k0 + k);
+#pragma unroll
+            for (unsigned n = 0; n < EACH; n++)
+                side[k][place(n)] = is_there && across0 + place(n) < limit ? factor.at(batch, places[n % PLACES], along) : 0;
+        } else {
+            const bool is_there = across0 + place(0) < limit;
+#pragma unroll
+            for (unsigned n = 0; n < EACH; n++) {
+                const unsigned k = threadIdx.x / TILE + n * (BLOCK / TILE);
+                side[k][place(0)] = is_there && k0 + k < end ? factor.at(batch, places[0], factor.along(batch, k0 + k)) : 0;
+            }
+        }
+    }
+};
+
+// The extents of one product, where those of a batch are not all alike: then the host's are the largest.
+struct Alike {
+    __device__ __forceinline__ unsigned rows(const Gemm& g, unsigned) const { return g.m; }
+    __device__ __forceinline__ unsigned depth(const Gemm& g, unsigned) const { return g.k; }
+};
+
+// put(batch, row, column, sum) takes the sums.
+template <bool a_along_k, bool b_along_k, class A, class B, class Put, class Extents>
+__device__ __forceinline__ void gemm_of(const Gemm& g, float* partials, const A& a, const B& b, Put put, Extents extents) {
     SHARED(strips, Strips);
     const unsigned across = (g.n + TILE - 1) / TILE, down = (g.m + TILE - 1) / TILE;
     const unsigned column0 = blockIdx.x % across * TILE, row0 = blockIdx.x / across % down * TILE;
     const unsigned part = blockIdx.x / across / down % g.parts, batch = blockIdx.x / across / down / g.parts;
-    const unsigned start = part * g.depth, end = min(start + g.depth, g.k);
+    const unsigned rows = extents.rows(g, batch), start = part * g.depth, end = min(start + g.depth, extents.depth(g, batch));
+    if (row0 >= rows) return;
     const unsigned row_of = threadIdx.x / 16 * 4, column_of = threadIdx.x % 16 * 4;
+    const Reader<a_along_k, A> of_a(a, batch, row0, rows);
+    const Reader<b_along_k, B> of_b(b, batch, column0, g.n);
     float sums[4][4] = {};
     for (unsigned k0 = start; k0 < end; k0 += STRIP) {
-#pragma unroll
-        for (unsigned i = threadIdx.x; i < TILE * STRIP; i += BLOCK) {
-            const unsigned k = a_along_k ? i % STRIP : i / TILE, row = a_along_k ? i / STRIP : i % TILE;
-            strips.a[k][row] = row0 + row < g.m && k0 + k < end ? a(batch, row0 + row, k0 + k) : 0;
-        }
-#pragma unroll
-        for (unsigned i = threadIdx.x; i < TILE * STRIP; i += BLOCK) {
-            const unsigned k = b_along_k ? i % STRIP : i / TILE, column = b_along_k ? i / STRIP : i % TILE;
-            strips.b[k][column] = column0 + column < g.n && k0 + k < end ? b(batch, k0 + k, column0 + column) : 0;
-        }
+        of_a.fill(strips.a, k0, end);
+        of_b.fill(strips.b, k0, end);
         __syncthreads();
-#pragma unroll
-        for (unsigned k = 0; k < STRIP; k++) {
-            float of_a[4], of_b[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) of_a[i] = strips.a[k][row_of + i], of_b[i] = strips.b[k][column_of + i];
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-#pragma unroll
-                for (int j = 0; j < 4; j++) sums[i][j] += of_a[i] * of_b[j];
-        }
+        multiply(strips, row_of, column_of, sums);
         __syncthreads();
     }
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const unsigned row = row0 + row_of + i;
-        if (row >= g.m) continue;
+        if (row >= rows) continue;
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             const unsigned column = column0 + column_of + j;
@@ -71,11 +121,18 @@ __device__ __forceinline__ void gemm(const Gemm& g, float* partials, A a, B b, P
     }
 }
 
+// The same of factors that are functions: a(batch, row, k) and b(batch, k, column).
+template <bool a_along_k, bool b_along_k, class A, class B, class Put> __device__ __forceinline__ void gemm(const Gemm& g, float* partials, A a, B b, Put put) {
+    const auto b_across = [=](unsigned batch, unsigned column, unsigned k) { return b(batch, k, column); };
+    gemm_of<a_along_k, b_along_k>(g, partials, Direct<A>{a}, Direct<decltype(b_across)>{b_across}, put, Alike());
+}
+
 // The second launch, a thread for each element of C.
-template <class Put> __device__ __forceinline__ void gemm_sum(const Gemm& g, const float* partials, Put put) {
+template <class Put, class Extents = Alike> __device__ __forceinline__ void gemm_sum(const Gemm& g, const float* partials, Put put, Extents extents = Extents()) {
     const size_t each = (size_t)g.m * g.n, i = element();
     if (i >= g.batch * each) return;
     const size_t batch = i / each, within = i % each;
+    if (within / g.n >= extents.rows(g, batch)) return;
     float sum = 0;
     for (unsigned part = 0; part < g.parts; part++) sum += partials[(batch * g.parts + part) * each + within];
     put((unsigned)batch, (unsigned)(within / g.n), (unsigned)(within % g.n), sum);

@@ -11,6 +11,11 @@ impl Columns {
 }
 
 impl Launch<'_> {
+    /// Goes down the columns of each part without a sum; as [`Launch::sum_parts`].
+    pub fn map_columns(&mut self, columns: Columns, kernel: Dispatch, finish: impl Fn(Dispatch) -> Dispatch) {
+        self.sum_parts(columns, kernel, finish);
+    }
+
     /// Sums the columns of each part, which is a result of its own. `kernel` has the tensors, of which the first is `partials`; `finish` adds what comes
     /// behind `Columns`.
     pub fn sum_parts(&mut self, columns: Columns, kernel: Dispatch, finish: impl Fn(Dispatch) -> Dispatch) {

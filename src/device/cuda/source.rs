@@ -10,6 +10,7 @@ macro_rules! headers {
 /// Every file of `kernels/common/`.
 pub const HEADERS: &[(&str, &str)] = &headers![
     "common/activation.cuh",
+    "common/attention.cuh",
     "common/column_sums.cuh",
     "common/columns.cuh",
     "common/gemm.cuh",

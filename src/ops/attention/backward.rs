@@ -6,6 +6,8 @@ use super::reference;
 use super::tensors::{Extents, Form, Tensors, layouts};
 use crate::device::cpu::gemm::{Matrix, Rhs, gemm};
 use crate::device::cpu::{Args, Real, dot, vectorized};
+#[cfg(feature = "cuda")]
+use crate::device::cuda::Launch as CudaLaunch;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::Launch;
 use crate::error::Result;
@@ -85,6 +87,12 @@ impl Op for AttentionBackward {
         let grads: Vec<_> = grads.into_iter().map(|grad| grad.map(Pieces::new)).collect();
         let grads = self.outputs().map(|o| grads[o].as_ref());
         run(&self.form, &tensors, &saved, grads, args.workspace()?)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut CudaLaunch) -> Result<()> {
+        super::cuda::backward(&self.form, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

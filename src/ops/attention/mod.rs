@@ -26,6 +26,8 @@
 mod backward;
 mod cases;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod reference;
 mod tensors;
 #[cfg(feature = "wgpu")]
@@ -35,6 +37,8 @@ use super::{Kernel, Row};
 use super::reshape::reshape;
 use super::transpose::transpose;
 use crate::device::cpu::Args;
+#[cfg(feature = "cuda")]
+use crate::device::cuda::Launch as CudaLaunch;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::Launch;
 use crate::error::{Error, Result};
@@ -51,6 +55,7 @@ pub const ROW: Row = Row {
     backward: Some(backward_rule),
     precision: Precision::Low,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|case, b, input| {
         // [B, H, L, D] is PyTorch's layout.
         let [batch, heads, queries, size] = case.shape("q")?[..] else { return Err(Error::graph(case.name, "q [B, H, L, D]", "another rank")) };
@@ -212,6 +217,12 @@ impl Op for Attention {
             return Ok(());
         }
         cpu::forward(&tensors, y, lse, mean, args.workspace()?)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut CudaLaunch) -> Result<()> {
+        cuda::forward(&self.form, self.mean_probabilities, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -42,7 +42,34 @@ pub struct Extents {
     pub size: usize,
 }
 
+/// Which input is what.
+#[derive(Debug, Clone, Copy)]
+pub struct Places {
+    /// Queries, keys and values.
+    pub sources: [usize; 3],
+    /// The mask.
+    pub mask: Option<usize>,
+    /// The lengths.
+    pub lengths: Option<usize>,
+    /// The words of dropout.
+    pub rng: Option<usize>,
+    /// How many inputs these are.
+    pub count: usize,
+}
+
 impl Form {
+    /// Where the inputs are, of which the first is input `first`.
+    pub fn places(&self, first: usize) -> Places {
+        let mut next = first + self.sources();
+        let mut take = |there: bool| {
+            next += usize::from(there);
+            there.then(|| next - 1)
+        };
+        let (mask, lengths, rng) = (take(self.mask), take(self.lengths), take(self.dropout.is_some()));
+        let sources = if self.fused { [first; 3] } else { [first, first + 1, first + 2] };
+        Places { sources, mask, lengths, rng, count: next - first }
+    }
+
     /// How many inputs hold queries, keys and values.
     pub fn sources(&self) -> usize {
         if self.fused { 1 } else { 3 }
@@ -64,8 +91,7 @@ impl Form {
     /// Checks the inputs; gives the sizes.
     pub fn check(&self, check: &Check, inputs: &[TensorType]) -> Result<Extents> {
         let sources = self.sources();
-        let count = sources + usize::from(self.mask) + usize::from(self.lengths) + usize::from(self.dropout.is_some());
-        check.count(inputs, count)?;
+        check.count(inputs, self.places(0).count)?;
         check.that(self.scale > 0.0 && self.scale.is_finite(), "scale", "a positive number", self.scale)?;
         let q = &inputs[0];
         let name = if self.fused { "qkv" } else { "q" };
@@ -157,14 +183,11 @@ impl<'a, T: Real> Tensors<'a, T> {
     pub fn new(form: &Form, args: &Args<'a, T>, first: usize) -> Result<Self> {
         let types: Vec<TensorType> = (first..args.count()).map(|i| *args.ty(i)).collect();
         let e = form.extents(&types);
-        let data = if form.fused { [args.floats(first)?; 3] } else { [args.floats(first)?, args.floats(first + 1)?, args.floats(first + 2)?] };
-        let mut next = first + form.sources();
-        let mut ints = |there: bool| {
-            let at = next;
-            next += usize::from(there);
-            if there { args.ints(at).map(Some) } else { Ok(None) }
-        };
-        let (mask, lengths, rng) = (ints(form.mask)?, ints(form.lengths)?, ints(form.dropout.is_some())?);
+        let places = form.places(first);
+        let [q, k, v] = places.sources;
+        let data = [args.floats(q)?, args.floats(k)?, args.floats(v)?];
+        let ints = |input: Option<usize>| input.map(|i| args.ints(i)).transpose();
+        let (mask, lengths, rng) = (ints(places.mask)?, ints(places.lengths)?, ints(places.rng)?);
         let dropout = form.dropout.zip(rng).map(|((p, key), rng)| Mask::new(rng, key, p));
         Ok(Tensors { e, scale: T::of(form.scale), data, layout: layouts(form, &e), dropout, causal: form.causal, mask, lengths })
     }

@@ -1,6 +1,6 @@
 //! What attention launches through wgpu: tiles of queries and keys, or pieces of the keys for a few queries.
 
-use super::tensors::{Extents, Form};
+use super::tensors::{Extents, Form, Places};
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::ops::support::philox::Mask;
 use crate::tensor::TensorType;
@@ -51,6 +51,7 @@ struct Problem<'a> {
     e: Extents,
     /// Query batches before it, and of the whole execution.
     batches: [usize; 2],
+    places: Places,
     /// Of the inputs from queries on.
     types: Vec<TensorType>,
     /// Where these start.
@@ -59,32 +60,26 @@ struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     fn new(form: &'a Form, launch: &Launch, first: usize, batch: usize) -> Self {
-        let count = form.sources() + usize::from(form.mask) + usize::from(form.lengths) + usize::from(form.dropout.is_some());
-        let types: Vec<TensorType> = (first..first + count).map(|i| launch.ty(i)).collect();
+        let places = form.places(first);
+        let types: Vec<TensorType> = (first..first + places.count).map(|i| launch.ty(i)).collect();
         let e = form.extents(&types);
-        Problem { form, e, batches: [launch.first() * e.group, batch], types, first }
+        Problem { form, e, batches: [launch.first() * e.group, batch], places, types, first }
     }
 
-    /// An input of the form; nothing where it is empty.
-    fn input(&self, i: usize) -> Operand {
-        if self.types[i].is_empty() { Operand::Nothing } else { Operand::Input(self.first + i) }
+    /// An input of the form; nothing where it is empty, or not there.
+    fn input(&self, i: Option<usize>) -> Operand {
+        i.filter(|i| !self.types[i - self.first].is_empty()).map_or(Operand::Nothing, Operand::Input)
     }
 
     /// q, k, v and the mask.
     fn sources(&self) -> [Operand; 4] {
-        let [q, k, v] = if self.form.fused { [0, 0, 0] } else { [0, 1, 2] }.map(|i| self.input(i));
-        [q, k, v, if self.form.mask { self.input(self.form.sources()) } else { Operand::Nothing }]
-    }
-
-    fn lengths_at(&self) -> usize {
-        self.form.sources() + usize::from(self.form.mask)
+        let [q, k, v] = self.places.sources.map(Some);
+        [q, k, v, self.places.mask].map(|i| self.input(i))
     }
 
     /// The lengths and the words of dropout.
     fn told(&self) -> [Operand; 2] {
-        let lengths = if self.form.lengths { self.input(self.lengths_at()) } else { Operand::Nothing };
-        let rng = self.lengths_at() + usize::from(self.form.lengths);
-        [lengths, if self.form.dropout.is_some() { self.input(rng) } else { Operand::Nothing }]
+        [self.places.lengths, self.places.rng].map(|i| self.input(i))
     }
 
     /// A launch, its constants and its sizes.
@@ -100,9 +95,9 @@ impl<'a> Problem<'a> {
             dispatch = dispatch.constant(name, flag);
         }
         let [first, batch] = self.batches;
-        let share = |there: bool, at: usize| if there { batch / self.types[at].shape[0].max(1) } else { 1 };
+        let share = |input: Option<usize>| input.map_or(1, |i| batch / self.types[i - self.first].shape[0].max(1));
         let (p, key) = form.dropout.unwrap_or_default();
-        for size in [e.batch, first, e.group, e.heads, e.queries, e.keys, share(form.mask, form.sources()), share(form.lengths, self.lengths_at())] {
+        for size in [e.batch, first, e.group, e.heads, e.queries, e.keys, share(self.places.mask), share(self.places.lengths)] {
             dispatch = dispatch.size(size);
         }
         let dispatch = dispatch.number(form.scale).word(Mask::threshold(p)).number(1.0 / (1.0 - p));

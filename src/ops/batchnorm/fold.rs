@@ -5,6 +5,8 @@
 
 use super::{BatchNorm, CHECK, rstd, scales};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::Launch;
 use crate::error::Result;
@@ -52,6 +54,12 @@ impl Op for FoldIntoConv2d {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        super::cuda::fold(self, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -4,6 +4,8 @@
 
 use super::{CHECK, check, map_row, rstd, scales};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::Launch;
 use crate::error::Result;
@@ -58,6 +60,12 @@ impl Op for BatchNorm {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        super::cuda::inference(self, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -126,6 +134,12 @@ impl Op for BatchNormBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        super::cuda::inference_backward(self, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -5,6 +5,8 @@
 //! staged for the running ones (`stage.rs`). In inference the normalisation folds into the filters of the convolution before it
 //! (`fold.rs`).
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod fold;
 mod inference;
 mod stage;
@@ -35,6 +37,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     fusion: Some((10, fold::fold_into_conv2d)),
     golden: Some(golden),
     ..Row::new("batchnorm", cases)

@@ -5,6 +5,8 @@
 
 use super::CHECK;
 use crate::device::cpu::{Args, Real};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::Launch;
 use crate::error::Result;
@@ -60,6 +62,12 @@ impl Op for StageStatistics {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        super::cuda::stage(self, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -6,6 +6,8 @@
 
 use super::{CHECK, check, map_row, rstd, scales};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows, vectorized};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::Launch;
 use crate::error::Result;
@@ -150,6 +152,12 @@ impl Op for BatchNormTraining {
         self.run(args, moments_by_block)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        super::cuda::training(self, launch);
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         self.launch(launch);
@@ -258,6 +266,12 @@ impl Op for BatchNormTrainingBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.run(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        super::cuda::training_backward(self, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -1,9 +1,13 @@
 //! The gradients: of x, and of the filters and the bias.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 #[cfg(feature = "wgpu")]
 use super::wgpu;
 use super::{Conv2d, Extents, cpu};
 use crate::device::cpu::Args;
+#[cfg(feature = "cuda")]
+use crate::device::cuda::Launch as CudaLaunch;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Launch, Operand};
 use crate::error::Result;
@@ -84,6 +88,13 @@ impl Op for Conv2dBackwardInput {
         cpu::backward_input(&e, args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut CudaLaunch) -> Result<()> {
+        let e = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+        cuda::backward_input(&e, launch);
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         launch.in_pieces(launch.ty(0).shape[0], &[Operand::Input(0), Operand::Output(0)], |launch| {
@@ -153,6 +164,13 @@ impl Op for Conv2dBackwardWeight {
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         let e = self.extents(args.shape(0), args.shape(1));
         cpu::backward_weight(&e, args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut CudaLaunch) -> Result<()> {
+        let e = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
+        cuda::backward_weight(&e, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -9,6 +9,8 @@
 
 mod backward;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod fusion;
 mod patches;
 #[cfg(feature = "wgpu")]
@@ -22,6 +24,8 @@ use super::support::case::{Case, Fill};
 use super::transpose::transpose;
 use crate::device::cpu::gemm::{Matrix, PackedB};
 use crate::device::cpu::{Args, Packed};
+#[cfg(feature = "cuda")]
+use crate::device::cuda::Launch as CudaLaunch;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Launch, Operand};
 use crate::error::Result;
@@ -34,6 +38,7 @@ pub const ROW: Row = Row {
     backward: Some(backward::backward),
     precision: Precision::Low,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     fusion: Some((20, fusion::absorb)),
     golden: Some(|case, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
@@ -110,6 +115,12 @@ impl Extents {
         check.that(fits(1) && fits(2), "w", format!("filters that fit into {x} with padding {padding}"), w)?;
         check.that(stride >= 1, "stride", "at least 1", stride)?;
         Ok(Self::new(&x.shape, &w.shape, stride, padding))
+    }
+
+    /// Numbers in a patch.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    fn patch(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels
     }
 
     /// The shape of y.
@@ -194,6 +205,13 @@ impl Op for Conv2d {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         cpu::forward(self, args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut CudaLaunch) -> Result<()> {
+        let e = Extents::new(&launch.ty(0).shape, &launch.ty(1).shape, self.stride, self.padding);
+        cuda::forward(self, &e, launch);
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

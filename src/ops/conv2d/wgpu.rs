@@ -46,13 +46,6 @@ pub fn backward_weight(e: &Extents, launch: &mut Launch) {
     }
 }
 
-impl Extents {
-    /// Numbers in a patch.
-    fn patch(&self) -> usize {
-        self.kernel[0] * self.kernel[1] * self.channels
-    }
-}
-
 fn dispatch(pass: usize, e: &Extents, to: Operand, finish: &Finish) -> Dispatch {
     let one_tap = e.kernel == [1, 1];
     let [bias, residual] = [finish.bias, finish.residual].map(|operand| operand.unwrap_or(Operand::Nothing));

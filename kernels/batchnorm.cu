@@ -1,0 +1,131 @@
+// Batch normalisation over the channels, the last dimension: y = act((x - mean) rstd w + b), rstd = 1 / sqrt(var + eps), of n rows [n, C].
+//
+//   forward             mean and variance given: a map
+//   training            mean and rstd of the batch, from `statistics` before it: the same map, with ReLU where it follows
+//   statistics          sums of columns, joined as moments: x is read once, and nothing cancels. The variance kept is the unbiased one, rstd is made of the biased.
+//   backward            dx = dy rstd w                                                   dw = rstd sum of dy (x - mean)      db = sum of dy
+//   training_backward   dx = rstd w (dz - sum of dz / n - xhat (sum of dz xhat) / n)     dw = rstd sum of dz (x - mean)      db = sum of dz
+//                       dz = dy where ReLU let it pass, which z tells again: y need not be read
+//   fold                filters scale, (c - mean) scale + b: a convolution's filters and bias with the normalisation in them. Once a model
+//   stage               staged = keep previous + take batch; previous is the running value in the first micro-step, else what was staged
+//
+// Maps go down 32 channels of a part of the rows, so that a thread reads what belongs to its channel once for eight elements. 8 bytes an element forward, 12 in
+// training; backward 8, in training 20. Bound by memory. y may be x, and dx dy.
+#include "common/activation.cuh"
+#include "common/column_sums.cuh"
+
+namespace of_batchnorm {
+// z of a channel. In one place, and one instruction at its end: the backward pass finds the very numbers whose sign ReLU saw.
+struct Affine {
+    float mean, scale, shift;
+    __device__ __forceinline__ float value(float x) const { return fmaf(x - mean, scale, shift); }
+    __device__ __forceinline__ float passed(float dy, float x, unsigned has_relu) const { return !has_relu || value(x) > 0 ? dy : 0; }
+};
+
+__device__ __forceinline__ float rstd_of(float variance, float eps) { return 1 / sqrtf(variance + eps); }
+
+// f(i, column) for every element of a thread's strip.
+template <class F> __device__ __forceinline__ void map_strip(const Strip& s, const Columns& columns, F f) {
+    for (unsigned row = s.row; row < s.end; row += DOWN) f((size_t)row * columns.width + s.column);
+}
+
+// What both backward passes sum: dw, db and both for the gradient of x, each null where it is not wanted. rstd(column) is asked where it is needed.
+template <class Rstd>
+__device__ __forceinline__ void sums_of(float* partials, const float* dy, const float* x, const float* w, const float* b, const float* mean, float* dw, float* db,
+                                        float* sums, const Columns& columns, unsigned has_relu, Rstd rstd) {
+    sum_columns<2>(
+        columns, partials,
+        [=](size_t row, unsigned column, float (&sum)[2]) {
+            const size_t i = row * columns.width + column;
+            float dz = dy[i];
+            if (has_relu) dz = Affine{mean[column], w[column] * rstd(column), b[column]}.passed(dz, x[i], true);
+            sum[0] = dz * (x[i] - mean[column]);
+            sum[1] = dz;
+        },
+        [=](size_t, unsigned column, const float (&sum)[2]) {
+            const float weight = sum[0] * rstd(column);
+            if (dw) dw[column] = weight;
+            if (db) db[column] = sum[1];
+            if (sums) sums[column] = weight, sums[columns.width + column] = sum[1];
+        });
+}
+}  // namespace of_batchnorm
+using namespace of_batchnorm;
+
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    batchnorm_forward_f32(const float* x, const float* w, const float* b, const float* mean, const float* variance, float* y, Columns columns, float eps) {
+    const Strip s = strip_of(columns);
+    if (!s.inside) return;
+    const Affine by = {mean[s.column], w[s.column] * rstd_of(variance[s.column], eps), b[s.column]};
+    map_strip(s, columns, [=](size_t i) { y[i] = by.value(x[i]); });
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    batchnorm_statistics_f32(float* partials, const float* x, float* mean, float* variance, float* rstd, Columns columns, float eps) {
+    sum_columns<3>(
+        columns, partials,
+        [=](size_t row, unsigned column, float (&sum)[3]) { sum[0] = 1, sum[1] = x[row * columns.width + column], sum[2] = 0; },
+        [=](size_t, unsigned column, const float (&sum)[3]) {
+            mean[column] = sum[1];
+            variance[column] = sum[2] / (columns.rows - 1);
+            rstd[column] = rstd_of(sum[2] / columns.rows, eps);
+        },
+        Moments());
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK) batchnorm_training_f32(const float* x, const float* w, const float* b, const float* mean, const float* rstd,
+                                                                           float* y, Columns columns, unsigned has_relu) {
+    const Strip s = strip_of(columns);
+    if (!s.inside) return;
+    const Affine by = {mean[s.column], w[s.column] * rstd[s.column], b[s.column]};
+    map_strip(s, columns, [=](size_t i) {
+        const float z = by.value(x[i]);
+        y[i] = has_relu ? relu(z) : z;
+    });
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    batchnorm_backward_input_f32(const float* dy, const float* w, const float* variance, float* dx, Columns columns, float eps) {
+    const Strip s = strip_of(columns);
+    if (!s.inside) return;
+    const float scale = w[s.column] * rstd_of(variance[s.column], eps);
+    map_strip(s, columns, [=](size_t i) { dx[i] = dy[i] * scale; });
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK) batchnorm_backward_weight_f32(float* partials, const float* dy, const float* x, const float* mean,
+                                                                                  const float* variance, float* dw, float* db, Columns columns, float eps) {
+    sums_of(partials, dy, x, nullptr, nullptr, mean, dw, db, nullptr, columns, false, [=](unsigned column) { return rstd_of(variance[column], eps); });
+}
+
+// `sums` is read by the launch below.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    batchnorm_training_backward_weight_f32(float* partials, const float* dy, const float* x, const float* w, const float* b, const float* mean, const float* rstd,
+                                           float* dw, float* db, float* sums, Columns columns, unsigned has_relu) {
+    sums_of(partials, dy, x, w, b, mean, dw, db, sums, columns, has_relu, [=](unsigned column) { return rstd[column]; });
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    batchnorm_training_backward_input_f32(const float* dy, const float* x, const float* w, const float* b, const float* mean, const float* rstd_of_batch,
+                                          const float* sums, float* dx, Columns columns, unsigned has_relu) {
+    const Strip s = strip_of(columns);
+    if (!s.inside) return;
+    const float rstd = rstd_of_batch[s.column], part = 1.0f / columns.rows;
+    const Affine by = {mean[s.column], w[s.column] * rstd, b[s.column]};
+    const float offset = by.scale * sums[columns.width + s.column] * part, slope = by.scale * rstd * sums[s.column] * part;
+    map_strip(s, columns, [=](size_t i) { dx[i] = by.scale * by.passed(dy[i], x[i], has_relu) - (offset + slope * (x[i] - by.mean)); });
+}
+
+// A thread an element of the filters; the first of them make the bias as well. c is the convolution's own bias, or null.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    batchnorm_fold_f32(const float* filters, const float* w, const float* b, const float* mean, const float* variance, const float* c, float* folded, float* bias,
+                       size_t n, unsigned count, float eps) {
+    const size_t i = element(), each = n / count;
+    if (i < n) folded[i] = filters[i] * (w[i / each] * rstd_of(variance[i / each], eps));
+    if (i < count) bias[i] = ((c ? c[i] : 0) - mean[i]) * (w[i] * rstd_of(variance[i], eps)) + b[i];
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    batchnorm_stage_f32(float* staged, const float* running, const float* batch, const int* micro_step, size_t n, float keep, float take) {
+    const size_t i = element();
+    if (i < n) staged[i] = keep * (micro_step[0] == 0 ? running[i] : staged[i]) + take * batch[i];
+}
