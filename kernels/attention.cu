@@ -17,13 +17,13 @@ template <class Join> __device__ __forceinline__ float row_joined(float x, Join 
 }
 
 // lse is null where nobody wants it.
-template <int SPANS, class T> __device__ __forceinline__ void forward(const Sources<T>& in, T* y, float* lse, const Attention& a) {
-    const Task own = task_of<SPANS>(a, a.queries);
+template <class T> __device__ __forceinline__ void forward(const Sources<T>& in, T* y, float* lse, const Attention& a) {
+    const Task own = task_of(a, a.queries);
     const Rows<T> queries = query_rows(in.q, a, own.batch, own.head, own.first, a.queries);
     const unsigned exist = length_of(in.lengths, a, own.batch), keys = visible(in.mask, in.lengths, a, own.batch, own.first + queries.count - 1);
     const unsigned row_of = row_of_thread(), column_of = column_of_thread();
     float top[4] = {LOWEST, LOWEST, LOWEST, LOWEST}, whole[4] = {};
-    Sums<SPANS> sums = {};
+    float sums[4][4] = {};
     for (unsigned first = 0; first < keys; first += TILE) {
         float p[4][4];
         scores_of(queries, key_rows(in.k, a, a.key_offset, own.batch / a.group, own.head, first, keys), a.size, p);
@@ -47,7 +47,7 @@ template <int SPANS, class T> __device__ __forceinline__ void forward(const Sour
                 whole[i] += p[i][j];
             }
 #pragma unroll
-            for (int n = 0; n < 4 * SPANS; n++) sums.of[i][n] *= fade;
+            for (int j = 0; j < 4; j++) sums[i][j] *= fade;
             if (in.rng) {
                 const float4 f = drop_factors(in.rng, a, a.query_row(own.batch, own.head, query), first + column_of);
                 p[i][0] *= f.x, p[i][1] *= f.y, p[i][2] *= f.z, p[i][3] *= f.w;
@@ -99,15 +99,12 @@ template <class T> __device__ __forceinline__ void probabilities(const Sources<T
 }  // namespace of_attention
 using namespace of_attention;
 
-#define FORWARD(width, spans, suffix, T)                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(BLOCK) attention_forward_##width##_##suffix(const T* q, const T* k, const T* v, const int* mask,           \
-                                                                                             const int* lengths, const int* rng, T* y, float* lse, Attention a) { \
-        forward<spans>(Sources<T>{q, k, v, mask, lengths, rng}, y, lse, a);                                                                                \
-    }
 #define KERNELS(suffix, T)                                                                                                                             \
-    FORWARD(64, 1, suffix, T)                                                                                                                          \
-    FORWARD(128, 2, suffix, T)                                                                                                                         \
-    extern "C" __global__ void __launch_bounds__(BLOCK)                                                                                                \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) attention_forward_##suffix(const T* q, const T* k, const T* v, const int* mask, const int* lengths, \
+                                                                                   const int* rng, T* y, float* lse, Attention a) {                    \
+        forward(Sources<T>{q, k, v, mask, lengths, rng}, y, lse, a);                                                                                   \
+    }                                                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                \
         attention_forward_probabilities_##suffix(const T* q, const T* k, const int* mask, const int* lengths, const float* lse, T* mean, Attention a) { \
         probabilities(Sources<T>{q, k, nullptr, mask, lengths, nullptr}, lse, mean, a);                                                                \
     }

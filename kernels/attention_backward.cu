@@ -26,13 +26,13 @@ template <class T> __device__ __forceinline__ void delta_of(const T* dy, const T
     delta[a.query_row(row / a.heads / a.queries, head, query)] = sum;
 }
 
-template <int SPANS, class T>
+template <class T>
 __device__ __forceinline__ void query(const Sources<T>& in, const T* dy, const float* lse, const float* delta, T* dq, const Attention& a) {
-    const Task own = task_of<SPANS>(a, a.queries);
+    const Task own = task_of(a, a.queries);
     const Rows<T> queries = query_rows(in.q, a, own.batch, own.head, own.first, a.queries), dys = result_rows(dy, a, own.batch, own.head, own.first, a.queries);
     const unsigned exist = length_of(in.lengths, a, own.batch), keys = visible(in.mask, in.lengths, a, own.batch, own.first + queries.count - 1);
     const unsigned row_of = row_of_thread(), column_of = column_of_thread();
-    Sums<SPANS> sums = {};
+    float sums[4][4] = {};
     for (unsigned first = 0; first < keys; first += TILE) {
         const Rows<T> others = key_rows(in.k, a, a.key_offset, own.batch / a.group, own.head, first, keys);
         float p[4][4], ds[4][4];
@@ -59,13 +59,13 @@ __device__ __forceinline__ void query(const Sources<T>& in, const T* dy, const f
 }
 
 // dk and dv are null where they are not wanted.
-template <int SPANS, class T>
+template <class T>
 __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const float* lse, const float* delta, T* dk, T* dv, const Attention& a) {
-    const Task own = task_of<SPANS>(a, a.keys);
+    const Task own = task_of(a, a.keys);
     const Rows<T> keys = key_rows(in.k, a, a.key_offset, own.batch, own.head, own.first, a.keys);
     const Rows<T> values = key_rows(in.v, a, a.value_offset, own.batch, own.head, own.first, a.keys);
     const unsigned row_of = row_of_thread(), column_of = column_of_thread();
-    Sums<SPANS> key_sums = {}, value_sums = {};
+    float key_sums[4][4] = {}, value_sums[4][4] = {};
     for (unsigned batch = own.batch * a.group; batch < (own.batch + 1) * a.group; batch++) {
         if (visible(in.mask, in.lengths, a, batch, a.queries - 1) <= own.first) continue;
         const unsigned exist = length_of(in.lengths, a, batch), open = open_keys(in.mask, a, batch, own.first + row_of, exist);
@@ -99,7 +99,7 @@ __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const flo
         }
     }
     const size_t start = ((size_t)own.batch * a.keys + own.first) * a.key_stride + own.head * a.size;
-    const auto store = [&](const Sums<SPANS>& sums, T* rows) {
+    const auto store = [&](const float (&sums)[4][4], T* rows) {
         put_sums(sums, keys.count, own.column, a.size, [=](unsigned row, unsigned column, int, float sum) { rows[(size_t)row * a.key_stride + column] = Element<T>::of(sum); });
     };
     if (dk) store(key_sums, dk + start + a.key_offset);
@@ -108,21 +108,18 @@ __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const flo
 }  // namespace of_attention_backward
 using namespace of_attention_backward;
 
-#define WIDTH(width, spans, suffix, T)                                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(BLOCK)                                                                                                       \
-        attention_backward_query_##width##_##suffix(const T* q, const T* k, const T* v, const int* mask, const int* lengths, const int* rng, const T* dy,     \
-                                                    const float* lse, const float* delta, T* dq, Attention a) {                                               \
-        query<spans>(Sources<T>{q, k, v, mask, lengths, rng}, dy, lse, delta, dq, a);                                                                         \
-    }                                                                                                                                                         \
-    extern "C" __global__ void __launch_bounds__(BLOCK)                                                                                                       \
-        attention_backward_key_##width##_##suffix(const T* q, const T* k, const T* v, const int* mask, const int* lengths, const int* rng, const T* dy,       \
-                                                  const float* lse, const float* delta, T* dk, T* dv, Attention a) {                                          \
-        key<spans>(Sources<T>{q, k, v, mask, lengths, rng}, dy, lse, delta, dk, dv, a);                                                                       \
-    }
 #define KERNELS(suffix, T)                                                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(BLOCK) attention_backward_delta_##suffix(const T* dy, const T* y, float* delta, size_t rows, Attention a) {     \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) attention_backward_delta_##suffix(const T* dy, const T* y, float* delta, size_t rows, Attention a) {     \
         delta_of(dy, y, delta, rows, a);                                                                                                                       \
     }                                                                                                                                                          \
-    WIDTH(64, 1, suffix, T)                                                                                                                                    \
-    WIDTH(128, 2, suffix, T)
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                        \
+        attention_backward_query_##suffix(const T* q, const T* k, const T* v, const int* mask, const int* lengths, const int* rng, const T* dy,                \
+                                          const float* lse, const float* delta, T* dq, Attention a) {                                                          \
+        query(Sources<T>{q, k, v, mask, lengths, rng}, dy, lse, delta, dq, a);                                                                                 \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                        \
+        attention_backward_key_##suffix(const T* q, const T* k, const T* v, const int* mask, const int* lengths, const int* rng, const T* dy,                  \
+                                        const float* lse, const float* delta, T* dk, T* dv, Attention a) {                                                     \
+        key(Sources<T>{q, k, v, mask, lengths, rng}, dy, lse, delta, dk, dv, a);                                                                               \
+    }
 FOR_EACH_TYPE(KERNELS)

@@ -53,7 +53,7 @@ template <class T> __device__ __forceinline__ void decode(const Sources<T>& in, 
                 strip[i / WIDE][i % WIDE] = i / WIDE < count && d + i % WIDE < a.size ? keys.at(i / WIDE, d + i % WIDE) : 0;
             if (place < WIDE) asked[few][place] = d + place < a.size ? query_rows(in.q, a, batch, head, query, a.queries).at(0, d + place) : 0;
             __syncthreads();
-#pragma unroll
+#pragma unroll 8
             for (unsigned n = 0; n < WIDE; n++) score += asked[few][n] * strip[place][n];
             __syncthreads();
         }
@@ -117,11 +117,11 @@ template <class T> __device__ __forceinline__ void merge(const float* parts, T* 
 using namespace of_attention_decode;
 
 #define KERNELS(suffix, T)                                                                                                                                         \
-    extern "C" __global__ void __launch_bounds__(BLOCK) attention_forward_decode_##suffix(const T* q, const T* k, const T* v, const int* mask, const int* lengths,  \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) attention_forward_decode_##suffix(const T* q, const T* k, const T* v, const int* mask, const int* lengths,  \
                                                                                           const int* rng, float* parts, T* y, float* lse, Attention a) {           \
         decode(Sources<T>{q, k, v, mask, lengths, rng}, parts, y, lse, a);                                                                                         \
     }                                                                                                                                                              \
-    extern "C" __global__ void __launch_bounds__(BLOCK) attention_forward_merge_##suffix(const float* parts, T* y, float* lse, Attention a) {                       \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) attention_forward_merge_##suffix(const float* parts, T* y, float* lse, Attention a) {                       \
         merge(parts, y, lse, a);                                                                                                                                   \
     }
 FOR_EACH_TYPE(KERNELS)

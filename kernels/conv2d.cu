@@ -168,27 +168,27 @@ template <class T> struct Scatter {
 using namespace of_conv2d;
 
 #define KERNELS(suffix, T)                                                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(BLOCK)                                                                                                         \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                         \
         conv2d_forward_##suffix(float* partials, const T* x, const T* w, const T* bias, const T* residual, T* y, Gemm g, Conv c, unsigned has_relu) {           \
         gemm_of<true, true>(g, partials, PatchRows<T>{x, {c}}, Plain<T>{w, g.k, 1}, Epilogue<T>{bias, residual, y, has_relu, g.n}, Alike());                    \
     }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK)                                                                                                         \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                         \
         conv2d_forward_sum_##suffix(const float* partials, const T* bias, const T* residual, T* y, Gemm g, Conv, unsigned has_relu) {                           \
         gemm_sum(g, partials, Epilogue<T>{bias, residual, y, has_relu, g.n});                                                                                   \
     }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_backward_input_##suffix(float* partials, const T* dy, const T* w, T* dx, Gemm g, Conv c) {        \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_input_##suffix(float* partials, const T* dy, const T* w, T* dx, Gemm g, Conv c) {        \
         gemm_of<true, false>(g, partials, BackRows<T>{dy, {c}}, BackFilters<T>{w, {c}}, Scatter<T>{dx, {c}}, Phases{c});                                        \
     }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_backward_input_sum_##suffix(const float* partials, T* dx, Gemm g, Conv c) {                       \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_input_sum_##suffix(const float* partials, T* dx, Gemm g, Conv c) {                       \
         gemm_sum(g, partials, Scatter<T>{dx, {c}}, Phases{c});                                                                                                  \
     }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_backward_weight_##suffix(float* partials, const T* dy, const T* x, T* dw, Gemm g, Conv c) {       \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_##suffix(float* partials, const T* dy, const T* x, T* dw, Gemm g, Conv c) {       \
         gemm_of<false, false>(g, partials, Plain<T>{dy, 1, g.m}, PatchColumns<T>{x, {c}}, Store<T>{dw, g.n}, Alike());                                          \
     }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_backward_weight_sum_##suffix(const float* partials, T* dw, Gemm g, Conv) {                        \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_sum_##suffix(const float* partials, T* dw, Gemm g, Conv) {                        \
         gemm_sum(g, partials, Store<T>{dw, g.n});                                                                                                               \
     }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK) conv2d_backward_bias_##suffix(float* partials, const T* dy, T* db, Columns columns) {                    \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_bias_##suffix(float* partials, const T* dy, T* db, Columns columns) {                    \
         sum_columns<1>(                                                                                                                                         \
             columns, partials, [=](size_t row, unsigned column, float (&sum)[1]) { sum[0] = to_float(dy[row * columns.width + column]); },                      \
             [=](size_t, unsigned column, const float (&sum)[1]) { db[column] = Element<T>::of(sum[0]); });                                                      \

@@ -1,9 +1,9 @@
 // What the kernels of attention share: where rows lie, which keys a query sees, dropout, and products of tiles.
 //
 // A block owns a tile of 64 rows of a head, those of queries or those of keys, and meets the others 64 at a time. Its 256 threads hold 4 x 4 scores each, of rows
-// 4 r .. and columns 4 c .., and of the sums over all others those of the same rows, columns 4 c + 64 s .. of at most 64 SPANS. Both factors of the scores come
-// through shared memory in strips, as in common/gemm.cuh; then the scores lie there, and the others' rows come in strips of 16. Heads wider than 128 are summed
-// by several blocks, which compute the scores anew.
+// 4 r .. and columns 4 c .., and of the sums over all others those of the same rows and of 64 columns of the head. Both factors of the scores come through shared
+// memory in strips, as in common/gemm.cuh; then the scores lie there, and the others' rows come in strips of 16. Heads wider than 64 are summed by several
+// blocks, which compute the scores anew.
 #pragma once
 #include "common/gemm.cuh"
 #include "common/philox.cuh"
@@ -40,9 +40,8 @@ template <class T> struct Sources {
 // Rows of a head, `count` of them.
 template <class T> struct Rows {
     const T* first;
-    size_t stride;
-    unsigned count;
-    __device__ __forceinline__ float at(unsigned row, unsigned column) const { return to_float(first[row * stride + column]); }
+    unsigned stride, count;
+    __device__ __forceinline__ float at(unsigned row, unsigned column) const { return to_float(first[(size_t)row * stride + column]); }
 };
 
 template <class T> __device__ __forceinline__ Rows<T> query_rows(const T* q, const Attention& a, unsigned batch, unsigned head, unsigned first, unsigned limit) {
@@ -57,7 +56,7 @@ __device__ __forceinline__ Rows<T> key_rows(const T* k, const Attention& a, unsi
 
 // The same of dy and y, in which nothing lies beside a head's rows.
 template <class T> __device__ __forceinline__ Rows<T> result_rows(const T* y, const Attention& a, unsigned batch, unsigned head, unsigned first, unsigned limit) {
-    const size_t width = (size_t)a.heads * a.size;
+    const unsigned width = a.heads * a.size;
     return {y + ((size_t)batch * a.queries + first) * width + head * a.size, width, min((unsigned)TILE, limit - first)};
 }
 
@@ -132,17 +131,12 @@ template <class T> __device__ __forceinline__ void scores_of(const Rows<T>& own,
     }
 }
 
-// The sums of a thread: SPANS times four columns of each of its rows.
-template <int SPANS> struct Sums {
-    float of[4][4 * SPANS];
-};
-
-// Adds to the sums the others, each times its factor, of which a thread hands over those of its rows and columns. Columns of the others are counted from `column`
-// on, and end at `size`.
-template <int SPANS, class T>
-__device__ __forceinline__ void mix(const float (&factors)[4][4], const Rows<T>& others, unsigned column, unsigned size, Sums<SPANS>& sums) {
+// Adds to a thread's sums, of its rows and columns, the others, each times its factor, of which a thread hands over those of its rows and columns. Columns of the
+// others are counted from `column` on, and end at `size`.
+template <class T>
+__device__ __forceinline__ void mix(const float (&factors)[4][4], const Rows<T>& others, unsigned column, unsigned size, float (&sums)[4][4]) {
     SHARED(weights, float[TILE][TILE + 4]);
-    SHARED(strip, float[STRIP][TILE * SPANS]);
+    SHARED(strip, float[STRIP][TILE]);
     const unsigned row_of = row_of_thread(), column_of = column_of_thread();
 #pragma unroll
     for (int j = 0; j < 4; j++)
@@ -150,41 +144,34 @@ __device__ __forceinline__ void mix(const float (&factors)[4][4], const Rows<T>&
         for (int i = 0; i < 4; i++) weights[column_of + j][row_of + i] = factors[i][j];
     for (unsigned first = 0; first < others.count; first += STRIP) {
 #pragma unroll
-        for (unsigned i = threadIdx.x; i < STRIP * TILE * SPANS; i += BLOCK) {
-            const unsigned row = i / (TILE * SPANS), at = i % (TILE * SPANS);
-            strip[row][at] = first + row < others.count && column + at < size ? others.at(first + row, column + at) : 0;
+        for (unsigned i = threadIdx.x; i < STRIP * TILE; i += BLOCK) {
+            const unsigned row = i / TILE, at = column + i % TILE;
+            strip[row][i % TILE] = first + row < others.count && at < size ? others.at(first + row, at) : 0;
         }
         __syncthreads();
 #pragma unroll 4
         for (unsigned k = 0; k < STRIP; k++) {
-            float weight[4];
+            float weight[4], other[4];
 #pragma unroll
-            for (int i = 0; i < 4; i++) weight[i] = weights[first + k][row_of + i];
+            for (int i = 0; i < 4; i++) weight[i] = weights[first + k][row_of + i], other[i] = strip[k][column_of + i];
 #pragma unroll
-            for (int s = 0; s < SPANS; s++)
+            for (int i = 0; i < 4; i++)
 #pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    const float other = strip[k][TILE * s + column_of + j];
-#pragma unroll
-                    for (int i = 0; i < 4; i++) sums.of[i][4 * s + j] += weight[i] * other;
-                }
+                for (int j = 0; j < 4; j++) sums[i][j] += weight[i] * other[j];
         }
         __syncthreads();
     }
 }
 
-// put(row, column, sum) takes a thread's sums of rows that are there.
-template <int SPANS, class Put> __device__ __forceinline__ void put_sums(const Sums<SPANS>& sums, unsigned rows, unsigned column, unsigned size, Put put) {
+// put(row, column, i, sum) takes a thread's sums of rows and columns that are there; the row is its i-th.
+template <class Put> __device__ __forceinline__ void put_sums(const float (&sums)[4][4], unsigned rows, unsigned column, unsigned size, Put put) {
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const unsigned row = row_of_thread() + i;
-        if (row >= rows) continue;
+    for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int n = 0; n < 4 * SPANS; n++) {
-            const unsigned at = column + n / 4 * TILE + column_of_thread() + n % 4;
-            if (at < size) put(row, at, i, sums.of[i][n]);
+        for (int j = 0; j < 4; j++) {
+            const unsigned row = row_of_thread() + i, at = column + column_of_thread() + j;
+            if (row < rows && at < size) put(row, at, i, sums[i][j]);
         }
-    }
 }
 
 // What a block does: a tile of rows of a head, and a part of the columns. Neighbours share a head.
@@ -192,7 +179,7 @@ struct Task {
     unsigned batch, head, first, column;
 };
 
-template <int SPANS> __device__ __forceinline__ Task task_of(const Attention& a, unsigned rows) {
-    const unsigned tiles = (rows + TILE - 1) / TILE, parts = (a.size + TILE * SPANS - 1) / (TILE * SPANS), head = blockIdx.x / tiles / parts;
-    return {head / a.heads, head % a.heads, blockIdx.x % tiles * TILE, blockIdx.x / tiles % parts * (TILE * SPANS)};
+__device__ __forceinline__ Task task_of(const Attention& a, unsigned rows) {
+    const unsigned tiles = (rows + TILE - 1) / TILE, parts = (a.size + TILE - 1) / TILE, head = blockIdx.x / tiles / parts;
+    return {head / a.heads, head % a.heads, blockIdx.x % tiles * TILE, blockIdx.x / tiles % parts * TILE};
 }

@@ -21,7 +21,7 @@ struct alignas(16) Strips {
 
 // Adds to a thread's 4 x 4 sums the products of a strip.
 __device__ __forceinline__ void multiply(const Strips& strips, unsigned row_of, unsigned column_of, float (&sums)[4][4]) {
-#pragma unroll
+#pragma unroll 8
     for (unsigned k = 0; k < STRIP; k++) {
         float of_a[4], of_b[4];
 #pragma unroll

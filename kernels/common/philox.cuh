@@ -10,7 +10,7 @@ struct Words {
 __device__ __forceinline__ Words philox(unsigned long long group, const int* rng, unsigned key_low, unsigned key_high) {
     unsigned words[4] = {(unsigned)group, (unsigned)(group >> 32), (unsigned)rng[2], (unsigned)rng[3]};
     unsigned key[2] = {(unsigned)rng[0] ^ key_low, (unsigned)rng[1] ^ key_high};
-#pragma unroll
+#pragma unroll 2
     for (int round = 0; round < 10; round++) {
         const unsigned high0 = __umulhi(0xd2511f53u, words[0]), high1 = __umulhi(0xcd9e8d57u, words[2]);
         const unsigned low0 = 0xd2511f53u * words[0], low1 = 0xcd9e8d57u * words[2];

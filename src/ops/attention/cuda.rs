@@ -9,7 +9,7 @@ static FORWARD: Image = image!("attention");
 static DECODE: Image = image!("attention_decode");
 static BACKWARD: Image = image!("attention_backward");
 
-/// Queries, or keys, of a tile.
+/// Queries, or keys, of a tile, and columns of a head.
 const TILE: usize = 64;
 /// Keys of a piece.
 const PIECE: usize = 64;
@@ -30,11 +30,6 @@ impl Variant {
     fn of(e: &Extents) -> Self {
         if e.queries <= TILE / 8 && e.keys > 0 { Variant::Decode(e.keys.div_ceil(PIECE)) } else { Variant::Tiles }
     }
-}
-
-/// Columns of a head that a block of tiles sums.
-fn width(size: usize) -> usize {
-    if size <= 64 { 64 } else { 128 }
 }
 
 /// One execution: what all its launches have in common.
@@ -81,11 +76,10 @@ impl<'a> Problem<'a> {
         Dispatch::new(image, format!("attention_{name}_{}", self.dtype)).tensors(tensors)
     }
 
-    /// A launch of tiles of so many rows of all heads.
+    /// A launch of tiles of so many rows of all heads, and of as many columns.
     fn tiles(&self, image: &'static Image, pass: &str, tensors: Vec<Operand>, batch: usize, rows: usize) -> Dispatch {
-        let width = width(self.e.size);
-        let blocks = batch * self.e.heads * rows.div_ceil(TILE) * self.e.size.div_ceil(width);
-        self.dispatch(image, &format!("{pass}_{width}"), tensors).structure(self.told.clone()).rows(blocks)
+        let blocks = batch * self.e.heads * rows.div_ceil(TILE) * self.e.size.div_ceil(TILE);
+        self.dispatch(image, pass, tensors).structure(self.told.clone()).rows(blocks)
     }
 }
 
@@ -141,17 +135,12 @@ pub fn backward(form: &Form, launch: &mut Launch) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Extents, Variant, width};
+    use super::{Extents, Variant};
 
     #[test]
     fn a_few_queries_meet_pieces_of_the_keys() {
         let of = |queries: usize, keys: usize| Variant::of(&Extents { batch: 3, group: 3, heads: 12, queries, keys, size: 64 });
         assert_eq!([of(1, 577), of(1, 40), of(8, 65)], [Variant::Decode(10), Variant::Decode(1), Variant::Decode(2)]);
         assert_eq!([of(9, 577), of(577, 577), of(1, 0)], [Variant::Tiles; 3]);
-    }
-
-    #[test]
-    fn heads_are_as_wide_as_one_block_sums_or_are_cut() {
-        assert_eq!([1, 64, 65, 128, 300].map(width), [64, 64, 128, 128, 128]);
     }
 }
