@@ -360,6 +360,10 @@ fn cases() -> Vec<Case> {
         let logits = super::scale::scale(b, v[0], 0.5)?;
         cross_entropy(b, logits, v[1], None, 0.1, -100)
     });
+    // Classes that are ruled out: all of a part, and some beside others.
+    let ruled_out = (0..2 * 4100).map(|i| if i % 4100 < 4096 + i / 4100 { f64::NEG_INFINITY } else { f64::from(i % 3) });
+    let masked = Case::of("classes ruled out", |b, v| cross_entropy(b, v[0], v[1], None, 0.0, -100));
+    let masked = masked.float("x", [2, 4100], Fill::Values(ruled_out.collect())).ints("labels", [2], Fill::Exact(vec![4097, 4099]));
     let ragged: Vec<i32> = (0..37).map(|r| if r % 5 == 3 { -100 } else { r * 29 % 131 }).collect();
     vec![
         case("one row of one class", 1, vec![0], 0.0),
@@ -376,6 +380,7 @@ fn cases() -> Vec<Case> {
         case("several parts of a row", 9001, vec![4095, 4096, 9000], 0.1),
         case("many rows", 5, (0..300).map(|r| r % 5).collect(), 0.1),
         in_place.float("x", [3, 4100], Fill::Normal(2.0, 3.0)).ints("labels", [3], Fill::Exact(vec![4095, 4099, -100])),
+        masked,
         case("nothing counted", 7, vec![-100; 3], 0.1),
         case("nothing counted over 0", 7, vec![-100; 3], 0.0).fixed("denominator", [], Fill::Values(vec![0.0])),
         Case::of("640x30524", |b, v| cross_entropy(b, v[0], v[1], None, 0.1, -100))

@@ -368,9 +368,9 @@ fn cases() -> Vec<Case> {
         let case = if constant_weight { case.fixed("x", [rows, width], logits) } else { case.float("x", [rows, width], logits) };
         case.ints("labels", [rows], Fill::Exact(labels))
     };
-    // Of each sample the labelled class is ahead by 10.
-    let nearly_right = |name: &str, config: LossConfig| {
-        let logits = (0..35).map(|i| if i % 7 == i / 7 { 10.0 } else { 0.125 * f64::from(i % 3) }).collect();
+    // Of each sample the labelled class is ahead: by 10, and so far that f32 has nothing left for the others.
+    let nearly_right = |name: &str, ahead: f64, config: LossConfig| {
+        let logits = (0..35).map(|i| if i % 7 == i / 7 { ahead } else { 0.125 * f64::from(i % 3) }).collect();
         let case = Case::of(name, move |b, v| variable_weight_loss(b, v[0], v[1], config.clone(), None));
         case.float("x", [5, 7], Fill::Values(logits)).ints("labels", [5], Fill::Exact((0..5).collect()))
     };
@@ -386,8 +386,9 @@ fn cases() -> Vec<Case> {
         case("variable weight", (13, 7), config(LossKind::VariableWeight, 2.0, 0.0)),
         case("focal of power 0", (5, 7), config(LossKind::Focal, 0.0, 0.0)),
         case("many rows", (300, 3), config(LossKind::Focal, 1.0, 0.1)),
-        nearly_right("nearly right", config(LossKind::CrossEntropy, 1.0, 0.0)),
-        nearly_right("focal nearly right", config(LossKind::Focal, 0.5, 0.0)),
+        nearly_right("nearly right", 10.0, config(LossKind::CrossEntropy, 1.0, 0.0)),
+        nearly_right("focal nearly right", 10.0, config(LossKind::Focal, 0.5, 0.0)),
+        nearly_right("focal certain", 200.0, config(LossKind::Focal, 1.0, 0.0)),
         case("256x8", (256, 8), config(LossKind::VariableWeight, 1.0, 0.0)).large(),
     ]
 }
