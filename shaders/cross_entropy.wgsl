@@ -6,7 +6,7 @@
 //
 // A row is cut into parts of PART logits, a workgroup each, so that few rows fill a GPU too. Forward, each reads its logits once: an invocation
 // keeps the largest so far and what depends on it, and moves these when a larger one comes. A second launch of one workgroup joins the parts and
-// sums the rows, an invocation a row. 4 bytes a logit forward, 8 backward: bound by memory.
+// sums the rows, an invocation a row. Backward, dx may take the place of x. 4 bytes a logit forward, 8 backward: bound by memory.
 
 struct Size {
     rows: u32,
@@ -173,7 +173,13 @@ fn cross_entropy_backward_f32(@builtin(local_invocation_index) lane: u32, @built
     for (var i = number * PART + lane; i < min((number + 1u) * PART, size.width); i += WIDTH) {
         var d = 0.0;
         if label != size.ignored {
-            d = (exp(x[start + i] - top - log_sum) - even) * factor;
+            var v: f32;
+            if IN_PLACE {
+                v = dx[start + i];
+            } else {
+                v = x[start + i];
+            }
+            d = (exp(v - top - log_sum) - even) * factor;
             if i == u32(label) {
                 d -= (1.0 - size.smoothing) * factor;
             }

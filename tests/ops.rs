@@ -18,11 +18,13 @@ use common::cases;
 use escnet::DType;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::graph::Precision;
-use escnet::graph::{Builder, Options, Segment, Session, Store};
-use escnet::ops::TABLE;
+use escnet::graph::{Builder, Options, Segment, Session, Store, Value, gradients};
+use escnet::ops::cross_entropy::cross_entropy;
 use escnet::ops::maxpool2d::MaxPool2d;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::ops::support::case::Case;
+use escnet::ops::variable_weight_loss::{LossConfig, LossKind, variable_weight_loss};
+use escnet::ops::{TABLE, rules};
 use escnet::{Device, Tensor, TensorType};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::Path;
@@ -100,11 +102,12 @@ fn main() {
             trials.push(Trial::test(format!("{stem}::golden"), move || Err("a golden file, but no golden build in the row".into())));
         }
     }
-    trials.push(Trial::test("maxpool2d::cases::the_first_of_equals_wins_and_so_does_nan", || first_of_equals_and_nan(&Device::cpu(1)?)));
-    #[cfg(feature = "wgpu")]
-    {
-        let trial = Trial::test("maxpool2d::wgpu::the_first_of_equals_wins_and_so_does_nan", || first_of_equals_and_nan(&common::gpu()?));
-        trials.push(trial.with_ignored_flag(no_gpu));
+    for (stem, name, test) in BY_HAND {
+        trials.push(Trial::test(format!("{stem}::cases::{name}"), move || test(&Device::cpu(1)?)));
+        #[cfg(feature = "wgpu")]
+        trials.push(Trial::test(format!("{stem}::wgpu::{name}"), move || test(&common::gpu()?)).with_ignored_flag(no_gpu));
+        #[cfg(feature = "cuda")]
+        trials.push(Trial::test(format!("{stem}::cuda::{name}"), move || test(&common::cuda()?)).with_ignored_flag(no_cuda));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -150,7 +153,38 @@ fn golden(path: &Path, device: &Device) -> Result<(), Failed> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
 }
 
-/// What no error against f64 tells: which pixel is saved, and what NaN does.
+type OnDevice = fn(&Device) -> Result<(), Failed>;
+
+/// What no error against f64 tells, on every device.
+const BY_HAND: [(&str, &str, OnDevice); 3] = [
+    ("maxpool2d", "the_first_of_equals_wins_and_so_does_nan", first_of_equals_and_nan),
+    ("cross_entropy", "a_label_that_is_no_class_makes_nan", |device| no_class(device, |b, x, labels| cross_entropy(b, x, labels, None, 0.1, -100))),
+    ("variable_weight_loss", "a_label_that_is_no_class_makes_nan", |device| {
+        let config = LossConfig { kind: LossKind::Focal, lambda: 1.0, gamma: 2.0, label_smoothing: 0.1, class_weights: None };
+        no_class(device, |b, x, labels| variable_weight_loss(b, x, labels, config, None))
+    }),
+];
+
+/// The loss becomes NaN, and so does the gradient of the rows with such labels alone.
+fn no_class(device: &Device, loss: impl FnOnce(&mut Builder, Value, Value) -> escnet::Result<Value>) -> Result<(), Failed> {
+    let mut b = Builder::new();
+    let (x, labels) = (b.input("x", TensorType::f32([3, 2]))?, b.input("labels", TensorType::i32([3]))?);
+    let y = loss(&mut b, x, labels)?;
+    let one = b.constant(Tensor::from_f32([], vec![1.0])?);
+    let dx = gradients(&mut b, &rules(), &[(y, one)], &[x])?[0].ok_or("no gradient")?;
+    b.output("y", y);
+    b.output("dx", dx);
+    let mut store = Store::new(device);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    session.write("x", &Tensor::from_f32([3, 2], vec![0.5; 6])?)?;
+    session.write("labels", &Tensor::from_i32([3], vec![2, 1, -1])?)?;
+    session.run(&mut store, Segment::Run)?;
+    let (y, dx) = (session.read("y", &mut store)?.to_f32(), session.read("dx", &mut store)?.to_f32());
+    let is_nan: Vec<bool> = y.iter().chain(&dx).map(|x| x.is_nan()).collect();
+    if is_nan == [true, true, true, false, false, true, true] { Ok(()) } else { Err(format!("{y:?}, {dx:?}").into()) }
+}
+
+/// Which pixel is saved, and what NaN does.
 fn first_of_equals_and_nan(device: &Device) -> Result<(), Failed> {
     let mut b = Builder::new();
     let x = b.input("x", TensorType::f32([1, 4, 4, 1]))?;

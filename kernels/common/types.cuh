@@ -18,6 +18,7 @@ inline bf16 to_bf16(float x) {
 }
 #else
 #define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
 __device__ __forceinline__ float to_float(f16 x) {
     float y;
     asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));

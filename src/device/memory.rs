@@ -26,6 +26,19 @@ impl Room {
         Room { float: ty.dtype.is_float(), len: ty.len(), bytes: ty.bytes() }
     }
 
+    /// For what nodes that run one after another leave for themselves; of each the words of its buffers, which are shared by number.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub fn shared<'a>(nodes: impl Iterator<Item = &'a [usize]>) -> Vec<Self> {
+        let mut most = Vec::new();
+        for (n, &words) in nodes.flat_map(|buffers| buffers.iter().enumerate()) {
+            match most.get_mut(n) {
+                Some(most) => *most = words.max(*most),
+                None => most.push(words),
+            }
+        }
+        most.into_iter().map(|words| Room::of(&TensorType::f32([words]))).collect()
+    }
+
     /// None yet, for elements like these.
     pub fn later(self) -> Self {
         Room { len: 0, bytes: 0, ..self }
@@ -121,5 +134,17 @@ impl DeviceMemory {
             #[cfg(feature = "wgpu")]
             DeviceMemory::Wgpu(m) => m.read_f64(index, ty).await,
         }
+    }
+}
+
+#[cfg(all(test, any(feature = "cuda", feature = "wgpu")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_share_scratch_memory_by_number() {
+        let words = |nodes: &[&[usize]]| Room::shared(nodes.iter().copied()).iter().map(|room| room.bytes / 4).collect::<Vec<_>>();
+        assert_eq!(words(&[&[3], &[], &[1, 7, 0], &[5, 2]]), [5, 7, 0]);
+        assert_eq!(words(&[]), [0usize; 0]);
     }
 }

@@ -14,6 +14,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_heavy_rows, for_rows, max, sum};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -21,11 +23,13 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("cross_entropy");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/ln_1p", "cross_entropy");
 
 /// Logits of a workgroup.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const PART: usize = 4096;
 
 /// The row of the table.
@@ -33,6 +37,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|case, b, input| {
         let ignore = case.attributes["ignore_index"].as_i64().unwrap_or(-100) as i32;
         Ok(vec![("loss", cross_entropy(b, input("x")?, input("labels")?, None, case.number("label_smoothing")?, ignore)?)])
@@ -53,7 +58,7 @@ pub struct CrossEntropy {
     pub ignore_index: i32,
 }
 
-/// The gradient of the logits. Inputs: dloss [], logits [R, V], what the forward saved [R, 2], labels i32\[R\], and f32[] with `denominator`.
+/// The gradient of the logits, in their place. Inputs: dloss [], logits [R, V], what the forward saved [R, 2], labels i32\[R\], and f32[] with `denominator`.
 #[derive(Debug, Clone, Copy)]
 pub struct CrossEntropyBackward(pub CrossEntropy);
 
@@ -104,18 +109,18 @@ impl CrossEntropy {
         [if label == self.ignore_index { T::ZERO } else { loss }, top, log_sum]
     }
 
-    /// The gradient of one row.
+    /// The gradient of one row, which holds the logits.
     #[inline(always)]
-    fn row_gradient<T: Real>(&self, x: &[T], [top, log_sum]: [T; 2], label: i32, dloss: T, dx: &mut [T]) {
+    fn row_gradient<T: Real>(&self, [top, log_sum]: [T; 2], label: i32, dloss: T, dx: &mut [T]) {
         if label == self.ignore_index {
             return dx.fill(T::ZERO);
         }
         let smoothing = T::of(self.label_smoothing);
-        let even = smoothing / T::of(x.len() as f64);
-        let target = position(x, label);
+        let even = smoothing / T::of(dx.len() as f64);
+        let target = position(dx, label);
         let scale = if target.is_some() { dloss } else { T::NAN };
-        for (dx, &x) in dx.iter_mut().zip(x) {
-            *dx = ((x - top - log_sum).exp() - even) * scale;
+        for dx in dx.iter_mut() {
+            *dx = ((*dx - top - log_sum).exp() - even) * scale;
         }
         if let Some(target) = target {
             dx[target] -= (T::ONE - smoothing) * scale;
@@ -155,23 +160,37 @@ impl CrossEntropy {
 
     fn gradient<T: Real>(&self, args: &mut Args<T>) -> Result<()> {
         let width = args.shape(1)[1];
-        let (dloss, x, saved, labels) = (args.floats(0)?[0], args.floats(1)?, args.floats(2)?, args.ints(3)?);
+        let (dloss, saved, labels) = (args.floats(0)?[0], args.floats(2)?, args.ints(3)?);
         let denominator = if self.denominator { args.floats(4)?.first().copied() } else { None };
         let dloss = dloss * self.share(labels, denominator);
+        let (x, dx) = args.in_out(1, 0)?;
         for_rows(
-            args.out(0)?,
+            dx,
             width,
             #[inline(always)]
-            |r, dx| self.row_gradient(&x[r * width..][..width], [saved[2 * r], saved[2 * r + 1]], labels[r], dloss, dx),
+            |r, dx| {
+                if let Some(x) = x {
+                    dx.copy_from_slice(&x[r * width..][..width]);
+                }
+                self.row_gradient([saved[2 * r], saved[2 * r + 1]], labels[r], dloss, dx);
+            },
         );
         Ok(())
     }
 }
 
 /// Workgroups that the logits take.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn workgroups(logits: &TensorType) -> usize {
     logits.shape[0] * logits.shape[1].div_ceil(PART)
+}
+
+#[cfg(feature = "cuda")]
+impl CrossEntropy {
+    /// The input by which the sum is divided, where there is one.
+    fn cuda_denominator(&self, input: usize) -> cuda::Operand {
+        if self.denominator { cuda::Operand::Input(input) } else { cuda::Operand::Nothing }
+    }
 }
 
 #[cfg(feature = "wgpu")]
@@ -181,8 +200,10 @@ impl CrossEntropy {
         if self.denominator { Operand::Input(input) } else { Operand::Nothing }
     }
 
-    fn dispatch(&self, entry: &str, operands: impl Into<Vec<Operand>>, logits: &TensorType) -> Dispatch {
+    /// `on`: SAVE or IN_PLACE, if one of them holds.
+    fn dispatch(&self, entry: &str, operands: impl Into<Vec<Operand>>, logits: &TensorType, on: Option<&str>) -> Dispatch {
         let dispatch = Dispatch::new(SHADER, entry, operands).constant("PART", format!("{PART}u")).constant("GIVEN", self.denominator);
+        let dispatch = ["SAVE", "IN_PLACE"].into_iter().fold(dispatch, |dispatch, name| dispatch.constant(name, on == Some(name)));
         let [rows, width] = [logits.shape[0], logits.shape[1]];
         let sizes = dispatch.size(rows).size(width).size(width.div_ceil(PART)).word(self.ignore_index as u32);
         sizes.number(self.label_smoothing).number(f64::NAN)
@@ -226,6 +247,17 @@ impl Op for CrossEntropy {
         self.forward(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let [x, labels, loss, saved] = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0), cuda::Operand::Output(1)];
+        let (logits, denominator) = (launch.ty(0), self.cuda_denominator(2));
+        let (parts, sizes) = (launch.scratch(3 * workgroups(&logits)), [logits.shape[0], logits.shape[1], logits.shape[1].div_ceil(PART)]);
+        launch.add(cuda::Dispatch::new(&KERNELS, "cross_entropy_parts_f32").tensors([x, parts]).sizes(sizes).rows(workgroups(&logits)));
+        let dispatch = cuda::Dispatch::new(&KERNELS, "cross_entropy_forward_f32").tensors([x, parts, labels, denominator, loss, saved]);
+        launch.add(dispatch.sizes(sizes).word(self.ignore_index as u32).number(self.label_smoothing));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let [x, labels, loss, saved] = [Operand::Input(0), Operand::Input(1), Operand::Output(0), Operand::Output(1)];
@@ -234,10 +266,9 @@ impl Op for CrossEntropy {
         launch.in_summed_pieces(units, &[x, labels, saved], &[loss], |launch| {
             let logits = launch.ty(0);
             let parts = launch.scratch(3 * workgroups(&logits));
-            launch.add(self.dispatch("cross_entropy_parts_f32", [x, parts], &logits).constant("SAVE", false).rows(workgroups(&logits)));
+            launch.add(self.dispatch("cross_entropy_parts_f32", [x, parts], &logits, None).rows(workgroups(&logits)));
             let operands = [x, parts, labels, self.denominator(2), loss, saved];
-            let save = launch.out_ty(1).is_some();
-            launch.add(self.dispatch("cross_entropy_forward_f32", operands, &logits).constant("SAVE", save));
+            launch.add(self.dispatch("cross_entropy_forward_f32", operands, &logits, launch.out_ty(1).map(|_| "SAVE")));
         });
         Ok(())
     }
@@ -265,6 +296,10 @@ impl Op for CrossEntropyBackward {
         Cost::streaming(4 * inputs[1].len() as u64, inputs, outputs)
     }
 
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[(1, 0)]
+    }
+
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
         self.0.gradient(args)
     }
@@ -273,18 +308,31 @@ impl Op for CrossEntropyBackward {
         self.0.gradient(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let [dloss, x, saved, labels] = [0, 1, 2, 3].map(cuda::Operand::Input);
+        let (logits, scale, ignored) = (launch.ty(1), launch.scratch(1), self.0.ignore_index as u32);
+        let dispatch = cuda::Dispatch::new(&KERNELS, "cross_entropy_backward_scale_f32").tensors([dloss, scale, labels, self.0.cuda_denominator(4)]);
+        launch.add(dispatch.sizes([logits.shape[0]]).word(ignored));
+        let dispatch = cuda::Dispatch::new(&KERNELS, "cross_entropy_backward_f32").tensors([x, scale, labels, saved, cuda::Operand::Output(0)]);
+        let dispatch = dispatch.sizes([logits.shape[1], logits.shape[1].div_ceil(PART)]).word(ignored).number(self.0.label_smoothing);
+        launch.add(dispatch.rows(workgroups(&logits)));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let logits = launch.ty(1);
         let scale = launch.scratch(1);
         let [dloss, x, saved, labels] = [0, 1, 2, 3].map(Operand::Input);
         let operands = [dloss, scale, labels, self.0.denominator(4)];
-        launch.add(self.0.dispatch("cross_entropy_backward_scale_f32", operands, &logits).constant("SAVE", false));
+        launch.add(self.0.dispatch("cross_entropy_backward_scale_f32", operands, &logits, None));
         let dx = Operand::Output(0);
         launch.in_pieces(logits.shape[0], &[x, saved, labels, dx], |launch| {
             let logits = launch.ty(1);
-            let dispatch = self.0.dispatch("cross_entropy_backward_f32", [x, scale, labels, saved, dx], &logits);
-            launch.add(dispatch.constant("SAVE", false).rows(workgroups(&logits)));
+            let in_place = launch.in_place(1).then_some("IN_PLACE");
+            let dispatch = self.0.dispatch("cross_entropy_backward_f32", [x, scale, labels, saved, dx], &logits, in_place);
+            launch.add(dispatch.rows(workgroups(&logits)));
         });
         Ok(())
     }
@@ -307,6 +355,15 @@ fn cases() -> Vec<Case> {
         let case = Case::of(name, move |b, v| cross_entropy(b, v[0], v[1], v.get(2).copied(), smoothing, -100));
         case.float("x", [rows, width], logits.clone()).ints("labels", [rows], Fill::Exact(labels))
     };
+    // The gradient takes the place of logits that nobody reads any more; a scale's own gradient does not.
+    let in_place = Case::of("in place", |b, v| {
+        let logits = super::scale::scale(b, v[0], 0.5)?;
+        cross_entropy(b, logits, v[1], None, 0.1, -100)
+    });
+    // Classes that are ruled out: all of a part, and some beside others.
+    let ruled_out = (0..2 * 4100).map(|i| if i % 4100 < 4096 + i / 4100 { f64::NEG_INFINITY } else { f64::from(i % 3) });
+    let masked = Case::of("classes ruled out", |b, v| cross_entropy(b, v[0], v[1], None, 0.0, -100));
+    let masked = masked.float("x", [2, 4100], Fill::Values(ruled_out.collect())).ints("labels", [2], Fill::Exact(vec![4097, 4099]));
     let ragged: Vec<i32> = (0..37).map(|r| if r % 5 == 3 { -100 } else { r * 29 % 131 }).collect();
     vec![
         case("one row of one class", 1, vec![0], 0.0),
@@ -322,6 +379,8 @@ fn cases() -> Vec<Case> {
         case("37x131 over 64", 131, ragged, 0.1).fixed("denominator", [], Fill::Values(vec![64.0])),
         case("several parts of a row", 9001, vec![4095, 4096, 9000], 0.1),
         case("many rows", 5, (0..300).map(|r| r % 5).collect(), 0.1),
+        in_place.float("x", [3, 4100], Fill::Normal(2.0, 3.0)).ints("labels", [3], Fill::Exact(vec![4095, 4099, -100])),
+        masked,
         case("nothing counted", 7, vec![-100; 3], 0.1),
         case("nothing counted over 0", 7, vec![-100; 3], 0.0).fixed("denominator", [], Fill::Values(vec![0.0])),
         Case::of("640x30524", |b, v| cross_entropy(b, v[0], v[1], None, 0.1, -100))

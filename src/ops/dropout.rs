@@ -7,7 +7,7 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use super::support::philox::GROUP;
 use super::support::philox::{BLOCK, Mask};
 use crate::device::cpu::{Args, Real, for_rows};

@@ -7,11 +7,15 @@
 //! tables, each row added up by one task in a fixed order. Bound by memory.
 
 use super::{Kernel, Row};
+#[cfg(feature = "cuda")]
+use super::gather::cuda_scatter_add;
 #[cfg(feature = "wgpu")]
 use super::gather::launch_scatter_add;
 use super::gather::{row_at, scatter_add};
 use super::support::case::{Case, Fill};
 use crate::device::cpu::{Args, Real, for_rows, sum_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::error::Result;
@@ -19,6 +23,8 @@ use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("embedding");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("embedding");
 #[cfg(feature = "wgpu")]
@@ -30,6 +36,7 @@ const BACKWARD_TYPE: &str = shader!("common/columns", "common/column_sums", "emb
 pub const ROW: Row = Row {
     backward: Some(backward),
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", embedding(b, input("ids")?, input("w")?)?)])),
     ..Row::new("embedding", cases)
 };
@@ -132,6 +139,19 @@ impl Op for Embedding {
         self.run(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let given = |given: bool, input: usize| if given { cuda::Operand::Input(input) } else { cuda::Operand::Nothing };
+        let (positions, offset, types) = (given(self.position, 2), given(self.position, 3), given(self.token_type, self.types_at()));
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), positions, offset, types, cuda::Operand::Output(0)];
+        let (columns, table) = (launch.ty(0).shape.rows_and_width().1, launch.ty(1).shape);
+        let rows = if self.position { launch.ty(2).shape[0] } else { 0 };
+        let n = launch.ty(0).len() * table[1];
+        let dispatch = cuda::Dispatch::new(&KERNELS, "embedding_forward_f32").tensors(tensors).count(n);
+        launch.add(dispatch.sizes([table[1], columns, table[0], rows]).over(n));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let table = launch.ty(1).shape;
@@ -214,6 +234,13 @@ impl Op for EmbeddingBackwardTable {
         backward_table(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let width = launch.ty(0).shape.rows_and_width().1;
+        cuda_scatter_add(launch, self.rows, width);
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let width = launch.ty(0).shape.rows_and_width().1;
@@ -258,6 +285,17 @@ impl Op for EmbeddingBackwardPosition {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         backward_position(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let shape = launch.ty(0).shape;
+        let (columns, (count, width)) = (shape[shape.rank() - 2], shape.rows_and_width());
+        let n = self.rows * width;
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        let dispatch = cuda::Dispatch::new(&KERNELS, "embedding_backward_position_f32").tensors(tensors).count(n);
+        launch.add(dispatch.sizes([width, count, columns]).over(n));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -322,6 +360,16 @@ impl Op for EmbeddingBackwardType {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         backward_type(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (count, width) = launch.ty(0).shape.rows_and_width();
+        let kernel = |partials| {
+            cuda::Dispatch::new(&KERNELS, "embedding_backward_type_f32").tensors([partials, cuda::Operand::Input(0), cuda::Operand::Output(0)])
+        };
+        launch.sum_columns(cuda::Columns::summed(count, width), cuda::Summed::Sums(1), kernel, |dispatch| dispatch.sizes([self.rows]));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]

@@ -8,33 +8,37 @@ use super::{Kernel, Row};
 use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use std::{iter, mem::swap};
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("gather");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("gather");
 /// Words that a workgroup holds while rows of state are exchanged.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const HELD: usize = 2048;
 /// Sorted indices of one workgroup in the backward pass.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const SHARE: usize = 32;
 /// Indices that are sorted by counting, and how many such runs are merged at once.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const RUN: usize = 1024;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const WAYS: usize = 16;
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, ..Row::new("gather", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("gather", cases) };
 
 /// The forward pass. Inputs: x of any element type, indices.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +109,16 @@ impl Op for Gather {
         run(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (x, indices, width) = (launch.ty(0), launch.ty(1), launch.ty(0).shape[1..].iter().product());
+        let (n, word) = (indices.len() * width, launch.word(x));
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
+        let dispatch = cuda::Dispatch::new(&KERNELS, format!("gather_forward_{word}")).tensors(tensors).count(n);
+        launch.add(dispatch.sizes([width, x.shape[0]]).over(n));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let [x, indices, y] = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
@@ -166,6 +180,13 @@ impl Op for GatherBackward {
         run_backward(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let width = launch.ty(0).shape[launch.ty(1).shape.rank()..].iter().product();
+        cuda_scatter_add(launch, self.rows, width);
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let width = launch.ty(0).shape[launch.ty(1).shape.rank()..].iter().product();
@@ -180,6 +201,58 @@ fn of(entry: &str, operands: [Operand; 3], length: bool) -> Dispatch {
     Dispatch::new(SHADER, entry, operands).constant("LENGTH", length).constant("HELD", format!("{HELD}u"))
 }
 
+/// How the sorted indices of a scatter-add are shared out between workgroups, as all GPUs' kernels see it.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+struct Shares {
+    shares: usize,
+    /// Workgroups side by side that cover a row.
+    across: usize,
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+impl Shares {
+    fn new(count: usize, width: usize) -> Self {
+        Shares { shares: count.div_ceil(SHARE), across: width.div_ceil(256) }
+    }
+
+    fn workgroups(&self) -> usize {
+        self.shares * self.across
+    }
+}
+
+/// The lengths of the sorted runs of `count` indices before each time that they are merged.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn merges(count: usize) -> impl Iterator<Item = usize> {
+    iter::successors(Some(RUN), |run| run.checked_mul(WAYS)).take_while(move |&run| run < count)
+}
+
+/// [`scatter_add`] of the first input, rows of `width`, by the second, into the first output of `rows` rows.
+#[cfg(feature = "cuda")]
+pub(super) fn cuda_scatter_add(launch: &mut cuda::Launch, rows: usize, width: usize) {
+    let (dy, indices, dx) = (cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0));
+    let (count, dtype, word) = (launch.ty(1).len(), launch.dtype(), launch.word(launch.ty(0)));
+    let (n, shares) = (rows * width, Shares::new(count, width));
+    let of = |pass: &str, kind: &str, operands: &[cuda::Operand]| {
+        cuda::Dispatch::new(&KERNELS, format!("gather_backward_{pass}_{kind}")).tensors(operands.iter().copied())
+    };
+    let pair = |launch: &mut cuda::Launch| [launch.scratch(count), launch.scratch(count)];
+    let mut sorted = pair(launch);
+    launch.add(of("fill", word, &[dx]).count(n).over(n));
+    launch.add(of("sort", "i32", &[indices, sorted[0], sorted[1]]).sizes([count]).over(count));
+    if count > RUN {
+        let mut merged = pair(launch);
+        for run in merges(count) {
+            launch.add(of("merge", "i32", &[sorted, merged].concat()).sizes([run, count]).over(count));
+            swap(&mut sorted, &mut merged);
+        }
+    }
+    let ([sorted, order], heads) = (sorted, launch.scratch(shares.shares * width));
+    launch.add(of("runs", dtype, &[dy, sorted, order, heads, dx]).sizes([rows, width, count]).rows(shares.workgroups()));
+    if shares.shares > 1 {
+        launch.add(of("join", dtype, &[sorted, heads, dx]).sizes([rows, width, shares.shares]).rows(shares.workgroups()));
+    }
+}
+
 /// [`scatter_add`] of the first input, rows of `width`, by the second, into the first output of `rows` rows.
 #[cfg(feature = "wgpu")]
 pub(super) fn launch_scatter_add(launch: &mut Launch, rows: usize, width: usize) {
@@ -187,28 +260,28 @@ pub(super) fn launch_scatter_add(launch: &mut Launch, rows: usize, width: usize)
     let (dy, indices, dx) = (Operand::Input(0), Operand::Input(1), Operand::Output(0));
     launch.in_summed_pieces(launch.ty(1).len(), &[dy, indices], &[dx], |launch| {
         let count = launch.ty(1).len();
-        let (n, shares, across) = (rows * width, count.div_ceil(SHARE), width.div_ceil(256));
+        let (n, shares) = (rows * width, Shares::new(count, width));
         let pair = |launch: &mut Launch| [launch.scratch(count), launch.scratch(count)];
         let mut sorted = pair(launch);
         let of = |pass: &str, operands: &[Operand]| {
             let dispatch = Dispatch::new(SHADER, format!("gather_backward_{pass}_f32"), operands);
             let constants = [("SHARE", SHARE), ("RUN", RUN), ("WAYS", WAYS)];
             let dispatch = constants.iter().fold(dispatch, |dispatch, (name, value)| dispatch.constant(name, format!("{value}u")));
-            dispatch.size(n).size(rows).size(width).size(count).size(shares).size(across)
+            dispatch.size(n).size(rows).size(width).size(count).size(shares.shares).size(shares.across)
         };
         launch.add(of("fill", &[dx]).over(n));
         launch.add(of("sort", &[indices, sorted[0], sorted[1]]).over(count));
         if count > RUN {
             let mut merged = pair(launch);
-            for run in iter::successors(Some(RUN), |run| run.checked_mul(WAYS)).take_while(|&run| run < count) {
+            for run in merges(count) {
                 launch.add(of("merge", &[sorted, merged].concat()).size(run).over(count));
                 swap(&mut sorted, &mut merged);
             }
         }
-        let ([sorted, order], heads) = (sorted, launch.scratch(shares * width));
-        launch.add(of("runs", &[dy, sorted, order, heads, dx]).rows(shares * across));
-        if shares > 1 {
-            launch.add(of("join", &[Operand::Nothing, sorted, Operand::Nowhere, heads, dx]).rows(shares * across));
+        let ([sorted, order], heads) = (sorted, launch.scratch(shares.shares * width));
+        launch.add(of("runs", &[dy, sorted, order, heads, dx]).rows(shares.workgroups()));
+        if shares.shares > 1 {
+            launch.add(of("join", &[Operand::Nothing, sorted, Operand::Nowhere, heads, dx]).rows(shares.workgroups()));
         }
     });
 }
@@ -283,19 +356,33 @@ impl Op for Reorder {
         self.run(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let (shape, word) = (launch.ty(0).shape, launch.word(launch.ty(0)));
+        let (row, span) = (shape[1..].iter().product::<usize>(), exchanged("cuda", shape[0])?);
+        let length = if self.length { cuda::Operand::Input(2) } else { cuda::Operand::Nothing };
+        let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), length];
+        let dispatch = cuda::Dispatch::new(&KERNELS, format!("gather_reorder_{word}")).tensors(tensors);
+        launch.add(dispatch.sizes([shape[0], row, self.width(&shape), span]).rows(row.div_ceil(span)));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let shape = launch.ty(0).shape;
-        let (rows, row) = (shape[0], shape[1..].iter().product::<usize>());
-        if rows > HELD {
-            return Err(Error::Device { device: "wgpu".to_owned(), reason: format!("gather.reorder: at most {HELD} rows, got {rows}") });
-        }
+        let (rows, row, span) = (shape[0], shape[1..].iter().product::<usize>(), exchanged("wgpu", shape[0])?);
         let length = if self.length { Operand::Input(2) } else { Operand::Nothing };
         let dispatch = of("gather_reorder_u32", [Operand::Update(0), Operand::Input(1), length], self.length);
-        let span = (HELD / rows.max(1)).min(256);
         launch.add(dispatch.size(rows).size(row).size(self.width(&shape)).size(span).rows(row.div_ceil(span)));
         Ok(())
     }
+}
+
+/// Columns of a workgroup that exchanges so many rows.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn exchanged(device: &str, rows: usize) -> Result<usize> {
+    let too_many = || Error::Device { device: device.to_owned(), reason: format!("gather.reorder: at most {HELD} rows, got {rows}") };
+    if rows > HELD { Err(too_many()) } else { Ok((HELD / rows.max(1)).min(256)) }
 }
 
 impl Reorder {

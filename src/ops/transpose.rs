@@ -184,8 +184,7 @@ fn cuda_launch(launch: &mut cuda::Launch, order: &[usize]) {
     let [tiles_a, tiles_b] = [a.extent.div_ceil(tile_a), b.extent.div_ceil(tile_b)];
     let column = |of: fn(&Dimension) -> usize| others.iter().rev().map(of).chain(std::iter::repeat(1)).take(RANK).collect::<Vec<_>>();
     let sizes = [rank, a.extent, b.extent, tile_a, tile_b, tiles_a, tiles_b, b.in_x, a.in_y];
-    let words = [column(|d| d.extent), column(|d| d.in_x), column(|d| d.in_y), sizes.to_vec()].concat();
-    let layout = launch.table(words.into_iter().map(|n| n as u32).collect());
+    let layout = launch.table([column(|d| d.extent), column(|d| d.in_x), column(|d| d.in_y), sizes.to_vec()].concat());
     let way = if tiled { "tiles" } else { "rows" };
     let kernel = format!("transpose_{way}_{}", launch.word(launch.ty(0)));
     let dispatch = cuda::Dispatch::new(&KERNELS, kernel).tensors([cuda::Operand::Input(0), cuda::Operand::Output(0), layout]);

@@ -16,6 +16,8 @@
 use super::{Kernel, Row};
 use super::support::case::{Case, Fill, Golden};
 use crate::device::cpu::{Args, Real, for_rows};
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
@@ -23,6 +25,8 @@ use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::{Tensor, TensorType};
 
+#[cfg(feature = "cuda")]
+static KERNELS: cuda::Image = cuda::image!("variable_weight_loss");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/ln_1p", "variable_weight_loss");
 
@@ -31,6 +35,7 @@ pub const ROW: Row = Row {
     backward: Some(backward),
     precision: Precision::Full,
     wgpu: Kernel::Own,
+    cuda: Kernel::Own,
     golden: Some(|case, b, input| Ok(vec![("loss", variable_weight_loss(b, input("x")?, input("labels")?, golden(case)?, None)?)])),
     ..Row::new("variable_weight_loss", cases)
 };
@@ -216,6 +221,22 @@ impl VariableWeightLoss {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl VariableWeightLoss {
+    /// A kernel on the inputs of the forward pass and `more`. The weight is told as base + rise q^gamma.
+    fn cuda_dispatch(&self, kernel: &str, more: &[cuda::Operand], logits: &TensorType) -> cuda::Dispatch {
+        let given = |is: bool, input: usize| if is { cuda::Operand::Input(input) } else { cuda::Operand::Nothing };
+        let inputs = [cuda::Operand::Input(0), cuda::Operand::Input(1), given(self.class_weights, 2), given(self.denominator, self.inputs() - 1)];
+        let (base, rise) = match self.kind {
+            LossKind::CrossEntropy => (1.0, 0.0),
+            LossKind::VariableWeight => (1.0, self.lambda),
+            LossKind::Focal => (0.0, 1.0),
+        };
+        let dispatch = cuda::Dispatch::new(&KERNELS, kernel).tensors(inputs).tensors(more.iter().copied()).sizes([logits.shape[0], logits.shape[1]]);
+        [self.label_smoothing, base, rise, self.gamma].into_iter().fold(dispatch, cuda::Dispatch::number)
+    }
+}
+
 #[cfg(feature = "wgpu")]
 impl VariableWeightLoss {
     /// A kernel on the inputs of the forward pass and `more`.
@@ -253,6 +274,12 @@ impl Op for VariableWeightLoss {
         self.forward(args)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        launch.add(self.cuda_dispatch("variable_weight_loss_forward_f32", &[cuda::Operand::Output(0)], &launch.ty(0)));
+        Ok(())
+    }
+
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         launch.add(self.dispatch("variable_weight_loss_forward_f32", &[Operand::Output(0)], &launch.ty(0)));
@@ -287,6 +314,14 @@ impl Op for VariableWeightLossBackward {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         self.0.gradient(args)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
+        let more = [cuda::Operand::Input(self.0.inputs()), cuda::Operand::Output(0)];
+        let dispatch = self.0.cuda_dispatch("variable_weight_loss_backward_f32", &more, &launch.ty(0));
+        launch.add(dispatch.flag(self.0.kind == LossKind::Focal).over(launch.ty(0).shape[0]));
+        Ok(())
     }
 
     #[cfg(feature = "wgpu")]
@@ -333,9 +368,9 @@ fn cases() -> Vec<Case> {
         let case = if constant_weight { case.fixed("x", [rows, width], logits) } else { case.float("x", [rows, width], logits) };
         case.ints("labels", [rows], Fill::Exact(labels))
     };
-    // Of each sample the labelled class is ahead by 10.
-    let nearly_right = |name: &str, config: LossConfig| {
-        let logits = (0..35).map(|i| if i % 7 == i / 7 { 10.0 } else { 0.125 * f64::from(i % 3) }).collect();
+    // Of each sample the labelled class is ahead: by 10, and so far that f32 has nothing left for the others.
+    let nearly_right = |name: &str, ahead: f64, config: LossConfig| {
+        let logits = (0..35).map(|i| if i % 7 == i / 7 { ahead } else { 0.125 * f64::from(i % 3) }).collect();
         let case = Case::of(name, move |b, v| variable_weight_loss(b, v[0], v[1], config.clone(), None));
         case.float("x", [5, 7], Fill::Values(logits)).ints("labels", [5], Fill::Exact((0..5).collect()))
     };
@@ -351,8 +386,9 @@ fn cases() -> Vec<Case> {
         case("variable weight", (13, 7), config(LossKind::VariableWeight, 2.0, 0.0)),
         case("focal of power 0", (5, 7), config(LossKind::Focal, 0.0, 0.0)),
         case("many rows", (300, 3), config(LossKind::Focal, 1.0, 0.1)),
-        nearly_right("nearly right", config(LossKind::CrossEntropy, 1.0, 0.0)),
-        nearly_right("focal nearly right", config(LossKind::Focal, 0.5, 0.0)),
+        nearly_right("nearly right", 10.0, config(LossKind::CrossEntropy, 1.0, 0.0)),
+        nearly_right("focal nearly right", 10.0, config(LossKind::Focal, 0.5, 0.0)),
+        nearly_right("focal certain", 200.0, config(LossKind::Focal, 1.0, 0.0)),
         case("256x8", (256, 8), config(LossKind::VariableWeight, 1.0, 0.0)).large(),
     ]
 }

@@ -142,8 +142,8 @@ pub struct Launch<'a> {
     pub(super) dispatches: Vec<Dispatch>,
     /// Words of four bytes of each scratch buffer.
     pub(super) scratch: Vec<usize>,
-    /// Words of each table.
-    pub(super) tables: Vec<Vec<u32>>,
+    /// Numbers of each table, which are laid down as words.
+    pub(super) tables: Vec<Vec<usize>>,
     /// Inputs of each table of pointers.
     pub(super) pointers: Vec<Vec<usize>>,
 }
@@ -196,9 +196,9 @@ impl<'a> Launch<'a> {
         Operand::Scratch(self.scratch.len() - 1)
     }
 
-    /// Words that a kernel reads, such as what each of its blocks does.
-    pub fn table(&mut self, words: Vec<u32>) -> Operand {
-        self.tables.push(words);
+    /// Numbers that a kernel reads, such as what each of its blocks does, `unsigned` to it; as for [`Dispatch::sizes`].
+    pub fn table(&mut self, numbers: Vec<usize>) -> Operand {
+        self.tables.push(numbers);
         Operand::Table(self.tables.len() - 1)
     }
 
@@ -216,10 +216,28 @@ impl<'a> Launch<'a> {
     }
 }
 
+/// Extents as a kernel sees them, where they fit.
+pub(super) fn words(kernel: &str, sizes: &[usize]) -> Result<Vec<u32>> {
+    sizes.iter().map(|&size| u32::try_from(size).map_err(|_| Error::graph(kernel, "extents below 2^32", size))).collect()
+}
+
 /// The grid, where the device takes it.
 pub(super) fn grid_of(dispatch: &Dispatch) -> Result<[u32; 3]> {
     const MOST: [usize; 3] = [i32::MAX as usize, 65_535, 65_535];
     let fits = dispatch.grid.iter().zip(MOST).all(|(&n, most)| n <= most);
     let too_many = || Error::graph(&dispatch.kernel, format!("a grid of at most {MOST:?} blocks"), format!("{:?}", dispatch.grid));
     if fits { Ok(dispatch.grid.map(|n| n as u32)) } else { Err(too_many()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extents_that_do_not_fit_are_errors() {
+        const LARGEST: usize = u32::MAX as usize;
+        assert_eq!(words("k", &[0, LARGEST]).ok(), Some(vec![0, u32::MAX]));
+        let error = words("k", &[7, LARGEST + 1]).map_err(|e| e.to_string());
+        assert_eq!(error, Err("graph: `k`: expected extents below 2^32, got 4294967296".to_owned()));
+    }
 }

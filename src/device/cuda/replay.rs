@@ -1,12 +1,11 @@
 //! Nodes recorded once, replayed as a CUDA graph.
 
 use super::driver::{Allocation, Event, Extent, Function, Recorded, launch};
-use super::launch::{Argument, Launch, Operand, grid_of};
+use super::launch::{Argument, Launch, Operand, grid_of, words};
 use super::{Gpu, Memory};
 use crate::device::binding::{Home, Place};
 use crate::device::{Kernel, Room};
 use crate::error::{Error, Result};
-use crate::tensor::TensorType;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,9 +38,8 @@ impl Recording {
     /// What these nodes say they launch, on the buffers they are bound to; `guarded` puts guard bands behind scratch memory.
     pub fn new(nodes: Vec<Launch>, slots: &Memory, states: &Memory, guarded: bool) -> Result<Self> {
         let mut scratch = Memory::new(&slots.gpu);
-        for n in 0..nodes.iter().map(|launch| launch.scratch.len()).max().unwrap_or(0) {
-            let largest = nodes.iter().filter_map(|launch| launch.scratch.get(n)).max();
-            scratch.push(Room::of(&TensorType::f32([largest.copied().unwrap_or(0)])), guarded)?;
+        for room in Room::shared(nodes.iter().map(|launch| &launch.scratch[..])) {
+            scratch.push(room, guarded)?;
         }
         let (graphs, launches, nodes_of, held) = (Mutex::default(), Vec::new(), Vec::new(), Vec::new());
         let mut recording = Recording { gpu: slots.gpu.clone(), graphs, launches, nodes: nodes_of, scratch, held };
@@ -60,7 +58,6 @@ impl Recording {
 
     fn bind(&mut self, node: &Launch, slots: &Memory, states: &Memory) -> Result<()> {
         let lies = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) }.cloned();
-        let tables = node.tables.iter().map(|words| self.lay_down(words)).collect::<Result<Vec<_>>>()?;
         let mut pointers = Vec::with_capacity(node.pointers.len());
         for inputs in &node.pointers {
             let found: Vec<_> = inputs.iter().map(|&i| lies(node.binding.input(i))).collect();
@@ -69,7 +66,6 @@ impl Recording {
             pointers.push(self.lay_down(&addresses)?);
         }
         for dispatch in &node.dispatches {
-            let word = |size: usize| u32::try_from(size).map_err(|_| Error::graph(&dispatch.kernel, "extents below 2^32", size));
             let (mut arguments, mut starts) = (Vec::<u64>::new(), Vec::new());
             for argument in &dispatch.arguments {
                 starts.push(arguments.len());
@@ -83,13 +79,12 @@ impl Recording {
                         continue;
                     }
                     Argument::Size(size) => {
-                        arguments.push(word(*size)?.into());
+                        arguments.extend(words(&dispatch.kernel, &[*size])?.into_iter().map(u64::from));
                         continue;
                     }
                     Argument::Sizes(sizes) => {
-                        let words = sizes.iter().map(|&size| word(size)).collect::<Result<Vec<_>>>()?;
                         let two = |pair: &[u32]| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 32;
-                        arguments.extend(words.chunks(2).map(two));
+                        arguments.extend(words(&dispatch.kernel, sizes)?.chunks(2).map(two));
                         continue;
                     }
                     Argument::Tensor(operand) => *operand,
@@ -98,7 +93,7 @@ impl Recording {
                     Operand::Input(i) => lies(node.binding.input(i)),
                     Operand::Output(o) => node.binding.output(o).and_then(lies),
                     Operand::Scratch(n) => self.scratch.raw(n).cloned(),
-                    Operand::Table(n) => tables.get(n).cloned(),
+                    Operand::Table(n) => Some(self.lay_down(&words(&dispatch.kernel, &node.tables[n])?)?),
                     Operand::Pointers(n) => pointers.get(n).cloned(),
                     Operand::Nothing => None,
                 };

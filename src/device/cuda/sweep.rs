@@ -11,17 +11,17 @@ pub struct Side {
     /// The inputs that they are.
     pub inputs: Vec<usize>,
     /// What the kernel wants to know of them.
-    pub notes: [u32; 2],
+    pub notes: [usize; 2],
 }
 
 impl Launch<'_> {
     /// Adds a launch over all sides; gives how many blocks it has. `finish` adds what comes behind the three tables.
     pub fn sweep(&mut self, kernel: Dispatch, sides: &[Side], finish: impl FnOnce(Dispatch) -> Dispatch) -> usize {
         let (mut tasks, mut sets, mut pointers) = (Vec::new(), Vec::new(), Vec::new());
-        for (set, Side { inputs, notes }) in (0..).zip(sides) {
+        for (set, Side { inputs, notes }) in sides.iter().enumerate() {
             let len = inputs.first().map_or(0, |&i| self.ty(i).len());
-            tasks.extend((0..len.div_ceil(TASK) as u32).flat_map(|part| [set, part]));
-            sets.extend([len as u32, notes[0], notes[1], 0]);
+            tasks.extend((0..len.div_ceil(TASK)).flat_map(|part| [set, part]));
+            sets.extend([len, notes[0], notes[1], 0]);
             pointers.extend(inputs.iter().copied());
         }
         let blocks = tasks.len() / 2;

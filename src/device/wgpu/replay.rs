@@ -8,7 +8,6 @@ use crate::device::Kernel;
 use crate::device::Room;
 use crate::device::binding::{Home, Place};
 use crate::error::Result;
-use crate::tensor::TensorType;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,9 +53,8 @@ impl Recording {
     /// What these nodes say they launch, on the buffers they are bound to; `guarded` puts guard bands behind scratch memory.
     pub fn new(nodes: Vec<Launch>, slots: &Memory, states: &Memory, guarded: bool) -> Result<Self> {
         let mut scratch = Memory::new(&slots.gpu);
-        for n in 0..nodes.iter().map(|launch| launch.scratch.len()).max().unwrap_or(0) {
-            let largest = nodes.iter().filter_map(|launch| launch.scratch.get(n)).max();
-            scratch.push(Room::of(&TensorType::f32([largest.copied().unwrap_or(0)])), guarded)?;
+        for room in Room::shared(nodes.iter().map(|launch| &launch.scratch[..])) {
+            scratch.push(room, guarded)?;
         }
         let mut recording = Recording { gpu: slots.gpu.clone(), launches: Vec::new(), nodes: Vec::new(), scratch };
         for launch in nodes {

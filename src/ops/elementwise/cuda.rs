@@ -13,7 +13,7 @@ const OPERANDS: usize = 6;
 #[derive(Default)]
 struct Part {
     /// What the kernel calls each, the number of its second operand, and what else it needs.
-    steps: Vec<[u32; 3]>,
+    steps: Vec<[usize; 3]>,
     operands: Vec<Operand>,
 }
 
@@ -31,25 +31,24 @@ pub fn launch(chain: &Elementwise, launch: &mut Launch) {
             Step::Gelu => (1, 0),
             Step::Tanh => (2, 0),
             Step::Sigmoid => (3, 0),
-            Step::Scale(factor) => (4, (factor as f32).to_bits()),
-            Step::Add => (5, len as u32),
-            Step::Mul => (6, len as u32),
-            Step::MulRows => (7, width as u32),
+            Step::Scale(factor) => (4, (factor as f32).to_bits() as usize),
+            Step::Add => (5, len),
+            Step::Mul => (6, len),
+            Step::MulRows => (7, width),
         };
         let is_full = |part: &Part| part.steps.len() == STEPS || (operand.is_some() && part.operands.len() == OPERANDS);
         if parts.last().is_some_and(is_full) {
             parts.push(Part::default());
         }
         if let Some(part) = parts.last_mut() {
-            part.steps.push([kind, if operand.is_some() { part.operands.len() as u32 } else { 0 }, word]);
+            part.steps.push([kind, if operand.is_some() { part.operands.len() } else { 0 }, word]);
             part.operands.extend(operand.map(Operand::Input));
         }
     }
     for (at, mut part) in parts.into_iter().enumerate() {
-        let count = part.steps.len() as u32;
+        let count = part.steps.len();
         part.steps.resize(STEPS, [0; 3]);
-        let words: Vec<u32> = (0..3).flat_map(|k| part.steps.iter().map(move |step| step[k])).chain([count]).collect();
-        let chain = launch.table(words);
+        let chain = launch.table((0..3).flat_map(|k| part.steps.iter().map(move |step| step[k])).chain([count]).collect());
         part.operands.resize(OPERANDS, Operand::Nothing);
         // The launches behind the first go on with what it left.
         let from = if at == 0 { Operand::Input(0) } else { Operand::Output(0) };

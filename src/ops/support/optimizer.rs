@@ -119,7 +119,7 @@ pub fn cuda_launch(
     let inputs = roles.len() * each;
     let side = |(i, role): (usize, &Role)| {
         let decay = if role.decay { weight_decay as f32 } else { 0.0 };
-        cuda::Side { inputs: (i * each..(i + 1) * each).collect(), notes: [role.group as u32, decay.to_bits()] }
+        cuda::Side { inputs: (i * each..(i + 1) * each).collect(), notes: [role.group, decay.to_bits() as usize] }
     };
     let sides: Vec<cuda::Side> = roles.iter().enumerate().map(side).collect();
     let told = |dispatch: cuda::Dispatch| dispatch.tensors((inputs..inputs + 4).map(cuda::Operand::Input)).number(clip_norm.unwrap_or(0.0));
