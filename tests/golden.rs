@@ -1,7 +1,7 @@
 //! PyTorch's numbers for whole models, from `tests/golden/<folder>`: forward passes, losses, gradients, training steps, generation.
 //! In f16 on a GPU they are held to the limits that bf16 has in PyTorch.
 
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod common;
 
 use escnet::verify::{Comparison, model_folder};
@@ -30,6 +30,13 @@ fn main() {
             for ((kind, dtype), missing) in [("wgpu", DType::F32), ("wgpu_half", DType::F16)].into_iter().zip(common::missing()) {
                 let trial = Trial::test(format!("{kind}::{name}"), move || holds(name, at_least, &common::gpu()?, dtype));
                 trials.push(trial.with_ignored_flag(missing));
+            }
+        }
+        #[cfg(feature = "cuda")]
+        for (kind, dtype) in [("cuda", DType::F32), ("cuda_half", DType::F16), ("cuda_bf16", DType::BF16)] {
+            if dtype != DType::BF16 || !BY_CHANCE.contains(&name) {
+                let trial = Trial::test(format!("{kind}::{name}"), move || holds(name, at_least, &common::cuda()?, dtype));
+                trials.push(trial.with_ignored_flag(common::no_cuda()));
             }
         }
     }

@@ -47,6 +47,7 @@ impl Devices {
             talk.note("no GPU, and no driver in software: `wgpu` wants a driver for Vulkan, Metal or Direct3D 12");
         }
         let auto = Device::parse("auto", 0, DType::F32)?;
+        auto.note().iter().for_each(|note| talk.note(note));
         talk.note(format_args!("auto is {}", auto.describe()));
         Ok(())
     }

@@ -117,7 +117,7 @@ impl Device {
     }
 
     /// A device by its name, to compute in `dtype`: `auto`, `cpu`, `reference`, `cuda`, `cuda:N`, `cuda:sim`, `wgpu` or `wgpu:N`. `auto` takes a GPU where there is one, it can
-    /// compute in `dtype` and the program was built for it; else the CPU. A driver in software is no GPU.
+    /// compute in `dtype` and the program was built for it, through CUDA before wgpu; else the CPU. A driver in software is no GPU.
     ///
     /// # Errors
     /// [`Error::Device`] for an unknown name, where there is no such device, or it does not compute in `dtype`.
@@ -147,24 +147,51 @@ impl Device {
         if device.holds(dtype) { Ok(device) } else { unknown(&format!("does not compute in {dtype}; use --dtype f32, or --device cpu")) }
     }
 
-    #[cfg(not(feature = "wgpu"))]
-    fn auto(threads: usize, _: DType) -> Result<Self> {
-        Self::cpu(threads)
+    fn auto(threads: usize, dtype: DType) -> Result<Self> {
+        let mut reasons = Vec::new();
+        for opened in [Self::best_cuda, Self::best_wgpu].into_iter().filter_map(|best| best()) {
+            let gpu = match opened {
+                Ok(gpu) if gpu.holds(dtype) => gpu,
+                Ok(gpu) => {
+                    reasons.push(format!("{} does not compute in {dtype}", gpu.describe()));
+                    continue;
+                }
+                Err(reason) => {
+                    reasons.push(reason.to_string());
+                    continue;
+                }
+            };
+            let note = (!reasons.is_empty()).then(|| format!("auto: {}; {} is used", reasons.join("; "), gpu.describe()).into());
+            return Ok(Device { note, ..gpu });
+        }
+        let is_built = cfg!(any(feature = "cuda", feature = "wgpu"));
+        let reason = if reasons.is_empty() { "no GPU was found".to_owned() } else { reasons.join("; ") };
+        let note = is_built.then(|| format!("auto: {reason}; the CPU is used").into());
+        Ok(Device { note, ..Self::cpu(threads)? })
     }
 
+    /// The first GPU of CUDA, and whether its driver takes our kernels.
+    #[cfg(feature = "cuda")]
+    fn best_cuda() -> Option<Result<Self>> {
+        let gpu = cuda::adapters().into_iter().find(|adapter| !adapter.is_simulated)?;
+        Some(cuda::Gpu::open(Some(gpu.index)).and_then(|gpu| gpu.probe().map(|()| Kind::Cuda(gpu).into())))
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn best_cuda() -> Option<Result<Self>> {
+        None
+    }
+
+    /// The fastest kind of a GPU that wgpu finds.
     #[cfg(feature = "wgpu")]
-    fn auto(threads: usize, dtype: DType) -> Result<Self> {
-        let best = wgpu::adapters().into_iter().filter(|a| a.kind != wgpu::AdapterKind::Software).min_by_key(|a| a.kind);
-        let opened = match best {
-            None => Err("no GPU was found".to_owned()),
-            Some(gpu) => Self::wgpu(Some(gpu.index)).map_err(|e| e.to_string()),
-        };
-        let fallback = match opened {
-            Ok(gpu) if gpu.holds(dtype) => return Ok(gpu),
-            Ok(gpu) => format!("{} does not compute in {dtype}", gpu.describe()),
-            Err(reason) => reason,
-        };
-        Ok(Device { note: Some(format!("auto: {fallback}; the CPU is used").into()), ..Self::cpu(threads)? })
+    fn best_wgpu() -> Option<Result<Self>> {
+        let gpu = wgpu::adapters().into_iter().filter(|a| a.kind != wgpu::AdapterKind::Software).min_by_key(|a| a.kind)?;
+        Some(Self::wgpu(Some(gpu.index)))
+    }
+
+    #[cfg(not(feature = "wgpu"))]
+    fn best_wgpu() -> Option<Result<Self>> {
+        None
     }
 
     /// Keeps what a GPU's driver makes of kernels in this folder, and takes from there what it made before; as good as none where it is damaged or cannot be written. Without effect

@@ -78,3 +78,24 @@ fn where_nothing_serves_an_error_says_what_to_install() {
         assert!(said.contains(words), "{words}: {said}");
     }
 }
+
+/// What `escnet devices` says that `auto` is, with these settings of the stand-in.
+fn auto_with(settings: &[(&str, &str)]) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_escnet")).arg("devices").envs(settings.iter().copied()).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{text}");
+    text
+}
+
+#[test]
+fn auto_takes_a_real_gpu_whose_driver_takes_the_kernels_and_no_stand_in() {
+    if !is_simulated() {
+        return;
+    }
+    const NAME: (&str, &str) = ("CUDA_ON_CPU_NAME", "NVIDIA H200");
+    assert!(auto_with(&[NAME]).contains("auto is cuda (NVIDIA H200)"));
+    assert!(!auto_with(&[]).contains("auto is cuda"));
+    let scratch = Scratch::new();
+    let said = auto_with(&[NAME, ("CUDA_ON_CPU_REFUSE", "all"), ("ESCNET_CACHE", scratch.0.to_str().unwrap())]);
+    assert!(!said.contains("auto is cuda") && said.contains("no code for sm_90a"), "{said}");
+}

@@ -21,7 +21,7 @@ pub fn wrong_number() -> Outcome {
 pub fn auto() -> Outcome {
     let device = Device::parse("auto", 1, DType::F32)?;
     if adapters().iter().any(|a| a.kind != AdapterKind::Software) {
-        return check(device.name() == "wgpu", device.describe());
+        return check(["cuda", "wgpu"].contains(&device.name()), device.describe());
     }
     check(device.name() == "cpu" && device.note().is_some_and(|n| n.contains("no GPU")), format!("{device:?}"))
 }

@@ -129,6 +129,15 @@ impl Gpu {
         self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner).folder = Some(folder.to_owned());
     }
 
+    /// Whether the driver takes our kernels: those of one small file stand for all.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] where it takes neither machine code nor PTX of them, and they cannot be compiled here.
+    pub fn probe(&self) -> Result<()> {
+        static SMALL: Image = image!("relu");
+        self.function(&SMALL, "relu_forward_f32", 0).map(|_| ())
+    }
+
     fn context(&self) -> &Arc<Context> {
         &self.0.context
     }

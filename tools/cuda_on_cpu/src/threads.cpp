@@ -32,6 +32,10 @@ struct Part {
     Meeting meeting;
 };
 std::deque<Part> parts[FIBERS / 32];  // whose entries stay where they are
+// Lanes of a warp that there are, and those of them that have ended.
+unsigned lanes_of[FIBERS / 32], ended_of[FIBERS / 32];
+// Where threads go on whose meeting was the last to be complete: who is next is looked for there first, lest those who wait be asked again and again.
+const Fiber* resume;
 
 struct Site {
     const void* key;
@@ -65,6 +69,10 @@ Fiber* next_ready() {
     if (seed > 1) {
         dice ^= dice << 13, dice ^= dice >> 7, dice ^= dice << 17;
         from = unsigned(dice % count);
+    }
+    if (seed == 0 && resume) {
+        from = resume->rank + count - 1;
+        resume = nullptr;
     }
     for (unsigned i = 1; i <= count; i++) {
         unsigned at = seed == 1 ? (from + count - i) % count : (from + i) % count;
@@ -115,6 +123,7 @@ void body() {
     launch->kernel->call(launch->parameters);
     Fiber* me = self;
     me->done = true;
+    ended_of[me->warp] |= 1u << me->lane;
     leave(me->block);
     if (--live == 0) sim_switch(&me->sp, outside);
     run_next();
@@ -143,13 +152,14 @@ void start_unit(uint3 first, const Launch& l) {
         f.thread = place(i % threads, l.block);
         f.rank = i, f.block = i / threads, f.lane = i % threads % 32;
         f.warp = f.block * ((threads + 31) / 32) + i % threads / 32;
-        if (f.lane == 0) parts[f.warp].clear();
+        if (f.lane == 0) parts[f.warp].clear(), lanes_of[f.warp] = ended_of[f.warp] = 0;
+        lanes_of[f.warp] |= 1u << f.lane;
         // As sim_switch leaves it: six registers, where to go on, and a stack that is aligned as behind a call.
         void** top = reinterpret_cast<void**>(stacks + (i + 1) * STACK) - 1;
         *top = nullptr, *--top = reinterpret_cast<void*>(&body);
         f.sp = top - 6;
     }
-    self = nullptr;
+    self = nullptr, resume = nullptr;
     self = next_ready();
     sim_switch(&outside, self->sp);
     self = nullptr;
@@ -234,9 +244,7 @@ bool of_static_shared(unsigned block, unsigned at) {
 
 // Waits for the other lanes; with `orders`, what any of them did before is done for all of them after.
 static void meet_lanes(unsigned mask, void* site, const char* what, bool orders) {
-    const unsigned first = self->rank - self->lane, block = self->block;
-    unsigned there = 0, ended = 0;
-    for (unsigned l = 0; l < 32 && first + l < count && fibers[first + l].block == block; l++) (fibers[first + l].done ? ended : there) |= 1u << l;
+    const unsigned first = self->rank - self->lane, ended = ended_of[self->warp], there = lanes_of[self->warp] & ~ended;
     if (!(mask >> self->lane & 1)) fail(LAUNCH_FAILED, site, "%s without its own lane in the mask %#x", what, mask);
     if (mask & ended) fail(LAUNCH_FAILED, site, "%s with the mask %#x, though lanes %#x have ended", what, mask, ended);
     // A mask of all lanes is said by warps that are cut short, too.
@@ -255,6 +263,7 @@ static void meet_lanes(unsigned mask, void* site, const char* what, bool orders)
         met(ranks, n);
     }
     m.arrived = 0, m.turn++;
+    resume = &fibers[first];
 }
 
 void exchange(unsigned mask, const void* in, void* out, unsigned bytes, int from) {
