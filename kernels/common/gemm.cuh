@@ -14,6 +14,27 @@ struct Gemm {
     unsigned m, n, k, depth, parts, batch;
 };
 
+// What a block does: a tile of C of this size from a row and a column on, for a part of K, of one product.
+struct Tile {
+    unsigned row, column, start, end, part, batch;
+};
+
+template <unsigned tile> __device__ __forceinline__ Tile tile_of(const Gemm& g) {
+    const unsigned across = (g.n + tile - 1) / tile, down = (g.m + tile - 1) / tile;
+    const unsigned part = blockIdx.x / across / down % g.parts, start = part * g.depth;
+    return {blockIdx.x / across % down * tile, blockIdx.x % across * tile, start, min(start + g.depth, g.k), part, blockIdx.x / across / down / g.parts};
+}
+
+// Where a sum goes, which is one of a part of K, or all of it; nowhere beyond the edge.
+template <class Put> __device__ __forceinline__ void put_sum(const Gemm& g, float* partials, const Tile& t, unsigned row, unsigned column, float sum, Put put) {
+    if (row >= g.m || column >= g.n) return;
+    if (g.parts > 1) {
+        partials[(((size_t)t.batch * g.parts + t.part) * g.m + row) * g.n + column] = sum;
+    } else {
+        put(t.batch, row, column, sum);
+    }
+}
+
 // A row more than needed is skipped, lest a column lie in one bank.
 struct alignas(16) Strips {
     float a[STRIP][TILE + 4], b[STRIP][TILE + 4];
@@ -88,16 +109,14 @@ struct Alike {
 template <bool a_along_k, bool b_along_k, class A, class B, class Put, class Extents>
 __device__ __forceinline__ void gemm_of(const Gemm& g, float* partials, const A& a, const B& b, Put put, Extents extents) {
     SHARED(strips, Strips);
-    const unsigned across = (g.n + TILE - 1) / TILE, down = (g.m + TILE - 1) / TILE;
-    const unsigned column0 = blockIdx.x % across * TILE, row0 = blockIdx.x / across % down * TILE;
-    const unsigned part = blockIdx.x / across / down % g.parts, batch = blockIdx.x / across / down / g.parts;
-    const unsigned rows = extents.rows(g, batch), start = part * g.depth, end = min(start + g.depth, extents.depth(g, batch));
-    if (row0 >= rows) return;
+    const Tile t = tile_of<TILE>(g);
+    const unsigned rows = extents.rows(g, t.batch), end = min(t.end, extents.depth(g, t.batch));
+    if (t.row >= rows) return;
     const unsigned row_of = threadIdx.x / 16 * 4, column_of = threadIdx.x % 16 * 4;
-    const Reader<a_along_k, A> of_a(a, batch, row0, rows);
-    const Reader<b_along_k, B> of_b(b, batch, column0, g.n);
+    const Reader<a_along_k, A> of_a(a, t.batch, t.row, rows);
+    const Reader<b_along_k, B> of_b(b, t.batch, t.column, g.n);
     float sums[4][4] = {};
-    for (unsigned k0 = start; k0 < end; k0 += STRIP) {
+    for (unsigned k0 = t.start; k0 < end; k0 += STRIP) {
         of_a.fill(strips.a, k0, end);
         of_b.fill(strips.b, k0, end);
         __syncthreads();
@@ -105,20 +124,10 @@ __device__ __forceinline__ void gemm_of(const Gemm& g, float* partials, const A&
         __syncthreads();
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const unsigned row = row0 + row_of + i;
-        if (row >= rows) continue;
+    for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            const unsigned column = column0 + column_of + j;
-            if (column >= g.n) continue;
-            if (g.parts > 1) {
-                partials[(((size_t)batch * g.parts + part) * g.m + row) * g.n + column] = sums[i][j];
-            } else {
-                put(batch, row, column, sums[i][j]);
-            }
-        }
-    }
+        for (int j = 0; j < 4; j++)
+            if (t.row + row_of + i < rows) put_sum(g, partials, t, t.row + row_of + i, t.column + column_of + j, sums[i][j], put);
 }
 
 // The same of factors that are functions: a(batch, row, k) and b(batch, k, column).

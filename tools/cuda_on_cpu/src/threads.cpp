@@ -1,5 +1,6 @@
 // CUDA threads as fibers: one OS thread runs a block's threads by turns, each until it has to wait for others.
 #include "state.h"
+#include <algorithm>
 #include <cstdarg>
 #include <deque>
 #include <dlfcn.h>
@@ -61,15 +62,19 @@ bool ready(const Fiber& f) { return !f.done && (!f.word || *f.word != f.value); 
         if (!fibers[i].done && (i == 0 || fibers[i].waits != fibers[i - 1].waits || fibers[i].site != fibers[i - 1].site)) {
             all += (named++ ? "; " : "") + ("thread " + std::to_string(i)) + " at " + (fibers[i].waits ? fibers[i].waits : "nothing");
         }
+    // Told of the first that waits: the one that came last may have ended.
+    self = std::find_if(fibers, fibers + count, [](const Fiber& f) { return !f.done; });
     fail(LAUNCH_FAILED, self->site, "deadlock: %s", all.c_str());
+}
+
+uint64_t roll() {
+    dice ^= dice << 13, dice ^= dice >> 7, dice ^= dice << 17;
+    return dice;
 }
 
 Fiber* next_ready() {
     unsigned from = self ? self->rank : count - 1;
-    if (seed > 1) {
-        dice ^= dice << 13, dice ^= dice >> 7, dice ^= dice << 17;
-        from = unsigned(dice % count);
-    }
+    if (seed > 1) from = unsigned(roll() % count);
     if (seed == 0 && resume) {
         from = resume->rank + count - 1;
         resume = nullptr;
@@ -200,6 +205,15 @@ void fail(Status why, const void* pc, const char* format, ...) {
     abort();
 }
 
+std::string name_of(unsigned rank) {
+    const uint3 t = fibers[rank].thread;
+    char text[64];
+    snprintf(text, sizeof text, "thread (%u, %u, %u)", t.x, t.y, t.z);
+    return text;
+}
+
+bool completes_at_once() { return seed == 1 || (seed > 1 && roll() & 1 << 20); }
+
 Status run(const Launch& l) {
     launch = &l;
     status = OK;
@@ -242,8 +256,7 @@ bool of_static_shared(unsigned block, unsigned at) {
     return false;
 }
 
-// Waits for the other lanes; with `orders`, what any of them did before is done for all of them after.
-static void meet_lanes(unsigned mask, void* site, const char* what, bool orders) {
+void meet_lanes(unsigned mask, void* site, const char* what, bool orders, void (*work)(Fiber*)) {
     const unsigned first = self->rank - self->lane, ended = ended_of[self->warp], there = lanes_of[self->warp] & ~ended;
     if (!(mask >> self->lane & 1)) fail(LAUNCH_FAILED, site, "%s without its own lane in the mask %#x", what, mask);
     if (mask & ended) fail(LAUNCH_FAILED, site, "%s with the mask %#x, though lanes %#x have ended", what, mask, ended);
@@ -262,6 +275,7 @@ static void meet_lanes(unsigned mask, void* site, const char* what, bool orders)
             if (wanted >> l & 1) ranks[n++] = first + l;
         met(ranks, n);
     }
+    if (work) work(&fibers[first]);
     m.arrived = 0, m.turn++;
     resume = &fibers[first];
 }
