@@ -4,7 +4,9 @@
 //! refuses images wants the stand-in: `tools/cuda_on_cpu/run ...`.
 
 mod compiler;
+mod hopper;
 mod images;
+mod probe;
 mod refused;
 
 use escnet::device::cuda::nvrtc::Nvrtc;

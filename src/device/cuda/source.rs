@@ -13,6 +13,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/column_sums.cuh",
     "common/columns.cuh",
     "common/gemm.cuh",
+    "common/hopper.cuh",
     "common/layernorm.cuh",
     "common/map.cuh",
     "common/optimizer.cuh",

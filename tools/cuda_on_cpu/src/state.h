@@ -28,6 +28,12 @@ struct Fiber {
     alignas(16) unsigned char slot[2][16];
 };
 extern Fiber* self;
+constexpr unsigned FIBERS = 4096;
+extern Fiber fibers[FIBERS];
+extern unsigned count;  // of the fibers that are there
+// Waits until *word is no longer `value`.
+void wait_while(const uint64_t* word, uint64_t value, const char* what, void* site);
+bool same_line(const void* a, const void* b);
 
 struct Launch {
     const Kernel* kernel;
@@ -38,7 +44,7 @@ struct Launch {
 extern const Launch* launch;
 extern uint3 block_of[16];  // the blocks of the cluster that is there now
 
-enum Status { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101, NO_BINARY = 209, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, OUT_OF_RESOURCES = 701, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
+enum Status { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101, NO_BINARY = 209, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, OUT_OF_RESOURCES = 701, MISALIGNED = 716, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
 
 // Runs a launch to its end; what is wrong with it is a status, and the text of `report`.
 Status run(const Launch&);
@@ -47,11 +53,18 @@ std::string line_of(const void* pc);
 // Ends the launch that is under way.
 [[noreturn, gnu::format(printf, 3, 4)]] void fail(Status, const void* pc, const char* format, ...);
 
+// Whether what may be done late is done at once: by CUDA_ON_CPU_SEED 0 never, 1 always, else by dice.
+bool completes_at_once();
+// Which of some that could be next is: 0 but for dice.
+unsigned one_of(unsigned count);
+// Whether what is left open falls to the last of all.
+bool takes_the_last();
+
 // --- Memory (memory.cpp)
 constexpr size_t SHARED_MOST = 227 << 10, SHARED_EACH = 256 << 10;
 extern char *arena, *stacks;
 extern size_t arena_bytes;
-constexpr size_t STACK = 64 << 10, FIBERS = 4096;
+constexpr size_t STACK = 64 << 10;
 void* allocate(size_t bytes);
 bool release(void*);
 bool is_device(const void* p, size_t bytes);
