@@ -70,7 +70,7 @@ template <class T> using Shared = T;
 #else
 #define SHARED(name, ...) __shared__ Shared<__VA_ARGS__> name
 #define DYNAMIC_SHARED(name, ...)                                   \
-    extern __shared__ alignas(1024) unsigned char dynamic_shared[]; \
+    extern __shared__ __align__(1024) unsigned char dynamic_shared[]; \
     Shared<__VA_ARGS__>& name = *reinterpret_cast<Shared<__VA_ARGS__>*>(dynamic_shared)
 #endif
 

@@ -1,7 +1,9 @@
 //! The instructions of sm_90a, each through its function in kernels/common/hopper.cuh, against what the PTX manual says of them.
 
-use super::is_required;
 use super::probe::run;
+use super::{is_required, nvrtc};
+use escnet::device::cuda::nvrtc::{OPTIONS, Target};
+use escnet::device::cuda::source::{HEADERS, Source};
 use escnet::device::cuda::{Dispatch, Image, Operand, Swizzle, TensorMap, adapters};
 use escnet::{DType, Device, Error, Tensor, TensorType};
 use half::{bf16, f16};
@@ -296,5 +298,23 @@ fn maps_that_no_driver_takes_are_errors() {
         let load = kernel("hopper_load_3").shared(TILE).tensor_map(map.clone()).tensors([Operand::Output(0)]).word(0).word(0).word(0).word(0);
         let got = run(&device, &[tensor_of(&some_words(4000))], &[TensorType::new(DType::I32, [8])], move |launch| launch.add(load.clone()));
         assert!(matches!(&got, Err(Error::Graph { name, .. }) if name == "hopper_load_3"), "{map:?}: {got:?}");
+    }
+}
+
+#[test]
+fn a_compiler_takes_every_instruction_and_leaves_them_out_elsewhere() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let source = Source::new(IMAGE.stem, IMAGE.source, HEADERS);
+    let options = [&OPTIONS[..], &["--ptxas-options=-v"]].concat();
+    let compiled = nvrtc.compile(&source, Target::Cubin("90a"), &options).unwrap();
+    let has = |code: &[u8]| code.windows(14).any(|w| w == b"hopper_cluster");
+    assert!(has(&compiled.code));
+    // The assembler says so where it spills, ignores setmaxnreg, or does products one by one.
+    for line in compiled.log.lines() {
+        assert!(!line.contains("spill") || line.contains(" 0 bytes spill stores, 0 bytes spill loads"), "{line}");
+        assert!(!line.contains("Potential Performance Loss"), "{line}");
+    }
+    for arch in ["80", "100"] {
+        assert!(!has(&nvrtc.compile(&source, Target::Cubin(arch), &OPTIONS).unwrap().code), "sm_{arch}");
     }
 }

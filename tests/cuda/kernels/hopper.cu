@@ -165,7 +165,7 @@ extern "C" __global__ void SM_90A_ONLY __launch_bounds__(128) hopper_barriers(un
 }
 
 // One lane of each warp is elected; two warps pass numbers on to two others; registers change hands.
-extern "C" __global__ void SM_90A_ONLY __launch_bounds__(384) hopper_warps(unsigned* out) {
+extern "C" __global__ void SM_90A_ONLY __launch_bounds__(384, 1) hopper_warps(unsigned* out) {
     SHARED(passed, unsigned[64]);
     SHARED(met, unsigned[64]);
     launch_wait();

@@ -38,8 +38,8 @@ struct Pool {
     uint64_t turn;
 };
 Pool pools[16];
-// What a thread is compiled for where all share the register file.
-unsigned registers_at_first() { return std::min(248u, 65536 / block_threads() / 8 * 8); }
+// What a thread is compiled for, so that the blocks fit into the register file.
+unsigned registers_at_first() { return std::min(248u, 65536 / (launch->kernel->bound * std::max(launch->kernel->blocks, 1u)) / 8 * 8); }
 }  // namespace
 
 unsigned warpgroup(const char* what, void* site) {
@@ -75,6 +75,7 @@ void set_registers(unsigned wanted, bool more) {
     void* site = __builtin_return_address(0);
     const char* what = more ? "setmaxnreg.inc" : "setmaxnreg.dec";
     if (wanted % 8 || wanted < 24 || wanted > 256) fail(LAUNCH_FAILED, site, "%s to %u registers: not a multiple of 8 from 24 to 256", what, wanted);
+    if (!launch->kernel->blocks) fail(LAUNCH_FAILED, site, "%s, which compilers ignore in a kernel whose launch bounds do not say how many blocks", what);
     Group& g = groups[warpgroup(what, site)];
     if (more ? wanted < g.registers : wanted > g.registers) fail(LAUNCH_FAILED, site, "%s from %u registers to %u", what, g.registers, wanted);
     with_warpgroup(what, site, [&] {

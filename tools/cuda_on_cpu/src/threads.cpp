@@ -13,7 +13,7 @@ const Launch* launch;
 uint3 block_of[16];
 std::string report;
 Kernel* Kernel::head;
-Kernel::Kernel(const char* n, const char* f, unsigned b, unsigned a, void (*c)(void**), const Parameter* p, unsigned k) : name(n), file(f), bound(b), arch(a), call(c), parameters(p), count(k), next(head) { head = this; }
+Kernel::Kernel(const char* n, const char* f, unsigned b, unsigned m, unsigned a, void (*c)(void**), const Parameter* p, unsigned k) : name(n), file(f), bound(b), blocks(m), arch(a), call(c), parameters(p), count(k), next(head) { head = this; }
 
 namespace {
 unsigned live;
