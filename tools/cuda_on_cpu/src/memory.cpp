@@ -90,7 +90,8 @@ struct Start {
 uint32_t* row_of(unsigned rank) { return &clocks[size_t(rank) * width]; }
 bool in_arena(const void* p) { return size_t(static_cast<const char*>(p) - arena) < arena_bytes; }
 
-// Text for the place of an access, as someone who wrote the kernel would name it.
+}  // namespace
+
 std::string place(const void* p) {
     char text[128];
     const size_t at = size_t(static_cast<const char*>(p) - arena);
@@ -104,8 +105,6 @@ std::string place(const void* p) {
     snprintf(text, sizeof text, "byte %zu of an allocation of %zu", size_t(static_cast<const char*>(p) - next->first), next->second);
     return text;
 }
-
-}  // namespace
 
 void* allocate(size_t bytes) {
     const size_t room = padded(bytes);
@@ -147,6 +146,7 @@ void begin_launch() { launch_unit = unit + 1; }
 
 void begin_unit(unsigned threads) {
     unit++;
+    begin_copies(threads);
     if (!checked) return;
     const bool has_workers = launch->kernel->arch >= 90;
     n = threads, half = n + (has_workers ? WORKERS : 0), width = has_workers ? 2 * half : half;
@@ -243,10 +243,9 @@ View common_view(const unsigned* ranks, unsigned count) {
 // Who did something, as a report says it.
 static std::string who(Epoch e) {
     if (unit_of(e) != unit) return "another block";
-    const unsigned rank = rank_of(e) < n ? rank_of(e) : workers[rank_of(e) - n].issuer, t = rank % (launch->block.x * launch->block.y * launch->block.z);
-    char text[128];
-    snprintf(text, sizeof text, "%s%sthread (%u, %u, %u)", rank_of(e) < n ? "" : workers[rank_of(e) - n].what, rank_of(e) < n ? "" : " of ", t % launch->block.x, t / launch->block.x % launch->block.y, t / launch->block.x / launch->block.y);
-    return text;
+    if (rank_of(e) < n) return name_of(rank_of(e));
+    const Worker& w = workers[rank_of(e) - n];
+    return std::string(w.what) + " of " + name_of(w.issuer);
 }
 
 [[noreturn]] static void race(const void* p, bool write, Epoch other, bool other_wrote, uint32_t other_at, const Actor& actor, const void* pc) {
@@ -265,8 +264,9 @@ static bool replaces(Epoch old, const Actor& actor) {
 
 static void touch(const void* p, size_t bytes, bool write, bool atomic, const Actor& actor, const void* pc) {
     const size_t at = size_t(static_cast<const char*>(p) - arena);
-    const bool is_shared = at < 16 * SHARED_EACH;
+    const bool is_shared = in_shared(p);
     if (is_shared && at % SHARED_EACH + bytes > shared_end[at / SHARED_EACH]) fail(ILLEGAL_ADDRESS, pc, "%s %s, of %u bytes that the block has", write ? "writes" : "reads", place(p).c_str(), shared_end[at / SHARED_EACH]);
+    if (copies_under_way) look_at_copies(p, bytes, write, pc);
     const uint32_t here = uint32_t(static_cast<const char*>(pc) - image);
     const size_t last = (at + bytes - 1) / 2;
     for (size_t i = at / 2; i <= last; i++) {

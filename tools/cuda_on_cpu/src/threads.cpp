@@ -203,6 +203,13 @@ void fail(Status why, const void* pc, const char* format, ...) {
     abort();
 }
 
+std::string name_of(unsigned rank) {
+    const uint3 t = fibers[rank].thread;
+    char text[64];
+    snprintf(text, sizeof text, "thread (%u, %u, %u)", t.x, t.y, t.z);
+    return text;
+}
+
 bool completes_at_once() { return seed == 1 || (seed > 1 && roll() & 1 << 20); }
 unsigned one_of(unsigned count) { return seed > 1 ? unsigned(roll() % count) : 0; }
 bool takes_the_last() { return seed == 1; }
@@ -249,8 +256,7 @@ bool of_static_shared(unsigned block, unsigned at) {
     return false;
 }
 
-// Waits for the other lanes; with `orders`, what any of them did before is done for all of them after.
-static void meet_lanes(unsigned mask, void* site, const char* what, bool orders) {
+void meet_lanes(unsigned mask, void* site, const char* what, bool orders, void (*work)(Fiber*)) {
     const unsigned first = self->rank - self->lane, block = self->block;
     unsigned there = 0, ended = 0;
     for (unsigned l = 0; l < 32 && first + l < count && fibers[first + l].block == block; l++) (fibers[first + l].done ? ended : there) |= 1u << l;
@@ -271,6 +277,7 @@ static void meet_lanes(unsigned mask, void* site, const char* what, bool orders)
             if (wanted >> l & 1) ranks[n++] = first + l;
         met(ranks, n);
     }
+    if (work) work(&fibers[first]);
     m.arrived = 0, m.turn++;
 }
 
