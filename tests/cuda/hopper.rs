@@ -30,7 +30,8 @@ fn tensor_of(words: &[u32]) -> Tensor {
 
 /// What the launches leave in so many words.
 fn words(device: &Device, inputs: &[Tensor], len: usize, dispatches: Vec<Dispatch>) -> Vec<u32> {
-    let out = run(device, inputs, &[TensorType::new(DType::I32, [len])], move |launch| dispatches.iter().for_each(|d| launch.add(d.clone()))).unwrap();
+    let out =
+        run(device, inputs, &[TensorType::new(DType::I32, [len])], move |launch| dispatches.iter().for_each(|d| launch.add(d.clone()))).unwrap();
     out[0].as_i32().unwrap().iter().map(|&word| word as u32).collect()
 }
 
@@ -249,7 +250,16 @@ fn barriers_go_through_their_phases() {
 fn warps_elect_and_pass_on() {
     let Some(device) = device() else { return };
     let got = words(&device, &[], 384, vec![kernel("hopper_warps").block(384).tensors([Operand::Output(0)])]);
-    let expected = |t: u32| 1 << 16 | if t < 64 { 63 - t } else if t < 128 { 3 * (127 - t) } else { 0 };
+    let expected = |t: u32| {
+        1 << 16
+            | if t < 64 {
+                63 - t
+            } else if t < 128 {
+                3 * (127 - t)
+            } else {
+                0
+            }
+    };
     assert_eq!(got, (0..384).map(expected).collect::<Vec<_>>());
 }
 

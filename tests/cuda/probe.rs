@@ -1,7 +1,7 @@
 //! Kernels that only tests run: one node that launches what it is told to.
 
-use escnet::device::cuda::Launch;
 use escnet::device::cpu::Args;
+use escnet::device::cuda::Launch;
 use escnet::graph::{Builder, Options, Segment, Session, Store};
 use escnet::op::{Cost, Op};
 use escnet::{Device, Error, Result, Tensor, TensorType};

@@ -97,8 +97,8 @@ impl Context {
         let (mut device, mut context, mut stream) = (0, null_mut(), null_mut());
         let (mut major, mut minor, mut processors) = (0, 0, 0);
         let mut text = [0 as c_char; 256];
-        use api::CUdevice_attribute::{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR};
         use api::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS;
+        use api::CUdevice_attribute::{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR};
         // SAFETY: the driver was initialised by `count`; each call has a place to write to, the name's with its length.
         let name = unsafe {
             checked(api::cuDeviceGet(&mut device, index as c_int), asked, 0)?;

@@ -135,7 +135,7 @@ impl Gpu {
 
     /// How many multiprocessors it has.
     pub fn processors(&self) -> usize {
-        self.0.context.processors
+        self.inner.context.processors
     }
 
     /// True where the driver is a stand-in that computes on the CPU.

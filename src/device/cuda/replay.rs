@@ -114,7 +114,12 @@ impl Recording {
                 self.held.extend(found);
             }
             let small = |n: usize| u32::try_from(n).map_err(|_| Error::graph(&dispatch.kernel, "a block of at most 1024 threads", n));
-            let extent = Extent { grid: grid_of(dispatch)?, block: small(dispatch.block)?, shared: small(dispatch.shared)?, cluster: small(dispatch.cluster)? };
+            let extent = Extent {
+                grid: grid_of(dispatch)?,
+                block: small(dispatch.block)?,
+                shared: small(dispatch.shared)?,
+                cluster: small(dispatch.cluster)?,
+            };
             let function = self.gpu.function(dispatch.image, &dispatch.kernel, dispatch.shared)?;
             let kernel = Kernel { entry: dispatch.kernel.clone(), source: dispatch.image.source.into() };
             self.launches.push(Bound { function, kernel, extent, arguments, starts });
