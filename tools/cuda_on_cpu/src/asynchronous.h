@@ -37,6 +37,10 @@ View common_view(const unsigned* ranks, unsigned count);
 // Bytes that a piece of work touches, given what was known when it was begun.
 void worked(const void* p, size_t bytes, bool write, Moment, const View&, const void* pc);
 
+// A thread touches shared memory, which may be another block's; it ends, after which nobody may.
+void visit(const void* p, const void* pc);
+void leave_block();
+
 // --- Barriers in shared memory (mbarrier.cpp)
 struct Mbarrier;
 // The one that is there, for a thread that uses it; `asynchronous`: a copy will.

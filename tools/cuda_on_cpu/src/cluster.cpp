@@ -150,6 +150,7 @@ void end_of_thread() {
     if (launch->kernel->arch < 90) return;
     end_of_stores();
     end_of_products();
+    leave_block();
     // A cluster's barrier does not wait for threads that have ended.
     if (--of_cluster.expected && of_cluster.arrived == of_cluster.expected) of_cluster.go();
 }

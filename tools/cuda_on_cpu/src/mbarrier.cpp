@@ -91,7 +91,7 @@ void mbarrier_init_fence() {
 
 void mbarrier_arrive(Barrier* p, unsigned rank) {
     void* site = __builtin_return_address(0);
-    if (rank != OWN) p = static_cast<Barrier*>(cluster_map(p, rank));
+    if (rank != OWN) p = static_cast<Barrier*>(cluster_map(p, rank)), visit(p, site);
     arrive(barrier_at(p, "mbarrier.arrive", rank != OWN, site), site);
 }
 

@@ -53,6 +53,13 @@ struct Worker {
 Worker workers[WORKERS];
 unsigned next_worker;
 
+// Of each block: when threads of others last touched its shared memory, and what its threads knew of that when they ended, if all have.
+struct Visits {
+    Clock last, known;
+    unsigned ended;
+};
+Visits visits[16];
+
 // Who makes an access, and what was done before it: by `known`; writes by threads, in asynchronous work, by `visible`.
 struct Actor {
     Epoch now;
@@ -153,6 +160,7 @@ void begin_unit(unsigned threads) {
     clocks.assign(size_t(n) * width, 0);
     for (unsigned i = 0; i < n; i++) clocks[size_t(i) * width + i] = 1;
     memset(workers, 0, sizeof workers), next_worker = 0;
+    for (Visits& v : visits) v = {};
 }
 
 void met(const unsigned* ranks, unsigned count) {
@@ -262,11 +270,32 @@ static bool replaces(Epoch old, const Actor& actor) {
     return actor.rank < n && other < n ? other / 32 == actor.rank / 32 : before(old, actor.rank, actor.known);
 }
 
+static unsigned block_threads() { return launch->block.x * launch->block.y * launch->block.z; }
+
+void visit(const void* p, const void* pc) {
+    const size_t block = size_t(static_cast<const char*>(p) - arena) / SHARED_EACH;
+    if (!checked || block == self->block) return;
+    Visits& v = visits[block];
+    if (v.ended == block_threads()) fail(LAUNCH_FAILED, pc, "touches the shared memory of a block of the cluster that has ended");
+    v.last.resize(n);
+    v.last[self->rank] = row_of(self->rank)[self->rank];
+}
+
+void leave_block() {
+    if (!checked) return;
+    Visits& v = visits[self->block];
+    join(v.known, view());
+    if (++v.ended < block_threads()) return;
+    for (unsigned i = 0; i < v.last.size(); i++)
+        if (v.last[i] > v.known[i]) fail(LAUNCH_FAILED, nullptr, "its block ends, while %s of another may still touch its shared memory: no barrier of the cluster between", name_of(i).c_str());
+}
+
 static void touch(const void* p, size_t bytes, bool write, bool atomic, const Actor& actor, const void* pc) {
     const size_t at = size_t(static_cast<const char*>(p) - arena);
     const bool is_shared = in_shared(p);
     if (is_shared && at % SHARED_EACH + bytes > shared_end[at / SHARED_EACH]) fail(ILLEGAL_ADDRESS, pc, "%s %s, of %u bytes that the block has", write ? "writes" : "reads", place(p).c_str(), shared_end[at / SHARED_EACH]);
     if (copies_under_way) look_at_copies(p, bytes, write, pc);
+    if (is_shared && !actor.what) visit(p, pc);
     const uint32_t here = uint32_t(static_cast<const char*>(pc) - image);
     const size_t last = (at + bytes - 1) / 2;
     for (size_t i = at / 2; i <= last; i++) {
