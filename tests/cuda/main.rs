@@ -5,6 +5,7 @@
 
 mod compiler;
 mod hopper;
+mod hopper_faults;
 mod images;
 mod probe;
 mod refused;
