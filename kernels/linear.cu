@@ -1,5 +1,5 @@
 // Linear layer with its activation: y = act(x W^T + b), x [M, K], W [N, K], b [N], y [M, N]. Products as in common/gemm.cuh, and for bf16 and f16 as in
-// common/gemm_mma.cuh; bias and activation happen to the sums while they are in registers, so that y is written once and never read.
+// common/gemm_mma.cuh and common/gemm_wgmma.cuh; bias and activation happen to the sums while they are in registers, so that y is written once and never read.
 //
 //   forward           A = x    [M, K], B = W^T [K, N]
 //   backward_input    A = dy   [M, N], B = W   [N, K]      dx = dy W
@@ -8,6 +8,7 @@
 #include "common/activation.cuh"
 #include "common/column_sums.cuh"
 #include "common/gemm_mma.cuh"
+#include "common/gemm_wgmma.cuh"
 
 namespace of_linear {
 enum { NONE, RELU, GELU };
@@ -79,3 +80,22 @@ FOR_EACH_TYPE(KERNELS)
     }
 #define MMA_TILES(suffix, T) MMA_KERNELS(64, suffix, T) MMA_KERNELS(128, suffix, T)
 FOR_EACH_HALF(MMA_TILES)
+
+#ifdef SM_90A
+#define WGMMA_KERNELS(wide, suffix, T)                                                                                                                \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                    \
+        linear_forward_wgmma##wide##_##suffix(float* partials, const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,               \
+                                              const T* bias, T* before, T* y, Gemm g, unsigned activation) {                                          \
+        gemm_wgmma<wide, true, true, T>(g, partials, x, w, Epilogue<T>{bias, before, y, activation, g.n});                                            \
+    }                                                                                                                                                 \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                    \
+        linear_backward_input_wgmma##wide##_##suffix(float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap w, T* dx, Gemm g) { \
+        gemm_wgmma<wide, true, false, T>(g, partials, dy, w, Store<T>{dx, g.n});                                                                      \
+    }                                                                                                                                                 \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                    \
+        linear_backward_weight_wgmma##wide##_##suffix(float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x, T* dw, Gemm g) { \
+        gemm_wgmma<wide, false, false, T>(g, partials, dy, x, Store<T>{dw, g.n});                                                                     \
+    }
+#define WGMMA_TILES(suffix, T) WGMMA_KERNELS(128, suffix, T) WGMMA_KERNELS(256, suffix, T)
+FOR_EACH_HALF(WGMMA_TILES)
+#endif

@@ -1,6 +1,7 @@
 // Batched matrix product: C[i] = A[i] B[i], each factor stored as it is read (n) or transposed (t). See common/gemm.cuh, and for bf16 and f16
-// common/gemm_mma.cuh.
+// common/gemm_mma.cuh and common/gemm_wgmma.cuh.
 #include "common/gemm_mma.cuh"
+#include "common/gemm_wgmma.cuh"
 
 namespace of_matmul {
 template <class T> struct Store {
@@ -53,3 +54,18 @@ FOR_EACH_TYPE(KERNELS)
     MMA_WAY(tt, tile, suffix, T, true, true)
 #define MMA_TILES(suffix, T) MMA_KERNELS(64, suffix, T) MMA_KERNELS(128, suffix, T)
 FOR_EACH_HALF(MMA_TILES)
+
+#ifdef SM_90A
+#define WGMMA_WAY(name, wide, suffix, T, transpose_a, transpose_b)                                                                                       \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) matmul_forward_##name##_wgmma##wide##_##suffix(                         \
+        float* partials, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, T* c, Gemm g) {                                        \
+        gemm_wgmma<wide, !transpose_a, transpose_b, T>(g, partials, a, b, Store<T>{c, g.m, g.n});                                                        \
+    }
+#define WGMMA_KERNELS(wide, suffix, T)            \
+    WGMMA_WAY(nn, wide, suffix, T, false, false)  \
+    WGMMA_WAY(nt, wide, suffix, T, false, true)   \
+    WGMMA_WAY(tn, wide, suffix, T, true, false)   \
+    WGMMA_WAY(tt, wide, suffix, T, true, true)
+#define WGMMA_TILES(suffix, T) WGMMA_KERNELS(128, suffix, T) WGMMA_KERNELS(256, suffix, T)
+FOR_EACH_HALF(WGMMA_TILES)
+#endif

@@ -19,10 +19,11 @@ struct Tile {
     unsigned row, column, start, end, part, batch;
 };
 
-template <unsigned tile> __device__ __forceinline__ Tile tile_of(const Gemm& g) {
-    const unsigned across = (g.n + tile - 1) / tile, down = (g.m + tile - 1) / tile;
-    const unsigned part = blockIdx.x / across / down % g.parts, start = part * g.depth;
-    return {blockIdx.x / across % down * tile, blockIdx.x % across * tile, start, min(start + g.depth, g.k), part, blockIdx.x / across / down / g.parts};
+// The one of this number among tiles of `high` x `wide`.
+template <unsigned high, unsigned wide = high> __device__ __forceinline__ Tile tile_of(const Gemm& g, unsigned number = blockIdx.x) {
+    const unsigned across = (g.n + wide - 1) / wide, down = (g.m + high - 1) / high;
+    const unsigned part = number / across / down % g.parts, start = part * g.depth;
+    return {number / across % down * high, number % across * wide, start, min(start + g.depth, g.k), part, number / across / down / g.parts};
 }
 
 // Where a sum goes, which is one of a part of K, or all of it; nowhere beyond the edge.

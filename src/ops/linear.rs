@@ -34,7 +34,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    variants: &["exact", "mma64", "mma128"],
+    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256"],
     golden: Some(|case, b, input| {
         let activation = match case.text("activation")? {
             "relu" => Activation::Relu,
@@ -173,7 +173,7 @@ impl Op for Linear {
             Activation::Relu => 1,
             Activation::Gelu => 2,
         };
-        let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], results: &results };
+        let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], along_k: [true; 2], results: &results };
         let names = ("linear_forward", "linear_forward_sum");
         Gemm { batch: 1, m, n, k }.launch(launch, &KERNELS, names, tensors, |dispatch| dispatch.word(activation));
         Ok(())
@@ -263,7 +263,7 @@ impl Op for LinearBackwardInput {
     #[cfg(feature = "cuda")]
     fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
         let ((m, n), k) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape[1]);
-        cuda_gradient(launch, "linear_backward_input", Gemm { batch: 1, m, n: k, k: n });
+        cuda_gradient(launch, "linear_backward_input", Gemm { batch: 1, m, n: k, k: n }, [true, false]);
         Ok(())
     }
 
@@ -339,7 +339,7 @@ impl Op for LinearBackwardWeight {
     #[cfg(feature = "cuda")]
     fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
         let ((m, n), (_, k)) = (launch.ty(0).shape.rows_and_width(), launch.ty(1).shape.rows_and_width());
-        cuda_gradient(launch, "linear_backward_weight", Gemm { batch: 1, m: n, n: k, k: m });
+        cuda_gradient(launch, "linear_backward_weight", Gemm { batch: 1, m: n, n: k, k: m }, [false; 2]);
         if launch.out_ty(1).is_some() {
             let name = format!("linear_backward_bias_{}", launch.dtype());
             let kernel = |partials| cuda::Dispatch::new(&KERNELS, name.clone()).tensors([partials, cuda::Operand::Input(0), cuda::Operand::Output(1)]);
@@ -365,8 +365,8 @@ impl Op for LinearBackwardWeight {
 
 /// A gradient from the first two inputs: the bare product.
 #[cfg(feature = "cuda")]
-fn cuda_gradient(launch: &mut cuda::Launch, name: &str, product: Gemm) {
-    let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], results: &[cuda::Operand::Output(0)] };
+fn cuda_gradient(launch: &mut cuda::Launch, name: &str, product: Gemm, along_k: [bool; 2]) {
+    let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], along_k, results: &[cuda::Operand::Output(0)] };
     product.launch(launch, &KERNELS, (name, "linear_backward_sum"), tensors, |dispatch| dispatch);
 }
 
@@ -428,6 +428,10 @@ fn cases() -> Vec<Case> {
     }
     // By fours: a few rows, slices, long sums, tiles, and tiles that are twice as tall.
     for (m, n, k) in [(1, 37, 132), (3, 36, 600), (12, 40, 600), (20, 36, 600), (577, 68, 40)] {
+        cases.push(case(m, n, k, Activation::Gelu, true));
+    }
+    // By eights: more tiles than blocks, none of them full; long sums.
+    for (m, n, k) in [(328, 264, 72), (24, 40, 3080)] {
         cases.push(case(m, n, k, Activation::Gelu, true));
     }
     cases.push(case(32_770, 36, 8, Activation::Gelu, true).without_gradients());

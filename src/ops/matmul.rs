@@ -33,7 +33,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    variants: &["exact", "mma64", "mma128"],
+    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256"],
     golden: Some(|case, b, input| {
         let op = MatMul { transpose_a: case.flag("transpose_a")?, transpose_b: case.flag("transpose_b")? };
         Ok(vec![("y", b.apply1(op, &[input("a")?, input("b")?])?)])
@@ -141,7 +141,8 @@ impl Op for MatMul {
         let Extents { batch, m, n, k } = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
         let way = |transposed: bool| if transposed { 't' } else { 'n' };
         let name = format!("matmul_forward_{}{}", way(self.transpose_a), way(self.transpose_b));
-        let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], results: &[cuda::Operand::Output(0)] };
+        let (factors, along_k) = ([cuda::Operand::Input(0), cuda::Operand::Input(1)], [!self.transpose_a, self.transpose_b]);
+        let tensors = Tensors { factors, along_k, results: &[cuda::Operand::Output(0)] };
         Gemm { batch, m, n, k }.launch(launch, &KERNELS, (&name, "matmul_forward_sum"), tensors, |dispatch| dispatch);
         Ok(())
     }
@@ -198,6 +199,9 @@ fn cases() -> Vec<Case> {
         for (m, n, k) in [(4, 36, 600), (12, 68, 600), (68, 12, 600), (20, 36, 1100), (36, 20, 44)] {
             cases.push(case(&[], m, n, k, ta, tb));
         }
+        // By eights: more tiles than blocks, none of them full; long sums.
+        cases.push(case(&[3], 136, 264, 72, ta, tb));
+        cases.push(case(&[], 24, 40, 3080, ta, tb));
         for (m, n) in [(100, 36), (36, 100), (100, 100)] {
             cases.push(case(&[256], m, n, 20, ta, tb).without_gradients());
         }

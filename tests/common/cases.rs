@@ -277,6 +277,14 @@ fn kernels_of(stem: &str, case: &Case, device: &Device) -> Result<Vec<String>, S
     Ok(checked.session.times().map_err(text)?.into_iter().flat_map(|node| node.kernels).map(|kernel| kernel.entry).collect())
 }
 
+/// Whether the device has this variant, and it takes the case's tensors: those of warpgroups are for compute capability 9.0, and lines of multiples of 16 bytes.
+#[cfg(feature = "cuda")]
+pub fn has_variant(case: &Case, variant: &str) -> bool {
+    let fits = |ty: TensorType| !ty.is_empty() && ty.shape.last().is_some_and(|width| (width * ty.dtype.size()).is_multiple_of(16));
+    let all_fit = || case.graph().is_ok_and(|(builder, ..)| builder.graph().values().all(|(_, info)| fits(info.ty)));
+    !variant.starts_with("wgmma") || (escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90) && all_fit())
+}
+
 /// The same on CUDA with a variant that the operator is made to use, and used.
 #[cfg(feature = "cuda")]
 pub fn on_variant(row: &escnet::ops::Row, case: &Case, variant: &'static str) -> Outcome {

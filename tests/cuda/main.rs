@@ -5,8 +5,11 @@
 
 mod compiler;
 mod faults;
+mod hopper;
+mod hopper_faults;
 mod images;
 mod kernel;
+mod probe;
 mod ptx;
 mod refused;
 

@@ -3,7 +3,9 @@
 //! cudarc loads the library when it is first called and panics where there is none, so [`Context::open`] asks first. A context is made current before each
 //! call, since it is current to one thread alone.
 
+use super::launch::{Swizzle, TensorMap};
 use crate::error::{Error, Result};
+use crate::tensor::DType;
 use cudarc::driver::sys as api;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
@@ -22,6 +24,8 @@ pub(super) struct Context {
     pub name: String,
     /// Its compute capability, times ten.
     pub arch: u32,
+    /// Its multiprocessors.
+    pub processors: usize,
     number: api::CUdevice,
     context: api::CUcontext,
     stream: api::CUstream,
@@ -91,8 +95,9 @@ impl Context {
             return fails(format!("no such device; there are {count}, from 0"));
         }
         let (mut device, mut context, mut stream) = (0, null_mut(), null_mut());
-        let (mut major, mut minor) = (0, 0);
+        let (mut major, mut minor, mut processors) = (0, 0, 0);
         let mut text = [0 as c_char; 256];
+        use api::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS;
         use api::CUdevice_attribute::{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR};
         // SAFETY: the driver was initialised by `count`; each call has a place to write to, the name's with its length.
         let name = unsafe {
@@ -100,6 +105,7 @@ impl Context {
             checked(api::cuDeviceGetName(text.as_mut_ptr(), text.len() as c_int - 1, device), asked, 0)?;
             checked(api::cuDeviceGetAttribute(&mut major, MAJOR, device), asked, 0)?;
             checked(api::cuDeviceGetAttribute(&mut minor, MINOR, device), asked, 0)?;
+            checked(api::cuDeviceGetAttribute(&mut processors, PROCESSORS, device), asked, 0)?;
             CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
         };
         if major < 8 {
@@ -112,6 +118,7 @@ impl Context {
                 name: format!("cuda ({name})"),
                 device: name,
                 arch: (10 * major + minor) as u32,
+                processors: processors.max(1) as usize,
                 number: device,
                 context,
                 stream: null_mut(),
@@ -313,6 +320,60 @@ pub(super) struct Extent {
     pub block: u32,
     /// Bytes of dynamic shared memory.
     pub shared: u32,
+    /// Blocks of a cluster, along the first axis.
+    pub cluster: u32,
+}
+
+/// The words of a tensor map on the tensor at this address.
+///
+/// # Errors
+/// [`Error::Graph`] where it says what no driver takes, in the driver's words.
+pub(super) fn encode(context: &Context, kernel: &str, map: &TensorMap, at: u64) -> Result<[u64; 16]> {
+    use api::CUtensorMapDataType_enum as Type;
+    use api::CUtensorMapSwizzle_enum as Pattern;
+    let refused = |why: &str| Error::graph(kernel, "a tensor map that the driver takes", format!("{map:?}: {why}"));
+    let rank = map.dims.len();
+    if rank == 0 || map.strides.len() != rank - 1 || map.tile.len() != rank {
+        return Err(refused("as many extents as the tile has, and one stride fewer"));
+    }
+    let data_type = match map.dtype {
+        DType::F32 => Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+        DType::F16 => Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+        DType::BF16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        DType::I32 => Type::CU_TENSOR_MAP_DATA_TYPE_INT32,
+    };
+    let swizzle = match map.swizzle {
+        Swizzle::None => Pattern::CU_TENSOR_MAP_SWIZZLE_NONE,
+        Swizzle::Bytes32 => Pattern::CU_TENSOR_MAP_SWIZZLE_32B,
+        Swizzle::Bytes64 => Pattern::CU_TENSOR_MAP_SWIZZLE_64B,
+        Swizzle::Bytes128 => Pattern::CU_TENSOR_MAP_SWIZZLE_128B,
+    };
+    let long = |numbers: &[usize]| numbers.iter().map(|&n| n as u64).collect::<Vec<_>>();
+    let tile = map.tile.iter().map(|&n| u32::try_from(n)).collect::<std::result::Result<Vec<_>, _>>().map_err(|_| refused("a tile beyond 2^32"))?;
+    let (dims, strides, steps) = (long(&map.dims), long(&map.strides), vec![1; rank]);
+    let mut encoded = api::CUtensorMap { opaque: [0; 16] };
+    context.enter()?;
+    // SAFETY: each list is as long as the rank says, the strides' but one, and the map is aligned as its type says.
+    let status = unsafe {
+        api::cuTensorMapEncodeTiled(
+            &mut encoded,
+            data_type,
+            rank as u32,
+            at as *mut c_void,
+            dims.as_ptr(),
+            strides.as_ptr(),
+            tile.as_ptr(),
+            steps.as_ptr(),
+            api::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            swizzle,
+            api::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            api::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    };
+    match status {
+        api::CUresult::CUDA_ERROR_INVALID_VALUE => Err(refused(&words(status))),
+        _ => context.check(status).map(|()| encoded.opaque),
+    }
 }
 
 /// Puts a launch behind all other work of the stream. The arguments lie one behind another, each from a start of its own.
@@ -324,6 +385,10 @@ pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut
     let [grid_x, grid_y, grid_z] = extent.grid;
     // Little-endian: a word of four bytes is the first half of one of eight.
     let mut pointers: Vec<*mut c_void> = starts.iter().map(|&start| std::ptr::from_mut(&mut arguments[start]).cast()).collect();
+    // SAFETY: all zeros are a value of it, as of every union of plain numbers.
+    let mut value: api::CUlaunchAttributeValue = unsafe { std::mem::zeroed() };
+    value.clusterDim = api::CUlaunchAttributeValue_union__bindgen_ty_1 { x: extent.cluster, y: 1, z: 1 };
+    let mut attribute = api::CUlaunchAttribute { id: api::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, pad: [0; 4], value };
     let config = api::CUlaunchConfig {
         gridDimX: grid_x,
         gridDimY: grid_y,
@@ -333,8 +398,8 @@ pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut
         blockDimZ: 1,
         sharedMemBytes: extent.shared,
         hStream: context.stream,
-        attrs: null_mut(),
-        numAttrs: 0,
+        attrs: &mut attribute,
+        numAttrs: c_uint::from(extent.cluster > 1),
     };
     // SAFETY: the caller's promise; the driver copies the arguments before it returns.
     unsafe { context.check(api::cuLaunchKernelEx(&config, function.raw, pointers.as_mut_ptr(), null_mut())) }

@@ -26,10 +26,41 @@ pub enum Operand {
     Nothing,
 }
 
+/// How wide the pattern is by which a tile's rows are mixed in shared memory, so that neither rows nor columns of it lie in one bank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swizzle {
+    /// Rows lie one behind another.
+    None,
+    /// 32 bytes.
+    Bytes32,
+    /// 64 bytes.
+    Bytes64,
+    /// 128 bytes.
+    Bytes128,
+}
+
+/// How a tensor lies in memory for the tensor memory accelerator, and which tile of it is copied at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorMap {
+    /// Whose memory it is.
+    pub operand: Operand,
+    /// How its elements are stored.
+    pub dtype: DType,
+    /// Extents, from that of the contiguous dimension on: at most five.
+    pub dims: Vec<usize>,
+    /// Bytes from one element to the next along each dimension but the first: multiples of 16.
+    pub strides: Vec<usize>,
+    /// A tile's extents, of at most 256; a row of it is a multiple of 16 bytes, and no wider than the swizzle.
+    pub tile: Vec<usize>,
+    /// How the tile lies in shared memory.
+    pub swizzle: Swizzle,
+}
+
 /// An argument of a kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Argument {
     Tensor(Operand),
+    TensorMap(TensorMap),
     /// Of four bytes.
     Word(u32),
     /// The same, if it fits.
@@ -55,17 +86,25 @@ pub struct Dispatch {
     pub(super) block: usize,
     /// Bytes of dynamic shared memory.
     pub(super) shared: usize,
+    /// Neighbouring blocks that run together and reach each other's shared memory.
+    pub(super) cluster: usize,
 }
 
 impl Dispatch {
     /// A launch of one block, without arguments yet.
     pub fn new(image: &'static Image, kernel: impl Into<String>) -> Self {
-        Dispatch { image, kernel: kernel.into(), arguments: Vec::new(), grid: [1; 3], block: BLOCK, shared: 0 }
+        Dispatch { image, kernel: kernel.into(), arguments: Vec::new(), grid: [1; 3], block: BLOCK, shared: 0, cluster: 1 }
     }
 
     /// Adds pointers to tensors.
     pub fn tensors(mut self, operands: impl IntoIterator<Item = Operand>) -> Self {
         self.arguments.extend(operands.into_iter().map(Argument::Tensor));
+        self
+    }
+
+    /// Adds a tensor map, `const __grid_constant__ TensorMap` to the kernel. What the driver does not take is an error when the launch is recorded.
+    pub fn tensor_map(mut self, map: TensorMap) -> Self {
+        self.arguments.push(Argument::TensorMap(map));
         self
     }
 
@@ -127,6 +166,12 @@ impl Dispatch {
         self.grid([n, 1, 1])
     }
 
+    /// Clusters of so many blocks along the first axis.
+    pub fn cluster(mut self, blocks: usize) -> Self {
+        self.cluster = blocks;
+        self
+    }
+
     /// So many bytes of dynamic shared memory.
     pub fn shared(mut self, bytes: usize) -> Self {
         self.shared = bytes;
@@ -157,6 +202,11 @@ impl<'a> Launch<'a> {
     /// The device's compute capability, times ten.
     pub fn arch(&self) -> u32 {
         self.memory.gpu.arch()
+    }
+
+    /// How many blocks it runs at a time, at least.
+    pub fn processors(&self) -> usize {
+        self.memory.gpu.processors()
     }
 
     /// The variant of its kernels that the node is told to use, where it has it.

@@ -30,7 +30,7 @@ mod sweep;
 
 pub use crate::device::columns::{Columns, Summed};
 pub use images::compiled;
-pub use launch::{BLOCK, Dispatch, Launch, Operand};
+pub use launch::{BLOCK, Dispatch, Launch, Operand, Swizzle, TensorMap};
 pub(crate) use memory::Memory;
 pub(crate) use replay::Recording;
 pub use sweep::Side;
@@ -131,6 +131,11 @@ impl Gpu {
     /// Its compute capability, times ten.
     pub fn arch(&self) -> u32 {
         self.inner.context.arch
+    }
+
+    /// How many multiprocessors it has.
+    pub fn processors(&self) -> usize {
+        self.inner.context.processors
     }
 
     /// True where the driver is a stand-in that computes on the CPU.

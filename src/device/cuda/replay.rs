@@ -1,6 +1,6 @@
 //! Nodes recorded once, replayed as a CUDA graph.
 
-use super::driver::{Allocation, Event, Extent, Function, Recorded, launch};
+use super::driver::{Allocation, Event, Extent, Function, Recorded, encode, launch};
 use super::launch::{Argument, Launch, Operand, grid_of, words};
 use super::{Gpu, Memory};
 use crate::device::binding::{Home, Place};
@@ -65,11 +65,28 @@ impl Recording {
             self.held.extend(found.into_iter().flatten());
             pointers.push(self.lay_down(&addresses)?);
         }
+        let told = node.dispatches.first().map_or("", |dispatch| &dispatch.kernel);
+        let tables: Vec<_> = node.tables.iter().map(|table| self.lay_down(&words(told, table)?)).collect::<Result<_>>()?;
         for dispatch in &node.dispatches {
             let (mut arguments, mut starts) = (Vec::<u64>::new(), Vec::new());
+            let of_operand = |operand: Operand, scratch: &Memory| match operand {
+                Operand::Input(i) => lies(node.binding.input(i)),
+                Operand::Output(o) => node.binding.output(o).and_then(lies),
+                Operand::Scratch(n) => scratch.raw(n).cloned(),
+                Operand::Table(n) => tables.get(n).cloned(),
+                Operand::Pointers(n) => pointers.get(n).cloned(),
+                Operand::Nothing => None,
+            };
             for argument in &dispatch.arguments {
                 starts.push(arguments.len());
                 let operand = match argument {
+                    Argument::TensorMap(map) => {
+                        let found = of_operand(map.operand, &self.scratch);
+                        let at = found.as_ref().map_or(0, |allocation| allocation.at);
+                        arguments.extend(encode(self.gpu.context(), &dispatch.kernel, map, at)?);
+                        self.held.extend(found);
+                        continue;
+                    }
                     Argument::Word(word) => {
                         arguments.push((*word).into());
                         continue;
@@ -89,19 +106,17 @@ impl Recording {
                     }
                     Argument::Tensor(operand) => *operand,
                 };
-                let found = match operand {
-                    Operand::Input(i) => lies(node.binding.input(i)),
-                    Operand::Output(o) => node.binding.output(o).and_then(lies),
-                    Operand::Scratch(n) => self.scratch.raw(n).cloned(),
-                    Operand::Table(n) => Some(self.lay_down(&words(&dispatch.kernel, &node.tables[n])?)?),
-                    Operand::Pointers(n) => pointers.get(n).cloned(),
-                    Operand::Nothing => None,
-                };
+                let found = of_operand(operand, &self.scratch);
                 arguments.push(found.as_ref().map_or(0, |allocation| allocation.at));
                 self.held.extend(found);
             }
             let small = |n: usize| u32::try_from(n).map_err(|_| Error::graph(&dispatch.kernel, "a block of at most 1024 threads", n));
-            let extent = Extent { grid: grid_of(dispatch)?, block: small(dispatch.block)?, shared: small(dispatch.shared)? };
+            let extent = Extent {
+                grid: grid_of(dispatch)?,
+                block: small(dispatch.block)?,
+                shared: small(dispatch.shared)?,
+                cluster: small(dispatch.cluster)?,
+            };
             let function = self.gpu.function(dispatch.image, &dispatch.kernel, dispatch.shared)?;
             let kernel = Kernel { entry: dispatch.kernel.clone(), source: dispatch.image.source.into() };
             self.launches.push(Bound { function, kernel, extent, arguments, starts });

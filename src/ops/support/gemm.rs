@@ -1,6 +1,6 @@
-//! How products are shared out among blocks, and which kernels compute them: `kernels/common/gemm.cuh`, `kernels/common/gemm_mma.cuh`.
+//! How products are shared out among blocks, and which kernels compute them: `kernels/common/gemm.cuh`, `gemm_mma.cuh` and `gemm_wgmma.cuh` there.
 
-use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand};
+use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, Swizzle, TensorMap};
 use crate::tensor::DType;
 
 /// Blocks that keep a large GPU busy: two for each of its processors.
@@ -15,6 +15,10 @@ pub enum Variant {
     Mma64,
     /// The same in tiles of 128 x 128: half the traffic, for products that have many of these.
     Mma128,
+    /// Warpgroups' tensor cores, on compute capability 9.0, for f16 and bf16 in lines of multiples of 16 bytes: tiles of 128 x 128.
+    Wgmma128,
+    /// The same in tiles of 128 x 256.
+    Wgmma256,
 }
 
 /// A batch of products of [m, k] and [k, n].
@@ -35,72 +39,135 @@ pub struct Gemm {
 pub struct Tensors<'a> {
     /// The factors.
     pub factors: [Operand; 2],
+    /// Whether each of them is contiguous along K: [m, k] and [n, k]; else [k, m] and [k, n].
+    pub along_k: [bool; 2],
     /// What becomes of the sums.
     pub results: &'a [Operand],
 }
 
 impl Variant {
+    /// All of them.
+    pub const ALL: [Variant; 5] = [Variant::Exact, Variant::Mma64, Variant::Mma128, Variant::Wgmma128, Variant::Wgmma256];
+
     /// What it is asked for by, and what stands in its kernels' names.
     pub fn name(self) -> &'static str {
         match self {
             Variant::Exact => "exact",
             Variant::Mma64 => "mma64",
             Variant::Mma128 => "mma128",
+            Variant::Wgmma128 => "wgmma128",
+            Variant::Wgmma256 => "wgmma256",
         }
     }
 
-    /// Whether a device computes so with numbers of this type.
-    fn takes(self, arch: u32, dtype: DType) -> bool {
-        self == Variant::Exact || (arch >= 80 && matches!(dtype, DType::F16 | DType::BF16))
+    fn is_wgmma(self) -> bool {
+        matches!(self, Variant::Wgmma128 | Variant::Wgmma256)
     }
 
-    /// What is best for a product, as far as its extents tell: tensor cores wherever they take the numbers, and the large tile where every processor of a large
-    /// GPU gets one and edges do not make the blocks compute more than a quarter in vain.
-    pub fn choose(arch: u32, dtype: DType, gemm: Gemm) -> Self {
-        let (small, large) = (gemm.tiles(Variant::Mma64), gemm.tiles(Variant::Mma128));
+    /// Whether a device computes a product so whose factors are stored as this type and lie as `along_k` says.
+    fn takes(self, arch: u32, dtype: DType, gemm: Gemm, along_k: [bool; 2]) -> bool {
+        let is_half = matches!(dtype, DType::F16 | DType::BF16);
+        match self {
+            Variant::Exact => true,
+            Variant::Mma64 | Variant::Mma128 => arch >= 80 && is_half,
+            // Tensor maps have no empty dimension, and lines that begin at multiples of 16 bytes.
+            Variant::Wgmma128 | Variant::Wgmma256 => {
+                let Gemm { batch, m, n, k } = gemm;
+                let lines = [if along_k[0] { k } else { m }, if along_k[1] { k } else { n }];
+                arch == 90 && is_half && batch * m * n * k > 0 && lines.iter().all(|line| line.is_multiple_of(8))
+            }
+        }
+    }
+
+    /// What is best for a product, as far as its extents tell: warpgroups where they take it and a tile would be at least a quarter full, else tensor cores
+    /// wherever they take the numbers; and the large tile where every processor of a large GPU gets one and edges do not make the blocks compute more than a
+    /// quarter in vain.
+    pub fn choose(arch: u32, dtype: DType, gemm: Gemm, along_k: [bool; 2]) -> Self {
+        // By how much the area of a large tile is more than that of a small one.
+        let is_large = |small: Variant, large: Variant, more: usize| {
+            let (small, large) = (gemm.tiles(small), gemm.tiles(large));
+            large >= ENOUGH / 2 && more * large <= small + small / 4
+        };
+        let takes = |variant: Variant| variant.takes(arch, dtype, gemm, along_k);
         match () {
-            () if !Variant::Mma64.takes(arch, dtype) => Variant::Exact,
-            () if large >= ENOUGH / 2 && 4 * large <= small + small / 4 => Variant::Mma128,
+            () if takes(Variant::Wgmma128) && gemm.m >= 64 && gemm.n >= 64 => {
+                if is_large(Variant::Wgmma128, Variant::Wgmma256, 2) {
+                    Variant::Wgmma256
+                } else {
+                    Variant::Wgmma128
+                }
+            }
+            () if !takes(Variant::Mma64) => Variant::Exact,
+            () if is_large(Variant::Mma64, Variant::Mma128, 4) => Variant::Mma128,
             () => Variant::Mma64,
         }
     }
 
-    /// The variant of this name, where it computes with such numbers.
-    fn forced(name: Option<&str>, arch: u32, dtype: DType) -> Option<Self> {
-        [Variant::Exact, Variant::Mma64, Variant::Mma128].into_iter().find(|v| Some(v.name()) == name && v.takes(arch, dtype))
+    /// The variant of this name, where it computes such a product.
+    fn forced(name: Option<&str>, arch: u32, dtype: DType, gemm: Gemm, along_k: [bool; 2]) -> Option<Self> {
+        Self::ALL.into_iter().find(|v| Some(v.name()) == name && v.takes(arch, dtype, gemm, along_k))
     }
 
     /// Rows and columns of a block's tile.
-    fn tile(self) -> usize {
-        if self == Variant::Mma128 { 128 } else { 64 }
+    fn tile(self) -> (usize, usize) {
+        match self {
+            Variant::Exact | Variant::Mma64 => (64, 64),
+            Variant::Mma128 | Variant::Wgmma128 => (128, 128),
+            Variant::Wgmma256 => (128, 256),
+        }
     }
 
     /// What a block takes of K at once.
     fn strip(self) -> usize {
-        if self == Variant::Exact { 16 } else { 32 }
+        match self {
+            Variant::Exact => 16,
+            Variant::Mma64 | Variant::Mma128 => 32,
+            Variant::Wgmma128 | Variant::Wgmma256 => 64,
+        }
     }
 
     /// The least part of K. Writing and reading back its sums, in f32, is at most a quarter of the traffic that reading its factors is.
     fn part(self) -> usize {
-        if self == Variant::Exact { 256 } else { 8 * self.tile() }
+        let (high, wide) = self.tile();
+        if self == Variant::Exact { 256 } else { (16 * high * wide / (high + wide)).next_multiple_of(self.strip()) }
     }
 
-    /// Threads of a block, and its dynamic shared memory: four stages of a strip of both factors.
+    /// Blocks that keep a large GPU busy: as many as each of its processors runs at once.
+    fn enough(self) -> usize {
+        if self.is_wgmma() { ENOUGH / 2 } else { ENOUGH }
+    }
+
+    /// Threads of a block, and its dynamic shared memory: four stages of a strip of both factors, and for warpgroups 20 KiB for sums on their way out and
+    /// barriers, in multiples of 1024.
     fn block(self) -> (usize, usize) {
-        if self == Variant::Exact { (BLOCK, 0) } else { (2 * self.tile(), 4 * 2 * self.tile() * self.strip() * 2) }
+        let (high, wide) = self.tile();
+        let stages = 4 * (high + wide) * self.strip() * 2;
+        match self {
+            Variant::Exact => (BLOCK, 0),
+            Variant::Mma64 | Variant::Mma128 => (2 * high, stages),
+            Variant::Wgmma128 | Variant::Wgmma256 => (384, stages + (8 * 16 * 40 * 4 + 64_usize).next_multiple_of(1024)),
+        }
     }
 }
 
 impl Gemm {
     fn tiles(self, variant: Variant) -> usize {
-        self.batch * self.m.div_ceil(variant.tile()) * self.n.div_ceil(variant.tile())
+        let (high, wide) = variant.tile();
+        self.batch * self.m.div_ceil(high) * self.n.div_ceil(wide)
     }
 
     /// How much of K a block walks along, and in how many parts K is cut: as many as keep a GPU busy and are worth it. A function of the extents.
     fn cut(self, variant: Variant) -> (usize, usize) {
-        let parts = (ENOUGH / self.tiles(variant).max(1)).clamp(1, (self.k / variant.part()).max(1));
+        let parts = (variant.enough() / self.tiles(variant).max(1)).clamp(1, (self.k / variant.part()).max(1));
         let depth = self.k.div_ceil(parts).next_multiple_of(variant.strip()).max(variant.strip());
         (depth, self.k.div_ceil(depth).max(1))
+    }
+
+    /// A factor of this many rows (columns, of B) as the tensor memory accelerator sees it: strips of 64 of K, `tile` rows along K or 64 across it at once.
+    fn map(self, operand: Operand, dtype: DType, rows: usize, along_k: bool, tile: usize) -> TensorMap {
+        let (line, lines, tile) = if along_k { (self.k, rows, vec![64, tile, 1]) } else { (rows, self.k, vec![64, 64, 1]) };
+        let (dims, strides) = (vec![line, lines, self.batch], vec![2 * line, 2 * line * lines]);
+        TensorMap { operand, dtype, dims, strides, tile, swizzle: Swizzle::Bytes128 }
     }
 
     /// Adds the launches of a product of the first inputs: `product`, and where K is cut `sum`, which has no factors. `finish` adds what comes behind the sizes.
@@ -109,12 +176,12 @@ impl Gemm {
         launch: &mut Launch,
         image: &'static Image,
         (product, sum): (&str, &str),
-        Tensors { factors, results }: Tensors,
+        Tensors { factors, along_k, results }: Tensors,
         finish: impl Fn(Dispatch) -> Dispatch,
     ) {
         let Gemm { batch, m, n, k } = self;
         let (arch, stored) = (launch.arch(), launch.ty(0).dtype);
-        let variant = Variant::forced(launch.variant(), arch, stored).unwrap_or_else(|| Variant::choose(arch, stored, self));
+        let variant = Variant::forced(launch.variant(), arch, stored, self, along_k).unwrap_or_else(|| Variant::choose(arch, stored, self, along_k));
         let (depth, parts) = self.cut(variant);
         let split = parts > 1;
         let partials = if split { launch.scratch(parts * batch * m * n) } else { Operand::Nothing };
@@ -122,8 +189,16 @@ impl Gemm {
         let sizes = |dispatch: Dispatch| finish(dispatch.structure(vec![m, n, k, depth, parts, batch]));
         let name = if variant == Variant::Exact { format!("{product}_{dtype}") } else { format!("{product}_{}_{dtype}", variant.name()) };
         let (threads, shared) = variant.block();
-        let dispatch = Dispatch::new(image, name).tensors([partials]).tensors(factors).tensors(results.iter().copied());
-        launch.add(sizes(dispatch).block(threads).shared(shared).rows(parts * self.tiles(variant)));
+        let dispatch = Dispatch::new(image, name).tensors([partials]);
+        let tiles = parts * self.tiles(variant);
+        let (dispatch, blocks) = if variant.is_wgmma() {
+            let (high, wide) = variant.tile();
+            let dispatch = dispatch.tensor_map(self.map(factors[0], stored, m, along_k[0], high));
+            (dispatch.tensor_map(self.map(factors[1], stored, n, along_k[1], wide)), tiles.min(launch.processors()))
+        } else {
+            (dispatch.tensors(factors), tiles)
+        };
+        launch.add(sizes(dispatch.tensors(results.iter().copied())).block(threads).shared(shared).rows(blocks));
         if split {
             let dispatch = Dispatch::new(image, format!("{sum}_{dtype}")).tensors([partials]).tensors(results.iter().copied());
             launch.add(sizes(dispatch).over(batch * m * n));
@@ -136,7 +211,7 @@ mod tests {
     use super::*;
     use crate::ops;
 
-    const ALL: [Variant; 3] = [Variant::Exact, Variant::Mma64, Variant::Mma128];
+    const ALONG: [bool; 2] = [true; 2];
 
     fn gemm(batch: usize, m: usize, n: usize, k: usize) -> Gemm {
         Gemm { batch, m, n, k }
@@ -146,7 +221,7 @@ mod tests {
     fn parts_cover_k_and_none_is_empty() {
         for k in (0..3000).chain([25_088, 401_408, 1 << 20]) {
             for (batch, m, n) in [(1, 1, 1), (1, 5, 300), (1, 64, 64), (1, 392, 512), (4, 12544, 3), (96, 577, 64)] {
-                for variant in ALL {
+                for variant in Variant::ALL {
                     let (depth, parts) = gemm(batch, m, n, k).cut(variant);
                     assert!(parts * depth >= k && (parts - 1) * depth < k.max(1), "{variant:?} {batch} {m} {n} {k}: {parts} x {depth}");
                     let is_long = parts == 1 || depth >= variant.part();
@@ -165,28 +240,32 @@ mod tests {
         assert_eq!(gemm(1, 577, 768, 3072).cut(Variant::Mma64), (1536, 2));
         assert_eq!(gemm(1, 64, 64, 32 * 56 * 56).cut(Variant::Mma64), (512, 196));
         assert_eq!(gemm(1, 2048, 1152, 4096).cut(Variant::Mma128), (4096, 1));
+        assert_eq!(gemm(1, 577, 768, 3072).cut(Variant::Wgmma128), (1024, 3));
+        assert_eq!(gemm(1, 128, 256, 3072).cut(Variant::Wgmma256), (1536, 2));
     }
 
     #[test]
     fn tensor_cores_are_for_numbers_of_16_bits_where_there_are_some() {
-        let product = gemm(1, 577, 768, 768);
+        let product = gemm(1, 577, 768, 769);
+        let (choose, forced) =
+            (|arch, dtype| Variant::choose(arch, dtype, product, ALONG), |name, arch, dtype| Variant::forced(name, arch, dtype, product, ALONG));
         for dtype in [DType::F16, DType::BF16] {
-            assert_eq!(Variant::choose(75, dtype, product), Variant::Exact);
+            assert_eq!(choose(75, dtype), Variant::Exact);
             for arch in [80, 86, 89, 90, 100, 120] {
-                assert_eq!(Variant::choose(arch, dtype, product), Variant::Mma64);
-                assert_eq!(ALL.map(|v| Variant::forced(Some(v.name()), arch, dtype)), ALL.map(Some));
+                assert_eq!(choose(arch, dtype), Variant::Mma64);
+                Variant::ALL[..3].iter().for_each(|&v| assert_eq!(forced(Some(v.name()), arch, dtype), Some(v)));
             }
         }
-        assert_eq!(Variant::choose(90, DType::F32, product), Variant::Exact);
-        assert_eq!(Variant::forced(Some("mma64"), 90, DType::F32), None);
-        assert_eq!(Variant::forced(Some("mma64"), 75, DType::F16), None);
-        assert_eq!(Variant::forced(Some("exact"), 90, DType::F16), Some(Variant::Exact));
-        assert_eq!(Variant::forced(None, 90, DType::F16), None);
+        assert_eq!(choose(90, DType::F32), Variant::Exact);
+        assert_eq!(forced(Some("mma64"), 90, DType::F32), None);
+        assert_eq!(forced(Some("mma64"), 75, DType::F16), None);
+        assert_eq!(forced(Some("exact"), 90, DType::F16), Some(Variant::Exact));
+        assert_eq!(forced(None, 90, DType::F16), None);
     }
 
     #[test]
     fn large_tiles_are_for_products_that_fill_many() {
-        let choose = |product| Variant::choose(90, DType::BF16, product);
+        let choose = |product| Variant::choose(80, DType::BF16, product, ALONG);
         assert_eq!(choose(gemm(1, 4616, 768, 768)), Variant::Mma128, "37 x 6 of them");
         assert_eq!(choose(gemm(1, 577, 3072, 768)), Variant::Mma64, "5 x 24 of them");
         assert_eq!(choose(gemm(1, 64, 100_000, 768)), Variant::Mma64, "the lower half of each would be empty");
@@ -196,9 +275,28 @@ mod tests {
     }
 
     #[test]
+    fn warpgroups_are_for_lines_of_multiples_of_16_bytes_on_hopper() {
+        let choose = |product, along_k| Variant::choose(90, DType::F16, product, along_k);
+        assert_eq!(choose(gemm(1, 577, 768, 768), ALONG), Variant::Wgmma128);
+        assert_eq!(choose(gemm(1, 577, 768, 768), [false, true]), Variant::Mma64, "lines of 577");
+        assert_eq!(choose(gemm(1, 576, 769, 768), [true, false]), Variant::Mma64, "lines of 769");
+        assert_eq!(choose(gemm(1, 577, 767, 768), ALONG), Variant::Wgmma128, "no line is along N");
+        assert_eq!(choose(gemm(1, 577, 768, 4), ALONG), Variant::Mma64);
+        assert_eq!(choose(gemm(1, 577, 768, 0), ALONG), Variant::Mma64);
+        assert_eq!(choose(gemm(1, 16, 768, 768), ALONG), Variant::Mma64, "an eighth of a tile");
+        assert_eq!(choose(gemm(1, 4616, 3072, 768), ALONG), Variant::Wgmma256, "37 x 12 of them");
+        assert_eq!(choose(gemm(1, 4616, 640, 768), ALONG), Variant::Wgmma256, "37 x 3 of them as well as 37 x 5");
+        assert_eq!(choose(gemm(1, 9232, 128, 768), ALONG), Variant::Wgmma128, "half of each would be empty");
+        for arch in [80, 89, 100, 120] {
+            assert!(!Variant::Wgmma128.takes(arch, DType::F16, gemm(1, 577, 768, 768), ALONG), "{arch}");
+        }
+        assert!(!Variant::Wgmma128.takes(90, DType::F32, gemm(1, 577, 768, 768), ALONG));
+    }
+
+    #[test]
     fn rows_name_the_variants() {
         for row in [&ops::linear::ROW, &ops::matmul::ROW] {
-            assert_eq!(row.variants, ALL.map(Variant::name), "{}", row.stem);
+            assert_eq!(row.variants, Variant::ALL.map(Variant::name), "{}", row.stem);
         }
     }
 }

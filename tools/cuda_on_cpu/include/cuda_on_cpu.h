@@ -14,11 +14,12 @@
 // Not inlined into its caller, which reads the host's memory.
 #define __global__ __attribute__((noinline))
 #define __launch_bounds__(...)
+#define SM_90A_ONLY
+#define __grid_constant__
 #endif
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __grid_constant__
 #define __align__(n) alignas(n)
 
 struct uint3 { unsigned x, y, z; };
@@ -62,12 +63,14 @@ template <class T> T shuffle(unsigned mask, T v, int from) {
 struct Parameter { unsigned bytes; bool is_pointer; };
 struct Kernel {
     const char *name, *file;
-    unsigned bound;  // of threads in a block
+    unsigned bound;   // of threads in a block
+    unsigned blocks;  // that run on a multiprocessor at least, 0 where it is not said
+    unsigned arch;    // the one compute capability that it runs on, times ten; 0 for all
     void (*call)(void**);
     const Parameter* parameters;
     unsigned count;
     Kernel* next;
-    Kernel(const char*, const char*, unsigned, void (*)(void**), const Parameter*, unsigned);
+    Kernel(const char*, const char*, unsigned, unsigned, unsigned, void (*)(void**), const Parameter*, unsigned);
     static Kernel* head;
 };
 template <class... A> struct Signature {
@@ -76,11 +79,13 @@ template <class... A> struct Signature {
 template <auto F, class... A, size_t... I> __attribute__((no_sanitize_thread)) void unpack(void (*)(A...), void** p, std::index_sequence<I...>) { F(*static_cast<std::remove_reference_t<A>*>(p[I])...); }
 template <auto F, class... A> __attribute__((no_sanitize_thread)) void unpack_all(void (*f)(A...), void** p) { unpack<F>(f, p, std::index_sequence_for<A...>{}); }
 template <auto F> __attribute__((no_sanitize_thread)) void call(void** p) { unpack_all<F>(F, p); }
-template <class... A> Kernel entry(const char* name, const char* file, unsigned bound, void (*call)(void**), void (*)(A...)) {
-    return Kernel(name, file, bound, call, Signature<A...>::parameters, sizeof...(A));
+template <class... A> Kernel entry(const char* name, const char* file, unsigned bound, unsigned blocks, unsigned arch, void (*call)(void**), void (*)(A...)) {
+    return Kernel(name, file, bound, blocks, arch, call, Signature<A...>::parameters, sizeof...(A));
 }
 }  // namespace sim
-#define CUDA_ON_CPU_KERNEL(name, file, bound) static sim::Kernel registered_##name = sim::entry(#name, file, bound, &sim::call<name>, name);
+#define CUDA_ON_CPU_KERNEL(name, file, bound, blocks, arch) static sim::Kernel registered_##name = sim::entry(#name, file, bound, blocks, arch, &sim::call<name>, name);
+
+#include "sm_90.h"
 
 #define threadIdx (sim::thread_index())
 #define blockIdx (sim::block_index())

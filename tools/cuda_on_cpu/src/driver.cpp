@@ -3,6 +3,7 @@
 //
 // Streams do their work at once, so nothing is learnt here of an order between two streams. Captured work is kept, and done when its graph is launched.
 #include "state.h"
+#include "tensor_map.h"
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -17,11 +18,15 @@ struct Function {
     const Kernel* kernel;
     unsigned most_dynamic = 48 << 10;
 };
+// Some of a parameter, aligned as any of them may want to be.
+struct alignas(64) Piece {
+    unsigned char bytes[64];
+};
 // A launch or a copy that a graph keeps, with its own copy of all it needs.
 struct Work {
     Function* function;
     Launch launch;
-    std::vector<std::vector<unsigned char>> parameters;
+    std::vector<std::vector<Piece>> parameters;
     void *to, *from;
     size_t bytes;
     unsigned word;
@@ -170,7 +175,7 @@ API cuModuleUnload(void*) { return OK; }
 API cuModuleGetFunction(void** f, void*, const char* name) {
     HEALTHY;
     for (const Kernel* k = Kernel::head; k; k = k->next)
-        if (!strcmp(k->name, name)) {
+        if (!strcmp(k->name, name) && (!k->arch || k->arch == unsigned(arch))) {
             *f = new Function{k};
             return OK;
         }
@@ -217,13 +222,42 @@ API cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** e
     Work w{function, {&k, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, cluster, c->dynamic_bytes, nullptr}, {}, nullptr, nullptr, 0, 0};
     for (unsigned i = 0; i < k.count; i++) {
         const auto* p = static_cast<const unsigned char*>(parameters[i]);
-        w.parameters.emplace_back(p, p + k.parameters[i].bytes);
+        memcpy(w.parameters.emplace_back((k.parameters[i].bytes + 63) / 64).data(), p, k.parameters[i].bytes);
         if (!k.parameters[i].is_pointer) continue;
         void* to;
         memcpy(&to, p, sizeof to);
         if (to && !is_device(to, 1)) return refuse(k.name, "parameter " + std::to_string(i) + " is a pointer, and was given none of the device's");
     }
     return submit(c->stream, std::move(w));
+}
+
+// What a tensor map may say, as the driver's manual has it.
+API cuTensorMapEncodeTiled(void* to, int type, unsigned rank, void* base, const unsigned long long* dims, const unsigned long long* strides, const unsigned* box, const unsigned* steps, int interleave, int swizzle, int promotion, int fill) {
+    LOCKED;
+    // Of unsigned and signed integers, f16, f32, f64, bf16, and the roundings of f32.
+    static const uint16_t sizes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
+    const auto wrong = [](const std::string& why) { return refuse("cuTensorMapEncodeTiled", why); };
+    if (arch < 90) return wrong("a GPU without TMA");
+    if (!to || size_t(to) % 64) return wrong("a map that is not aligned to 64 bytes");
+    if (type < 0 || type > 12 || rank < 1 || rank > 5) return wrong("type " + std::to_string(type) + ", " + std::to_string(rank) + " dimensions");
+    if (interleave || fill) return wrong("interleaved tensors, and NaN for what is outside, are not known here");
+    if (swizzle < 0 || swizzle > 3 || promotion < 0 || promotion > 3) return wrong("swizzle " + std::to_string(swizzle) + ", promotion " + std::to_string(promotion));
+    if (!base || size_t(base) % 16 || !is_device(base, 1)) return wrong("an address that is none of the device's, or not aligned to 16 bytes");
+    TensorMap map{};
+    map.mark = TensorMap::MARK, map.rank = uint16_t(rank), map.element = sizes[type], map.swizzle = unsigned(swizzle), map.base = static_cast<char*>(base);
+    for (unsigned d = 0; d < rank; d++) {
+        const std::string of = " of dimension " + std::to_string(d);
+        if (!dims[d] || dims[d] > 1ull << 32) return wrong("an extent of " + std::to_string(dims[d]) + of);
+        if (!box[d] || box[d] > 256) return wrong("a box of " + std::to_string(box[d]) + of + ": from 1 to 256");
+        if (steps[d] != 1) return wrong("a step of " + std::to_string(steps[d]) + of + ", which is not known here");
+        if (d && (strides[d - 1] % 16 || strides[d - 1] >= 1ull << 40)) return wrong("a stride of " + std::to_string(strides[d - 1]) + of + ": a multiple of 16 below 2^40");
+        map.dims[d] = dims[d], map.box[d] = uint16_t(box[d]);
+        if (d) map.strides[d - 1] = strides[d - 1];
+    }
+    const unsigned row = box[0] * map.element;
+    if (row % 16 || (swizzle && row > 16u << swizzle)) return wrong("a box with rows of " + std::to_string(row) + " bytes and swizzle " + std::to_string(swizzle));
+    memcpy(to, &map, sizeof map);
+    return OK;
 }
 
 API cuStreamBeginCapture_v2(void* s, int) {

@@ -3,7 +3,7 @@
 // Kernels that are compiled with -fsanitize=thread call a function for each access to memory. These functions are here, in place of a sanitizer's own, and
 // know what CUDA's threads are. Two accesses to the same bytes, one of them a write, want an order: by a barrier that both threads met at in between
 // (vector clocks: Lamport 1978, Mattern 1989; the last write and reads as single epochs: Flanagan and Freund, FastTrack, 2009), or by the end of a launch.
-#include "state.h"
+#include "asynchronous.h"
 #include <algorithm>
 #include <map>
 #include <sys/mman.h>
@@ -39,9 +39,34 @@ Cell* cells;
 uint64_t unit = 2, launch_unit = 2;
 const char* image;
 
-// clocks[i * n + j]: what thread i knows of the clock of thread j.
+// clocks[i * width + j]: what thread i knows of the clock of j, a thread or, behind those, one that does asynchronous work. In kernels that have such work a
+// second half of the row says up to where writes by threads are visible to it, too.
 std::vector<uint32_t> clocks;
-unsigned n;
+unsigned n, half, width;
+
+// One that does asynchronous work: its clock, and who told it to do what.
+struct Worker {
+    uint32_t clock;
+    unsigned issuer;
+    const char* what;
+};
+Worker workers[WORKERS];
+unsigned next_worker;
+
+// Of each block: when threads of others last touched its shared memory, and what its threads knew of that when they ended, if all have.
+struct Visits {
+    Clock last, known;
+    unsigned ended;
+};
+Visits visits[16];
+
+// Who makes an access, and what was done before it: by `known`; writes by threads, in asynchronous work, by `visible`.
+struct Actor {
+    Epoch now;
+    unsigned rank;
+    const uint32_t *known, *visible;
+    const char* what;  // null for a thread
+};
 
 std::map<char*, size_t> blocks;
 char* top;
@@ -69,6 +94,7 @@ struct Start {
     }
 } start;
 
+uint32_t* row_of(unsigned rank) { return &clocks[size_t(rank) * width]; }
 bool in_arena(const void* p) { return size_t(static_cast<const char*>(p) - arena) < arena_bytes; }
 
 }  // namespace
@@ -129,71 +155,187 @@ void begin_unit(unsigned threads) {
     unit++;
     begin_copies(threads);
     if (!checked) return;
-    n = threads;
-    clocks.assign(size_t(n) * n, 0);
-    for (unsigned i = 0; i < n; i++) clocks[size_t(i) * n + i] = 1;
+    const bool has_workers = launch->kernel->arch >= 90;
+    n = threads, half = n + (has_workers ? WORKERS : 0), width = has_workers ? 2 * half : half;
+    clocks.assign(size_t(n) * width, 0);
+    for (unsigned i = 0; i < n; i++) clocks[size_t(i) * width + i] = 1;
+    memset(workers, 0, sizeof workers), next_worker = 0;
+    for (Visits& v : visits) v = {};
 }
 
 void met(const unsigned* ranks, unsigned count) {
     if (!checked || !count) return;
     static std::vector<uint32_t> all;
-    all.assign(n, 0);
+    all.assign(width, 0);
     for (unsigned k = 0; k < count; k++) {
-        const uint32_t* row = &clocks[size_t(ranks[k]) * n];
-        for (unsigned j = 0; j < n; j++) all[j] = std::max(all[j], row[j]);
+        const uint32_t* row = row_of(ranks[k]);
+        for (unsigned j = 0; j < width; j++) all[j] = std::max(all[j], row[j]);
     }
     for (unsigned k = 0; k < count; k++) {
-        uint32_t* row = &clocks[size_t(ranks[k]) * n];
-        memcpy(row, all.data(), n * sizeof *row);
+        uint32_t* row = row_of(ranks[k]);
+        memcpy(row, all.data(), width * sizeof *row);
         row[ranks[k]]++;
     }
 }
 
-// True where what was done at `e` was done before what this thread does now.
-static bool before(Epoch e) {
+// True where what was done at `e` was done before what one of this rank does that knows this.
+static bool before(Epoch e, unsigned rank, const uint32_t* known) {
     if (unit_of(e) < launch_unit) return true;
     if (unit_of(e) != unit) return false;
     const unsigned other = rank_of(e);
-    return other == self->rank || clocks[size_t(self->rank) * n + other] >= clock_of(e);
+    return (other == rank && rank < n) || known[other] >= clock_of(e);
 }
 
-[[noreturn]] static void race(const void* p, bool write, Epoch other, bool other_wrote, uint32_t other_at, const void* pc) {
-    const std::string who = unit_of(other) == unit ? name_of(rank_of(other)) : "another block";
-    fail(LAUNCH_FAILED, pc, "race: %s %s, which %s %s at %s, with no barrier between", write ? "writes" : "reads", place(p).c_str(), who.c_str(), other_wrote ? "wrote" : "read", line_of(image + other_at).c_str());
-}
-
-void accessed(const void* p, size_t bytes, bool write, bool atomic, const void* pc) {
+void release(Clock& clock) {
     if (!checked) return;
-    if (size_t(static_cast<const char*>(p) - stacks) < FIBERS * STACK) return;
-    if (!in_arena(p) || !self) {
-        // Tables of constants lie in the library; the emulator's own memory is not touched by kernels.
-        if (!self || (static_cast<const char*>(p) >= image && static_cast<const char*>(p) < &_end && !write)) return;
-        fail(ILLEGAL_ADDRESS, pc, "%s %zu bytes at %p, which is not the device's memory", write ? "writes" : "reads", bytes, p);
+    clock.resize(width);
+    uint32_t* row = row_of(self->rank);
+    for (unsigned j = 0; j < width; j++) clock[j] = std::max(clock[j], row[j]);
+    row[self->rank]++;
+}
+
+void acquire(const Clock& clock) {
+    uint32_t* row = checked ? row_of(self->rank) : nullptr;
+    for (size_t j = 0; j < clock.size(); j++) row[j] = std::max(row[j], clock[j]);
+}
+
+void join(Clock& clock, const Clock& other) {
+    clock.resize(std::max(clock.size(), other.size()));
+    for (size_t j = 0; j < other.size(); j++) clock[j] = std::max(clock[j], other[j]);
+}
+
+Moment now() { return {self->rank, checked ? row_of(self->rank)[self->rank] : 0}; }
+bool knows(Moment m) { return !checked || m.rank == self->rank || row_of(self->rank)[m.rank] >= m.clock; }
+
+void publish() {
+    if (!checked || width == half) return;
+    uint32_t* row = row_of(self->rank);
+    for (unsigned j = 0; j < half; j++) row[half + j] = std::max(row[half + j], row[j]);
+    row[self->rank]++;
+}
+
+bool is_published(Moment m) { return !checked || row_of(self->rank)[half + m.rank] >= m.clock; }
+
+Moment begin_work(unsigned worker, const char* what) {
+    if (!checked) return {};
+    if (worker == ANY) worker = FIRST_ANY + next_worker++ % (WORKERS - FIRST_ANY);
+    Worker& w = workers[worker];
+    w = {w.clock + 1, self->rank, what};
+    return {n + worker, w.clock};
+}
+
+void finish(Clock& clock, Moment m) {
+    if (!checked) return;
+    clock.resize(width);
+    clock[m.rank] = std::max(clock[m.rank], m.clock);
+}
+
+void finish(Moment m) {
+    if (!checked) return;
+    uint32_t& known = row_of(self->rank)[m.rank];
+    known = std::max(known, m.clock);
+}
+
+View view() { return checked ? View(row_of(self->rank), row_of(self->rank) + width) : View(); }
+
+View common_view(const unsigned* ranks, unsigned count) {
+    if (!checked) return {};
+    View least(row_of(ranks[0]), row_of(ranks[0]) + width);
+    for (unsigned k = 1; k < count; k++) {
+        const uint32_t* row = row_of(ranks[k]);
+        for (unsigned j = 0; j < width; j++) least[j] = std::min(least[j], row[j]);
     }
+    return least;
+}
+
+// Who did something, as a report says it.
+static std::string who(Epoch e) {
+    if (unit_of(e) != unit) return "another block";
+    if (rank_of(e) < n) return name_of(rank_of(e));
+    const Worker& w = workers[rank_of(e) - n];
+    return std::string(w.what) + " of " + name_of(w.issuer);
+}
+
+[[noreturn]] static void race(const void* p, bool write, Epoch other, bool other_wrote, uint32_t other_at, const Actor& actor, const void* pc) {
+    const bool is_seen = actor.what && rank_of(other) < n && before(other, actor.rank, actor.known);
+    fail(LAUNCH_FAILED, pc, "race: %s%s%s %s, which %s %s at %s, with no %s between", actor.what ? actor.what : "", actor.what ? " " : "", write ? "writes" : "reads", place(p).c_str(), who(other).c_str(),
+         other_wrote ? "wrote" : "read", line_of(image + other_at).c_str(), is_seen ? "fence.proxy.async" : "barrier");
+}
+
+// True where one read may be forgotten for a later one: of the same warp, or the same worker, or done before.
+static bool replaces(Epoch old, const Actor& actor) {
+    if (old == 0 || unit_of(old) < launch_unit) return true;
+    if (unit_of(old) != unit) return false;
+    const unsigned other = rank_of(old);
+    return actor.rank < n && other < n ? other / 32 == actor.rank / 32 : before(old, actor.rank, actor.known);
+}
+
+static unsigned block_threads() { return launch->block.x * launch->block.y * launch->block.z; }
+
+void visit(const void* p, const void* pc) {
+    const size_t block = size_t(static_cast<const char*>(p) - arena) / SHARED_EACH;
+    if (!checked || block == self->block) return;
+    Visits& v = visits[block];
+    if (v.ended == block_threads()) fail(LAUNCH_FAILED, pc, "touches the shared memory of a block of the cluster that has ended");
+    v.last.resize(n);
+    v.last[self->rank] = row_of(self->rank)[self->rank];
+}
+
+void leave_block() {
+    if (!checked) return;
+    Visits& v = visits[self->block];
+    join(v.known, view());
+    if (++v.ended < block_threads()) return;
+    for (unsigned i = 0; i < v.last.size(); i++)
+        if (v.last[i] > v.known[i]) fail(LAUNCH_FAILED, nullptr, "its block ends, while %s of another may still touch its shared memory: no barrier of the cluster between", name_of(i).c_str());
+}
+
+static void touch(const void* p, size_t bytes, bool write, bool atomic, const Actor& actor, const void* pc) {
     const size_t at = size_t(static_cast<const char*>(p) - arena);
     const bool is_shared = in_shared(p);
     if (is_shared && at % SHARED_EACH + bytes > shared_end[at / SHARED_EACH]) fail(ILLEGAL_ADDRESS, pc, "%s %s, of %u bytes that the block has", write ? "writes" : "reads", place(p).c_str(), shared_end[at / SHARED_EACH]);
     if (copies_under_way) look_at_copies(p, bytes, write, pc);
+    if (is_shared && !actor.what) visit(p, pc);
     const uint32_t here = uint32_t(static_cast<const char*>(pc) - image);
-    const Epoch now = epoch(unit, self->rank, clocks[size_t(self->rank) * n + self->rank], atomic);
     const size_t last = (at + bytes - 1) / 2;
     for (size_t i = at / 2; i <= last; i++) {
         Cell& c = cells[i];
         const bool nobody = is_shared ? unit_of(c.write) != unit : c.write <= UNDEFINED;
         if (!is_shared && c.write == FREE) fail(ILLEGAL_ADDRESS, pc, "%s %zu bytes from %s", write ? "writes" : "reads", bytes, place(p).c_str());
         if (nobody && (!write || atomic)) fail(LAUNCH_FAILED, pc, "reads %s, where nothing was written", place(p).c_str());
-        if (!nobody && !before(c.write) && !(atomic && is_atomic(c.write))) race(p, write, c.write, true, c.write_at, pc);
+        if (!nobody && !before(c.write, actor.rank, rank_of(c.write) < n ? actor.visible : actor.known) && !(atomic && is_atomic(c.write))) race(p, write, c.write, true, c.write_at, actor, pc);
         if (write) {
             for (int r = 0; r < 2; r++)
-                if (c.read[r] && (!is_shared || unit_of(c.read[r]) == unit) && !before(c.read[r])) race(p, true, c.read[r], false, c.read_at[r], pc);
-            c = Cell{now, {0, 0}, here, {0, 0}};
+                if (c.read[r] && (!is_shared || unit_of(c.read[r]) == unit) && !before(c.read[r], actor.rank, actor.known)) race(p, true, c.read[r], false, c.read_at[r], actor, pc);
+            c = Cell{actor.now, {0, 0}, here, {0, 0}};
         } else {
             // The first place is for the latest reader of its warp, the second for another warp's.
-            const bool own = c.read[0] == 0 || unit_of(c.read[0]) < launch_unit || (unit_of(c.read[0]) == unit && rank_of(c.read[0]) / 32 == self->rank / 32);
-            const int r = own ? 0 : 1;
-            c.read[r] = now, c.read_at[r] = here;
+            const int r = replaces(c.read[0], actor) ? 0 : 1;
+            c.read[r] = actor.now, c.read_at[r] = here;
         }
     }
+}
+
+void accessed(const void* p, size_t bytes, bool write, bool atomic, const void* pc) {
+    if (!checked) return;
+    if (size_t(static_cast<const char*>(p) - stacks) < FIBERS * STACK) {
+        if (registers_are_watched && self) register_accessed(p, bytes, write, pc);
+        return;
+    }
+    if (!in_arena(p) || !self) {
+        // Tables of constants lie in the library; the emulator's own memory is not touched by kernels.
+        if (!self || (static_cast<const char*>(p) >= image && static_cast<const char*>(p) < &_end && !write)) return;
+        fail(ILLEGAL_ADDRESS, pc, "%s %zu bytes at %p, which is not the device's memory", write ? "writes" : "reads", bytes, p);
+    }
+    const uint32_t* known = row_of(self->rank);
+    touch(p, bytes, write, atomic, {epoch(unit, self->rank, known[self->rank], atomic), self->rank, known, known, nullptr}, pc);
+}
+
+void worked(const void* p, size_t bytes, bool write, Moment m, const View& view, const void* pc) {
+    if (!checked || !bytes) return;
+    const char* what = workers[m.rank - n].what;
+    if (!in_arena(p) || !in_arena(static_cast<const char*>(p) + bytes)) fail(ILLEGAL_ADDRESS, pc, "%s %s %zu bytes at %p, which is not the device's memory", what, write ? "writes" : "reads", bytes, p);
+    touch(p, bytes, write, false, {epoch(unit, m.rank, m.clock, false), m.rank, view.data(), view.data() + half, what}, pc);
 }
 }  // namespace sim
 

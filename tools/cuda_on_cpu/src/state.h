@@ -30,6 +30,12 @@ struct Fiber {
     void* offer;
 };
 extern Fiber* self;
+constexpr unsigned FIBERS = 4096;
+extern Fiber fibers[FIBERS];
+extern unsigned count;  // of the fibers that are there
+// Waits until *word is no longer `value`.
+void wait_while(const uint64_t* word, uint64_t value, const char* what, void* site);
+bool same_line(const void* a, const void* b);
 
 struct Launch {
     const Kernel* kernel;
@@ -55,11 +61,18 @@ void meet_lanes(unsigned mask, void* site, const char* what, bool orders, void (
 // Whether what may be done late is done at once: by CUDA_ON_CPU_SEED 0 never, 1 always, else by dice.
 bool completes_at_once();
 
+// Whether what may be done late is done at once: by CUDA_ON_CPU_SEED 0 never, 1 always, else by dice.
+bool completes_at_once();
+// Which of some that could be next is: 0 but for dice.
+unsigned one_of(unsigned count);
+// Whether what is left open falls to the last of all.
+bool takes_the_last();
+
 // --- Memory (memory.cpp)
 constexpr size_t SHARED_MOST = 227 << 10, SHARED_EACH = 256 << 10;
 extern char *arena, *stacks;
 extern size_t arena_bytes;
-constexpr size_t STACK = 64 << 10, FIBERS = 4096;
+constexpr size_t STACK = 64 << 10;
 void* allocate(size_t bytes);
 bool release(void*);
 bool is_device(const void* p, size_t bytes);

@@ -1,5 +1,5 @@
 // CUDA threads as fibers: one OS thread runs a block's threads by turns, each until it has to wait for others.
-#include "state.h"
+#include "asynchronous.h"
 #include <algorithm>
 #include <cstdarg>
 #include <deque>
@@ -8,15 +8,16 @@
 
 namespace sim {
 Fiber* self;
+Fiber fibers[FIBERS];
+unsigned count;
 const Launch* launch;
 uint3 block_of[16];
 std::string report;
 Kernel* Kernel::head;
-Kernel::Kernel(const char* n, const char* f, unsigned b, void (*c)(void**), const Parameter* p, unsigned k) : name(n), file(f), bound(b), call(c), parameters(p), count(k), next(head) { head = this; }
+Kernel::Kernel(const char* n, const char* f, unsigned b, unsigned m, unsigned a, void (*c)(void**), const Parameter* p, unsigned k) : name(n), file(f), bound(b), blocks(m), arch(a), call(c), parameters(p), count(k), next(head) { head = this; }
 
 namespace {
-Fiber fibers[FIBERS];
-unsigned count, live;
+unsigned live;
 void* outside;
 Status status;
 
@@ -60,7 +61,7 @@ bool ready(const Fiber& f) { return !f.done && (!f.word || *f.word != f.value); 
     unsigned named = 0;
     for (unsigned i = 0; i < count && named < 8; i++)
         if (!fibers[i].done && (i == 0 || fibers[i].waits != fibers[i - 1].waits || fibers[i].site != fibers[i - 1].site)) {
-            all += (named++ ? "; " : "") + ("thread " + std::to_string(i)) + " at " + (fibers[i].waits ? fibers[i].waits : "nothing");
+            all += (named++ ? "; " : "") + ("thread " + std::to_string(i)) + " at " + (fibers[i].waits ? fibers[i].waits : "nothing") + state_of_barrier(fibers[i].word);
         }
     // Told of the first that waits: the one that came last may have ended.
     self = std::find_if(fibers, fibers + count, [](const Fiber& f) { return !f.done; });
@@ -87,11 +88,15 @@ Fiber* next_ready() {
 }
 
 void run_next() {
-    Fiber *me = self, *next = next_ready();
-    if (!next) deadlock();
+    Fiber *me = self, *next;
+    if (seed > 1 && roll() % 4 == 0) complete_work();
+    while (!(next = next_ready()))
+        if (!complete_work()) deadlock();
     self = next;
     if (next != me) sim_switch(&me->sp, next->sp);
 }
+
+}  // namespace
 
 // True where both addresses are of one line: the compiler may have made two calls of it.
 bool same_line(const void* a, const void* b) {
@@ -108,6 +113,7 @@ void wait_while(const uint64_t* word, uint64_t value, const char* what, void* si
     self->word = nullptr, self->waits = nullptr;
 }
 
+namespace {
 void everyone_of_block(unsigned block) {
     unsigned ranks[1024], n = 0;
     for (unsigned i = 0; i < count; i++)
@@ -127,10 +133,14 @@ void leave(unsigned block) {
 void body() {
     launch->kernel->call(launch->parameters);
     Fiber* me = self;
+    end_of_thread();
     me->done = true;
     ended_of[me->warp] |= 1u << me->lane;
     leave(me->block);
-    if (--live == 0) sim_switch(&me->sp, outside);
+    if (--live == 0) {
+        end_of_unit();
+        sim_switch(&me->sp, outside);
+    }
     run_next();
     abort();
 }
@@ -144,6 +154,7 @@ void start_unit(uint3 first, const Launch& l) {
     const unsigned blocks = product(l.cluster), threads = product(l.block);
     count = live = blocks * threads;
     begin_unit(count);
+    begin_asynchronous();
     for (unsigned b = 0; b < blocks; b++) {
         const uint3 in = place(b, l.cluster);
         block_of[b] = {first.x + in.x, first.y + in.y, first.z + in.z};
@@ -213,6 +224,8 @@ std::string name_of(unsigned rank) {
 }
 
 bool completes_at_once() { return seed == 1 || (seed > 1 && roll() & 1 << 20); }
+unsigned one_of(unsigned count) { return seed > 1 ? unsigned(roll() % count) : 0; }
+bool takes_the_last() { return seed == 1; }
 
 Status run(const Launch& l) {
     launch = &l;

@@ -1,0 +1,114 @@
+//! What the stand-in, `checked`, tells of kernels for sm_90a: each of `kernels/hopper_faults.cu` is wrong in one way, or is given a wrong map. A fault ends the use
+//! of the device, so each has a process of its own.
+
+use super::{is_required, probe};
+use escnet::device::cuda::{Dispatch, Image, Operand, Swizzle, TensorMap};
+use escnet::{DType, Device, Tensor, TensorType};
+use half::bf16;
+use std::process::Command;
+
+static IMAGE: Image = Image { stem: "hopper_faults", source: include_str!("kernels/hopper_faults.cu"), fatbin: &[] };
+/// Which of them the process is for.
+const FAULT: &str = "ESCNET_HOPPER_FAULT";
+const K: usize = 320;
+
+/// A factor [64, K], two numbers a word, and as integers.
+fn factor(seed: usize) -> (Tensor, Vec<i32>) {
+    let numbers: Vec<i32> = (0..64 * K).map(|i| ((i + seed) * 2_654_435_761 >> 9) as i32 % 7 - 3).collect();
+    let bits = |x: i32| i32::from(bf16::from_f32(x as f32).to_bits());
+    let words = numbers.chunks(2).map(|two| bits(two[0]) | bits(two[1]) << 16).collect();
+    (Tensor::from_i32([32 * K], words).unwrap(), numbers)
+}
+
+/// Run by the others.
+#[test]
+#[ignore = "a kernel that goes wrong, by name"]
+fn one() {
+    let Ok(name) = std::env::var(FAULT) else { return };
+    let ((a, of_a), (b, of_b)) = (factor(1), factor(2));
+    let sum = |i: usize| (0..K).map(|k| (of_a[i / 64 * K + k] * of_b[i % 64 * K + k]) as f32).sum::<f32>();
+    let map = |input| TensorMap {
+        operand: Operand::Input(input),
+        dtype: DType::BF16,
+        dims: vec![K, 64],
+        strides: vec![2 * K],
+        tile: vec![64, if name == "map_box" { 32 } else { 64 }],
+        swizzle: if name == "map_swizzle" { Swizzle::None } else { Swizzle::Bytes128 },
+    };
+    let (dims, strides, tile) = (vec![64, 64], vec![256], vec![64, 64]);
+    let out = TensorMap { operand: Operand::Output(0), dtype: DType::F32, dims, strides, tile, swizzle: Swizzle::None };
+    let kernel = format!("hopper_fault_{}", if name.starts_with("map_") || name == "older_device" { "none" } else { &name });
+    let dispatch = Dispatch::new(&IMAGE, kernel).block(256).shared(65_536).tensor_map(map(0)).tensor_map(map(1)).tensor_map(out);
+    let dispatch = dispatch.word((K / 64) as u32);
+    let y = probe::run(&Device::cuda_simulated().unwrap(), &[a, b], &[TensorType::f32([64, 64])], move |launch| launch.add(dispatch.clone()));
+    let same = |y: &[Tensor]| y[0].as_f32().unwrap().iter().enumerate().all(|(i, &y)| y == sum(i));
+    println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if same(&y) { "nothing".to_owned() } else { "other numbers".to_owned() }));
+}
+
+/// What is said of a kernel.
+fn said(name: &str) -> String {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", "hopper_faults::one", "--ignored", "--nocapture"]).env(FAULT, name);
+    if name == "older_device" {
+        program.env("CUDA_ON_CPU_ARCH", "89");
+    }
+    let out = program.output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{name}: {text}");
+    text.lines().find_map(|line| line.strip_prefix("said: ")).unwrap_or_else(|| panic!("{name}: {text}")).to_owned()
+}
+
+#[test]
+fn each_is_told() {
+    match Device::cuda_simulated() {
+        Err(e) if is_required() => panic!("{e}"),
+        Err(e) => return println!("left out: {e}"),
+        Ok(_) => {}
+    }
+    let all: &[(&str, &[&str])] = &[
+        ("none", &["nothing"]),
+        ("full_parity", &["race: a wgmma.mma_async reads", "which a cp.async.bulk.tensor of thread (0, 0, 0) wrote"]),
+        ("empty_parity", &["deadlock", "in phase 0, which lacks 1 arrivals"]),
+        ("no_expect", &["race: a wgmma.mma_async reads"]),
+        ("few_bytes", &["race: a wgmma.mma_async reads"]),
+        ("many_bytes", &["deadlock", "lacks 0 arrivals and 64 bytes"]),
+        ("no_init_fence", &["no fence made the mbarrier's initialisation visible"]),
+        ("no_init_barrier", &["mbarrier"]),
+        ("init_count", &["deadlock", "lacks 1 arrivals"]),
+        ("stride", &["other numbers"]),
+        ("leading", &["other numbers"]),
+        ("swizzle", &["other numbers"]),
+        ("next_k", &["other numbers"]),
+        ("across", &["other numbers"]),
+        ("coordinates", &["other numbers"]),
+        ("map_box", &["deadlock", "lacks 0 arrivals and 8192 bytes"]),
+        ("map_swizzle", &["other numbers"]),
+        ("no_wgmma_fence", &["no wgmma.fence"]),
+        ("no_last_wait", &["race: a cp.async.bulk.tensor writes", "which a wgmma.mma_async of thread"]),
+        ("no_commit", &["race: a cp.async.bulk.tensor writes", "which a wgmma.mma_async of thread"]),
+        ("no_empty_arrive", &["deadlock", "lacks 1 arrivals and 0 bytes"]),
+        ("other_stage_freed", &["deadlock", "mbarrier.try_wait"]),
+        ("freed_early", &["race: a cp.async.bulk.tensor writes", "which a wgmma.mma_async of thread"]),
+        ("no_full_wait", &["race: a wgmma.mma_async reads"]),
+        ("no_empty_wait", &["mbarrier"]),
+        ("sums_written", &["writes a register", "no wgmma.wait_group for it"]),
+        ("one_thread_waits", &["race: a wgmma.mma_async reads"]),
+        ("too_many_registers", &["setmaxnreg.inc to 472 registers"]),
+        ("registers_of_eight", &["setmaxnreg.dec to 100 registers"]),
+        ("no_store_fence", &["race: a cp.async.bulk.tensor to global memory reads", "no fence.proxy.async between"]),
+        ("no_store_barrier", &["where nothing was written"]),
+        ("no_store_wait", &["ends while its stores may still read shared memory"]),
+        ("no_store_commit", &["ends while its stores may still read shared memory"]),
+        ("store_not_waited_for", &["race: writes", "which a cp.async.bulk.tensor to global memory of thread"]),
+        ("tile_not_aligned", &["not aligned to 1024 bytes"]),
+        ("generic_over_copied", &["race: a wgmma.mma_async reads", "no fence.proxy.async between"]),
+        ("older_device", &["cuTensorMapEncodeTiled", "a GPU without TMA"]),
+    ];
+    let missed: Vec<String> = all
+        .iter()
+        .map(|&(name, words)| (name, words, said(name)))
+        .filter(|(_, words, said)| !words.iter().all(|word| said.contains(word)))
+        .map(|(name, words, said)| format!("{name}: {said}, not {words:?}"))
+        .collect();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}

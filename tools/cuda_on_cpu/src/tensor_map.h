@@ -1,0 +1,21 @@
+// What cuTensorMapEncodeTiled writes here in place of NVIDIA's own 128 bytes.
+#pragma once
+#include <cstdint>
+
+namespace sim {
+struct alignas(64) TensorMap {
+    static constexpr uint32_t MARK = 0x544d4150;
+    uint32_t mark;
+    uint16_t rank, element;  // bytes of one
+    uint32_t swizzle;        // 0 none, else of 16 << swizzle bytes
+    char* base;
+    uint64_t dims[5], strides[4];
+    uint16_t box[5];
+    unsigned box_bytes() const {
+        unsigned bytes = element;
+        for (unsigned d = 0; d < rank; d++) bytes *= box[d];
+        return bytes;
+    }
+};
+static_assert(sizeof(TensorMap) == 128);
+}  // namespace sim
