@@ -47,6 +47,10 @@ std::string line_of(const void* pc);
 // Ends the launch that is under way.
 [[noreturn, gnu::format(printf, 3, 4)]] void fail(Status, const void* pc, const char* format, ...);
 
+// Changes a launch as CUDA_ON_CPU_ALTER says (alter.cpp); notes that one was done (launches.cpp).
+void alter(const char* kernel, unsigned& grid, unsigned& block, unsigned& dynamic_bytes, std::vector<std::vector<unsigned char>>& parameters);
+void launched(const Kernel&);
+
 // --- Memory (memory.cpp)
 constexpr size_t SHARED_MOST = 227 << 10, SHARED_EACH = 256 << 10;
 extern char *arena, *stacks;
