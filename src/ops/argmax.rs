@@ -19,7 +19,7 @@ static KERNELS: cuda::Image = cuda::image!("argmax");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/order", "argmax");
 /// Elements of a row that one workgroup looks through.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const SHARE: usize = 2048;
 
 /// The row of the table.

@@ -21,7 +21,7 @@ static KERNELS: cuda::Image = cuda::image!("masked_mean");
 const SHADER: &str = shader!("common/columns", "common/column_sums", "masked_mean");
 
 /// Positions of a workgroup of the backward pass.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const POSITIONS: usize = 8;
 
 /// The row of the table.

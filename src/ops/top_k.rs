@@ -19,10 +19,10 @@ static KERNELS: cuda::Image = cuda::image!("top_k");
 #[cfg(feature = "wgpu")]
 const SHADER: &str = shader!("common/order", "top_k");
 /// Elements of a row that one invocation holds.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const EACH: usize = 8;
 /// Elements of a row that one workgroup of 256 looks through.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 const PART: usize = 256 * EACH;
 
 /// The row of the table.
