@@ -11,8 +11,11 @@
 //! * `wgpu_half`: with numbers stored in f16, for operators that compute so.
 //! * `wgpu_in_pieces`: all cases of an operator on a GPU that sees half of their largest tensor at once.
 //! * `golden`: PyTorch's numbers for the operator.
+//! * `faults`: faults put into CUDA's kernels and launches, which some case has to notice.
 
 mod common;
+#[cfg(all(feature = "cuda", feature = "train"))]
+mod faults;
 
 use common::cases;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
@@ -22,6 +25,8 @@ use escnet::graph::Precision;
 use escnet::graph::{Builder, Options, Segment, Session, Store, Value, gradients};
 use escnet::ops::cross_entropy::cross_entropy;
 use escnet::ops::maxpool2d::MaxPool2d;
+use escnet::ops::relu::relu;
+use escnet::ops::softmax::softmax;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::ops::support::case::Case;
 use escnet::ops::variable_weight_loss::{LossConfig, LossKind, variable_weight_loss};
@@ -119,6 +124,16 @@ fn main() {
         #[cfg(feature = "cuda")]
         trials.push(Trial::test(format!("{stem}::cuda::{name}"), move || test(&common::cuda()?)).with_ignored_flag(no_cuda));
     }
+    for (stem, build) in NAN_COMES_THROUGH {
+        trials.push(Trial::test(format!("{stem}::cases::nan_comes_through"), move || nan_comes_through(build, &Device::cpu(1)?)));
+        #[cfg(feature = "cuda")]
+        {
+            let trial = Trial::test(format!("{stem}::cuda::nan_comes_through"), move || nan_comes_through(build, &common::cuda()?));
+            trials.push(trial.with_ignored_flag(no_cuda));
+        }
+    }
+    #[cfg(all(feature = "cuda", feature = "train"))]
+    trials.extend(faults::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -216,4 +231,23 @@ fn first_of_equals_and_nan(device: &Device) -> Result<(), Failed> {
     let (y, winners) = (session.read("y", &mut store)?.to_f32(), session.read("winners", &mut store)?);
     let is_right = y[..3] == [1.0, -2.0, low] && y[3].is_nan() && winners.as_i32() == Some(&[0, 3, 8, 14][..]);
     if is_right { Ok(()) } else { Err(format!("{y:?}, {winners:?}").into()) }
+}
+
+type Build = fn(&mut Builder, Value) -> escnet::Result<Value>;
+
+/// Operators whose results are NaN where they saw one. In WGSL that is left open.
+const NAN_COMES_THROUGH: [(&str, Build); 2] = [("relu", relu), ("softmax", softmax)];
+
+/// A NaN among the numbers of the first row, none in the second.
+fn nan_comes_through(build: Build, device: &Device) -> Result<(), Failed> {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::f32([2, 3]))?;
+    let y = build(&mut b, x)?;
+    b.output("y", y);
+    let mut store = Store::new(device);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    session.write("x", &Tensor::from_f32([2, 3], vec![1.0, f32::NAN, 2.0, 1.0, 2.0, 3.0])?)?;
+    session.run(&mut store, Segment::Run)?;
+    let y = session.read("y", &mut store)?.to_f32();
+    if y[1].is_nan() && y[3..].iter().all(|v| v.is_finite()) { Ok(()) } else { Err(format!("y: expected NaN at 1, got {y:?}").into()) }
 }

@@ -185,7 +185,7 @@ fn cases() -> Vec<Case> {
     let values = |a: f64, b: f64| Fill::Values(vec![a, b]);
     let known = known.fixed("x", [2], values(3.0, 1.0)).fixed("residual", [2], values(-1.0, 3.0)).fixed("w", [2], values(2.0, 2.0));
     let known = known.fixed("b", [2], values(9.0, 11.0));
-    let mut cases: Vec<Case> = [&[1][..], &[0, 7], &[256, 64], &[3, 1], &[2, 3, 7], &[67, 131]].into_iter().map(both).collect();
+    let mut cases: Vec<Case> = [&[1][..], &[0, 7], &[256, 64], &[3, 1], &[2, 3, 7], &[67, 131], &[2, 2100]].into_iter().map(both).collect();
     cases.extend([known, normed("normed alone", &[5, 33]), sum, in_place, same, normed("577x768", &[577, 768]).large()]);
     cases
 }

@@ -144,6 +144,7 @@ fn cases() -> Vec<Case> {
         floats("9001", 9001, None),
         floats("kept", 17, Some(0)),
         floats("committed", 17, Some(1)),
+        floats("committed by any number", 17, Some(-3)),
         Case::new("integers", |b, v| assign(b, v[0], v[1]).map(|()| Vec::new()))
             .state("state", TensorType::i32([5]), Fill::Ints(0, 9))
             .ints("value", [5], Fill::Exact(vec![10, 11, 12, 13, 14]))

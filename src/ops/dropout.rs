@@ -9,7 +9,7 @@ use super::support::case::{Case, Fill};
 use super::support::elementwise::dims_of;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use super::support::philox::GROUP;
-use super::support::philox::{BLOCK, Mask};
+use super::support::philox::{BLOCK, Mask, philox};
 use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "cuda")]
 use crate::device::cuda;
@@ -167,8 +167,13 @@ fn cases() -> Vec<Case> {
         .float("x", [12], Fill::Values((1..=12).map(f64::from).collect()))
         .ints("rng", [4], Fill::Exact(vec![5, -6, 7, 1]))
         .expects("y", vec![0.0, 4.0, 6.0, 0.0, 10.0, 0.0, 0.0, 0.0, 18.0, 0.0, 22.0, 0.0]);
+    // The first element's word is the threshold itself, and is not below it.
+    let word = philox([0, 0, 7, 1], [5 ^ 3, 6])[0];
+    let threshold = Case::of("at the threshold", move |b, v| dropout(b, v[0], f64::from(word) / 2f64.powi(32), v[1], 3));
+    let threshold = threshold.normal("x", [4]).ints("rng", [4], Fill::Exact(vec![5, 6, 7, 1]));
     vec![
         known,
+        threshold,
         case(&[0, 7], 0.5),
         case(&[1], 0.5),
         case(&[67], 0.1),

@@ -412,7 +412,7 @@ fn cases() -> Vec<Case> {
         let x = super::tanh::tanh(b, v[0])?;
         layernorm(b, x, v[1], v[2], 1e-5)
     });
-    let mut cases: Vec<Case> = [&[1][..], &[0, 7], &[256, 64], &[3, 1], &[2, 3, 7], &[5, 33], &[67, 131], &[2, 65, 257]].into_iter().map(case).collect();
+    let mut cases: Vec<Case> = [&[1][..], &[0, 7], &[256, 64], &[3, 1], &[2, 3, 7], &[5, 33], &[67, 131], &[2, 65, 257], &[2, 2100]].into_iter().map(case).collect();
     cases.push(in_place.normal("x", [7, 65]).normal("w", [65]).normal("b", [65]));
     cases.push(case(&[577, 768]).large());
     cases

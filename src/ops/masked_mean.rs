@@ -238,6 +238,7 @@ fn cases() -> Vec<Case> {
         case(0, 5, 7, Fill::PrefixMask),
         case(6, 64, 64, Fill::PrefixMask),
         case(2, 6, 3, Fill::Exact(vec![0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0])),
+        case(2, 5, 3, Fill::Exact(vec![2, 0, -1, 3, 0, 0, 0, -7, 0, 0])),
         case(7, 61, 130, Fill::PrefixMask),
         case(2, 301, 259, Fill::Exact((0..602).map(|i| i32::from(i % 7 != 3)).collect())),
         case(32, 61, 768, Fill::PrefixMask).large(),

@@ -211,7 +211,7 @@ fn cases() -> Vec<Case> {
         cases.push(case(&[], 8, 24, 2120, ta, tb).without_gradients());
     }
     cases.extend([case(&[0], 3, 2, 5, false, true), case(&[6], 16, 16, 16, false, false), case(&[2], 3, 5, 0, false, false)]);
-    cases.extend([case(&[], 1, 1, 1, false, false), case(&[3], 1, 33, 300, false, false), case(&[], 3, 2, 1, false, false)]);
+    cases.extend([case(&[], 1, 1, 1, false, false), case(&[3], 1, 33, 300, false, false), case(&[3], 5, 7, 600, false, false), case(&[], 3, 2, 1, false, false)]);
     cases.push(case(&[], 1024, 1024, 1024, false, false).large());
     cases
 }

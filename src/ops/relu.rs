@@ -1,8 +1,8 @@
 //! Rectified linear unit: `y = max(x, 0)`, element by element.
 
 use super::{Kernel, Row};
-use super::support::case::Case;
-use super::support::elementwise::{self, Function, Map};
+use super::support::case::{Case, Fill};
+use super::support::elementwise::{self, Function, Map, MapBackward};
 use crate::device::cpu::Real;
 #[cfg(feature = "cuda")]
 use crate::device::cuda;
@@ -54,5 +54,8 @@ impl Function for Relu {
 }
 
 fn cases() -> Vec<Case> {
-    elementwise::cases(relu)
+    // Neither side of the kink: the gradient there is 0, as PyTorch's, and no finite difference's.
+    let at_zero = Case::of("gradient at 0", |b, v| b.apply1(MapBackward(Relu), &[v[0], v[1]])).expects("y", vec![0.0, 0.0, 5.0]);
+    let at_zero = at_zero.fixed("dy", [3], Fill::Values(vec![3.0, 4.0, 5.0])).fixed("x", [3], Fill::Values(vec![0.0, -1.0, 1.0]));
+    elementwise::cases(relu).into_iter().chain([at_zero]).collect()
 }

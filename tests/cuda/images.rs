@@ -1,9 +1,9 @@
 //! `kernels/images` against the sources, without a compiler.
 
-use escnet::device::cuda::build::{ARCHS, Folder, hash};
+use escnet::device::cuda::build::{ARCHS, Folder, Usage, hash};
 use escnet::device::cuda::fatbin::pieces;
 use escnet::device::cuda::source::HEADERS;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 fn kernels() -> Folder {
@@ -42,6 +42,21 @@ fn every_image_is_whole_and_holds_every_kernel_for_every_architecture() {
             assert!(usage.values().all(|u| u.registers > 0), "{kernel}: {usage:?}");
         }
     }
+}
+
+/// Kernels that may spill registers into local memory. None: where one does, its tile is too large.
+const SPILLING: [&str; 0] = [];
+
+#[test]
+fn no_kernel_spills_registers() {
+    let manifest = kernels().manifest().unwrap();
+    let all = manifest.images.values().flat_map(|record| &record.kernels);
+    let spilling = |(kernel, usage): (&String, &BTreeMap<String, Usage>)| {
+        let archs: Vec<_> = usage.iter().filter(|(_, u)| u.spills > 0).map(|(arch, u)| format!("sm_{arch}: {} bytes", u.spills)).collect();
+        (!archs.is_empty()).then(|| (kernel.clone(), archs.join(", ")))
+    };
+    let found: BTreeMap<String, String> = all.filter_map(spilling).collect();
+    assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), SPILLING, "{found:#?}");
 }
 
 #[test]

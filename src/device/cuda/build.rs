@@ -224,13 +224,21 @@ fn image(nvrtc: &Nvrtc, nvfatbin: &NvFatbin, source: &Source) -> Result<(Vec<u8>
         }
         cubins.push((arch, compiled.code));
     }
-    let ptx = nvrtc.compile(source, Target::Ptx(PTX_ARCH), &nvrtc::OPTIONS)?;
-    let ptx = lowered(&ptx.code).ok_or_else(|| Error::graph(&source.name, "PTX with its version", "none"))?;
+    let ptx = ptx(nvrtc, source)?;
     let parts: Vec<Part> = cubins.iter().map(|(arch, code)| Part::Cubin(arch, code)).collect();
     let mut bytes = nvfatbin.build(&source.name, &parts)?;
     bytes.extend(nvfatbin.build(&source.name, &[Part::Ptx(PTX_ARCH, &ptx)])?);
     let record = Record { source: hash(source), bytes: bytes.len(), kernels };
     Ok((bytes, record))
+}
+
+/// A file's PTX as its image holds it, for [`PTX_ARCH`], with a zero behind it.
+///
+/// # Errors
+/// [`Error::Device`] with what the compiler said.
+pub fn ptx(nvrtc: &Nvrtc, source: &Source) -> Result<Vec<u8>> {
+    let compiled = nvrtc.compile(source, Target::Ptx(PTX_ARCH), &nvrtc::OPTIONS)?;
+    lowered(&compiled.code).ok_or_else(|| Error::graph(&source.name, "PTX with its version", "none"))
 }
 
 /// PTX that says it is of [`PTX_VERSION`].

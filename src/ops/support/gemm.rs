@@ -170,9 +170,18 @@ impl Gemm {
         TensorMap { operand, dtype, dims, strides, tile, swizzle: Swizzle::Bytes128 }
     }
 
-    /// Adds the launches of a product of the first inputs: `product`, and where K is cut `sum`, which has no factors. `finish` adds what comes behind the sizes.
-    pub fn launch(
+    /// Adds the launches of a product of the first inputs, by the variant that is asked for or best: `product`, and where K is cut `sum`, which has no factors.
+    /// `finish` adds what comes behind the sizes.
+    pub fn launch(self, launch: &mut Launch, image: &'static Image, names: (&str, &str), tensors: Tensors, finish: impl Fn(Dispatch) -> Dispatch) {
+        let (arch, stored, along_k) = (launch.arch(), launch.ty(0).dtype, tensors.along_k);
+        let variant = Variant::forced(launch.variant(), arch, stored, self, along_k).unwrap_or_else(|| Variant::choose(arch, stored, self, along_k));
+        self.launch_as(variant, launch, image, names, tensors, finish);
+    }
+
+    /// The same by this variant.
+    pub fn launch_as(
         self,
+        variant: Variant,
         launch: &mut Launch,
         image: &'static Image,
         (product, sum): (&str, &str),
@@ -180,8 +189,7 @@ impl Gemm {
         finish: impl Fn(Dispatch) -> Dispatch,
     ) {
         let Gemm { batch, m, n, k } = self;
-        let (arch, stored) = (launch.arch(), launch.ty(0).dtype);
-        let variant = Variant::forced(launch.variant(), arch, stored, self, along_k).unwrap_or_else(|| Variant::choose(arch, stored, self, along_k));
+        let stored = launch.ty(0).dtype;
         let (depth, parts) = self.cut(variant);
         let split = parts > 1;
         let partials = if split { launch.scratch(parts * batch * m * n) } else { Operand::Nothing };

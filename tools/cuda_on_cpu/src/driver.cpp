@@ -51,6 +51,7 @@ int perform(Work& w) {
     std::vector<void*> pointers;
     for (auto& p : w.parameters) pointers.push_back(p.data());
     w.launch.parameters = pointers.data();
+    launched(*w.launch.kernel);
     if (Status status = run(w.launch)) {
         fprintf(stderr, "cuda_on_cpu: %s\n", report.c_str());
         sticky = status;
@@ -207,6 +208,11 @@ API cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** e
     LOCKED;
     auto* function = static_cast<Function*>(f);
     const Kernel& k = *function->kernel;
+    std::vector<std::vector<unsigned char>> values;
+    for (unsigned i = 0; i < k.count && !extra; i++) values.emplace_back(static_cast<unsigned char*>(parameters[i]), static_cast<unsigned char*>(parameters[i]) + k.parameters[i].bytes);
+    LaunchConfig altered = *c;
+    alter(k.name, altered.grid[0], altered.block[0], altered.dynamic_bytes, values);
+    c = &altered;
     uint3 cluster = {1, 1, 1};
     for (unsigned i = 0; i < c->count; i++)
         if (c->attributes[i].id == 4) cluster = {c->attributes[i].value.cluster.x, c->attributes[i].value.cluster.y, c->attributes[i].value.cluster.z};
@@ -219,13 +225,13 @@ API cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** e
     if (!c->grid[0] || !c->grid[1] || !c->grid[2] || c->grid[0] > 0x7fffffff || c->grid[1] > 65535 || c->grid[2] > 65535) return refuse(k.name, "a grid of " + std::to_string(c->grid[0]) + " x " + std::to_string(c->grid[1]) + " x " + std::to_string(c->grid[2]));
     if (c->dynamic_bytes > function->most_dynamic) return refuse(k.name, std::to_string(c->dynamic_bytes) + " bytes of dynamic shared memory, allowed are " + std::to_string(function->most_dynamic));
     if (!blocks || blocks > 8 || (has_cluster && arch < 90) || c->grid[0] % cluster.x || c->grid[1] % cluster.y || c->grid[2] % cluster.z) return refuse(k.name, "a cluster that the grid is no multiple of, or the GPU does not have");
-    Work w{function, {&k, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, cluster, c->dynamic_bytes, nullptr}, {}, nullptr, nullptr, 0, 0};
+    const Launch made{&k, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, cluster, c->dynamic_bytes, nullptr};
+    Work w{function, made, {}, nullptr, nullptr, 0, 0};
     for (unsigned i = 0; i < k.count; i++) {
-        const auto* p = static_cast<const unsigned char*>(parameters[i]);
-        memcpy(w.parameters.emplace_back((k.parameters[i].bytes + 63) / 64).data(), p, k.parameters[i].bytes);
+        memcpy(w.parameters.emplace_back((values[i].size() + 63) / 64).data(), values[i].data(), values[i].size());
         if (!k.parameters[i].is_pointer) continue;
         void* to;
-        memcpy(&to, p, sizeof to);
+        memcpy(&to, values[i].data(), sizeof to);
         if (to && !is_device(to, 1)) return refuse(k.name, "parameter " + std::to_string(i) + " is a pointer, and was given none of the device's");
     }
     return submit(c->stream, std::move(w));

@@ -68,6 +68,10 @@ unsigned one_of(unsigned count);
 // Whether what is left open falls to the last of all.
 bool takes_the_last();
 
+// Changes a launch as CUDA_ON_CPU_ALTER says (alter.cpp); notes that one was done (launches.cpp).
+void alter(const char* kernel, unsigned& grid, unsigned& block, unsigned& dynamic_bytes, std::vector<std::vector<unsigned char>>& parameters);
+void launched(const Kernel&);
+
 // --- Memory (memory.cpp)
 constexpr size_t SHARED_MOST = 227 << 10, SHARED_EACH = 256 << 10;
 extern char *arena, *stacks;
