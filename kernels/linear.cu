@@ -1,5 +1,5 @@
-// Linear layer with its activation: y = act(x W^T + b), x [M, K], W [N, K], b [N], y [M, N]. Products as in common/gemm.cuh; bias and activation happen to the
-// sums while they are in registers, so that y is written once and never read.
+// Linear layer with its activation: y = act(x W^T + b), x [M, K], W [N, K], b [N], y [M, N]. Products as in common/gemm.cuh, and for bf16 and f16 as in
+// common/gemm_mma.cuh; bias and activation happen to the sums while they are in registers, so that y is written once and never read.
 //
 //   forward           A = x    [M, K], B = W^T [K, N]
 //   backward_input    A = dy   [M, N], B = W   [N, K]      dx = dy W
@@ -7,7 +7,7 @@
 //   backward_bias     sums of columns                      db = sum over rows of dy
 #include "common/activation.cuh"
 #include "common/column_sums.cuh"
-#include "common/gemm.cuh"
+#include "common/gemm_mma.cuh"
 
 namespace of_linear {
 enum { NONE, RELU, GELU };
@@ -63,3 +63,19 @@ using namespace of_linear;
             [=](size_t, unsigned column, const float (&sum)[1]) { db[column] = Element<T>::of(sum[0]); });                                            \
     }
 FOR_EACH_TYPE(KERNELS)
+
+#define MMA_KERNELS(tile, suffix, T)                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                            \
+        linear_forward_mma##tile##_##suffix(float* partials, const T* x, const T* w, const T* bias, T* before, T* y, Gemm g, unsigned activation) {   \
+        gemm_mma<tile, true, true>(g, partials, x, w, Epilogue<T>{bias, before, y, activation, g.n});                                                 \
+    }                                                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                            \
+        linear_backward_input_mma##tile##_##suffix(float* partials, const T* dy, const T* w, T* dx, Gemm g) {                                         \
+        gemm_mma<tile, true, false>(g, partials, dy, w, Store<T>{dx, g.n});                                                                           \
+    }                                                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                            \
+        linear_backward_weight_mma##tile##_##suffix(float* partials, const T* dy, const T* x, T* dw, Gemm g) {                                        \
+        gemm_mma<tile, false, false>(g, partials, dy, x, Store<T>{dw, g.n});                                                                          \
+    }
+#define MMA_TILES(suffix, T) MMA_KERNELS(64, suffix, T) MMA_KERNELS(128, suffix, T)
+FOR_EACH_HALF(MMA_TILES)

@@ -1,5 +1,6 @@
-// Batched matrix product: C[i] = A[i] B[i], each factor stored as it is read (n) or transposed (t). See common/gemm.cuh.
-#include "common/gemm.cuh"
+// Batched matrix product: C[i] = A[i] B[i], each factor stored as it is read (n) or transposed (t). See common/gemm.cuh, and for bf16 and f16
+// common/gemm_mma.cuh.
+#include "common/gemm_mma.cuh"
 
 namespace of_matmul {
 template <class T> struct Store {
@@ -39,3 +40,16 @@ using namespace of_matmul;
         gemm_sum(g, partials, Store<T>{c, g.m, g.n});                                                                          \
     }
 FOR_EACH_TYPE(KERNELS)
+
+#define MMA_WAY(name, tile, suffix, T, transpose_a, transpose_b)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                            \
+        matmul_forward_##name##_mma##tile##_##suffix(float* partials, const T* a, const T* b, T* c, Gemm g) {                                         \
+        gemm_mma<tile, !transpose_a, transpose_b>(g, partials, a, b, Store<T>{c, g.m, g.n});                                                          \
+    }
+#define MMA_KERNELS(tile, suffix, T)            \
+    MMA_WAY(nn, tile, suffix, T, false, false)  \
+    MMA_WAY(nt, tile, suffix, T, false, true)   \
+    MMA_WAY(tn, tile, suffix, T, true, false)   \
+    MMA_WAY(tt, tile, suffix, T, true, true)
+#define MMA_TILES(suffix, T) MMA_KERNELS(64, suffix, T) MMA_KERNELS(128, suffix, T)
+FOR_EACH_HALF(MMA_TILES)

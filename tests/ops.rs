@@ -5,7 +5,8 @@
 //! * `gradients`: the f64 gradients against finite differences in f64.
 //! * `wgpu`: the same through wgpu, where the case and its gradients have WGSL kernels; with the golden numbers.
 //! * `cuda`: the same through CUDA: on a GPU, or on its stand-in (`tools/cuda_on_cpu/run`).
-//! * `cuda_half`, `cuda_bf16`: with numbers stored in 16 bits, for operators that compute so.
+//! * `cuda_half`, `cuda_bf16`: with numbers stored in 16 bits, for operators that compute so; `cuda_bf16_mma64` and the like where an operator has several
+//!   kernels to choose among, each of which is made to take all cases.
 //! * `wgpu_portable`: one case of each operator, its largest, with no more than every WebGPU device has.
 //! * `wgpu_half`: with numbers stored in f16, for operators that compute so.
 //! * `wgpu_in_pieces`: all cases of an operator on a GPU that sees half of their largest tensor at once.
@@ -43,7 +44,7 @@ fn main() {
             #[cfg(feature = "wgpu")]
             if row.wgpu == escnet::ops::Kernel::Own && !cases::holds(&case, DType::BF16) {
                 let through = |kind: &str, case: Case, missing: bool| {
-                    let run = move || cases::on_gpu(stem, &case, &common::gpu()?).map_err(Failed::from);
+                    let run = move || cases::on_gpu(stem, &case, &common::gpu()?).map(drop).map_err(Failed::from);
                     Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(missing)
                 };
                 let is_half = cases::holds(&case, DType::F16);
@@ -58,14 +59,23 @@ fn main() {
             #[cfg(feature = "cuda")]
             if row.cuda == escnet::ops::Kernel::Own {
                 let through = |kind: &str, case: Case| {
-                    let run = move || cases::on_gpu(stem, &case, &common::cuda()?).map_err(Failed::from);
+                    let run = move || cases::on_gpu(stem, &case, &common::cuda()?).map(drop).map_err(Failed::from);
                     Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(no_cuda)
                 };
                 let is_half = cases::holds(&case, DType::F16) || cases::holds(&case, DType::BF16);
                 trials.push(through("cuda", case.clone()));
                 if !is_half && row.precision != Precision::Full && stem != "embedding" {
-                    trials.push(through("cuda_half", cases::stored_as(&case, DType::F16)));
-                    trials.push(through("cuda_bf16", cases::stored_as(&case, DType::BF16)));
+                    for (kind, dtype) in [("cuda_half", DType::F16), ("cuda_bf16", DType::BF16)] {
+                        let case = cases::stored_as(&case, dtype);
+                        if row.variants.is_empty() {
+                            trials.push(through(kind, case.clone()));
+                        }
+                        for variant in row.variants {
+                            let case = case.clone();
+                            let run = move || cases::on_variant(row, &case, variant).map_err(Failed::from);
+                            trials.push(Trial::test(format!("{stem}::{kind}_{variant}::{name}"), run).with_ignored_flag(no_cuda));
+                        }
+                    }
                 }
             }
             trials.push(Trial::test(format!("{stem}::cases::{name}"), move || cases::against_f64(stem, &a).map_err(Failed::from)));
@@ -78,7 +88,7 @@ fn main() {
             && let Some(case) = largest((row.cases)())
         {
             let name = format!("{stem}::wgpu_portable::{}", case.name.replace(' ', "_"));
-            let run = move || cases::on_gpu(stem, &case, &common::portable_gpu()?).map_err(Failed::from);
+            let run = move || cases::on_gpu(stem, &case, &common::portable_gpu()?).map(drop).map_err(Failed::from);
             trials.push(Trial::test(name, run).with_ignored_flag(no_gpu));
             trials.push(Trial::test(format!("{stem}::wgpu_in_pieces"), move || in_pieces(row)).with_ignored_flag(no_gpu));
         }

@@ -14,6 +14,27 @@ struct Gemm {
     unsigned m, n, k, depth, parts, batch;
 };
 
+// What a block does: a tile of C of this size from a row and a column on, for a part of K, of one product.
+struct Tile {
+    unsigned row, column, start, end, part, batch;
+};
+
+template <unsigned tile> __device__ __forceinline__ Tile tile_of(const Gemm& g) {
+    const unsigned across = (g.n + tile - 1) / tile, down = (g.m + tile - 1) / tile;
+    const unsigned part = blockIdx.x / across / down % g.parts, start = part * g.depth;
+    return {blockIdx.x / across % down * tile, blockIdx.x % across * tile, start, min(start + g.depth, g.k), part, blockIdx.x / across / down / g.parts};
+}
+
+// Where a sum goes, which is one of a part of K, or all of it; nowhere beyond the edge.
+template <class Put> __device__ __forceinline__ void put_sum(const Gemm& g, float* partials, const Tile& t, unsigned row, unsigned column, float sum, Put put) {
+    if (row >= g.m || column >= g.n) return;
+    if (g.parts > 1) {
+        partials[(((size_t)t.batch * g.parts + t.part) * g.m + row) * g.n + column] = sum;
+    } else {
+        put(t.batch, row, column, sum);
+    }
+}
+
 // A row more than needed is skipped, lest a column lie in one bank.
 struct alignas(16) Strips {
     float a[STRIP][TILE + 4], b[STRIP][TILE + 4];
@@ -24,22 +45,19 @@ struct alignas(16) Strips {
 template <bool a_along_k, bool b_along_k, class A, class B, class Put>
 __device__ __forceinline__ void gemm(const Gemm& g, float* partials, A a, B b, Put put) {
     SHARED(strips, Strips);
-    const unsigned across = (g.n + TILE - 1) / TILE, down = (g.m + TILE - 1) / TILE;
-    const unsigned column0 = blockIdx.x % across * TILE, row0 = blockIdx.x / across % down * TILE;
-    const unsigned part = blockIdx.x / across / down % g.parts, batch = blockIdx.x / across / down / g.parts;
-    const unsigned start = part * g.depth, end = min(start + g.depth, g.k);
+    const Tile t = tile_of<TILE>(g);
     const unsigned row_of = threadIdx.x / 16 * 4, column_of = threadIdx.x % 16 * 4;
     float sums[4][4] = {};
-    for (unsigned k0 = start; k0 < end; k0 += STRIP) {
+    for (unsigned k0 = t.start; k0 < t.end; k0 += STRIP) {
 #pragma unroll
         for (unsigned i = threadIdx.x; i < TILE * STRIP; i += BLOCK) {
             const unsigned k = a_along_k ? i % STRIP : i / TILE, row = a_along_k ? i / STRIP : i % TILE;
-            strips.a[k][row] = row0 + row < g.m && k0 + k < end ? a(batch, row0 + row, k0 + k) : 0;
+            strips.a[k][row] = t.row + row < g.m && k0 + k < t.end ? a(t.batch, t.row + row, k0 + k) : 0;
         }
 #pragma unroll
         for (unsigned i = threadIdx.x; i < TILE * STRIP; i += BLOCK) {
             const unsigned k = b_along_k ? i % STRIP : i / TILE, column = b_along_k ? i / STRIP : i % TILE;
-            strips.b[k][column] = column0 + column < g.n && k0 + k < end ? b(batch, k0 + k, column0 + column) : 0;
+            strips.b[k][column] = t.column + column < g.n && k0 + k < t.end ? b(t.batch, k0 + k, t.column + column) : 0;
         }
         __syncthreads();
 #pragma unroll
@@ -55,20 +73,9 @@ __device__ __forceinline__ void gemm(const Gemm& g, float* partials, A a, B b, P
         __syncthreads();
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const unsigned row = row0 + row_of + i;
-        if (row >= g.m) continue;
+    for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            const unsigned column = column0 + column_of + j;
-            if (column >= g.n) continue;
-            if (g.parts > 1) {
-                partials[(((size_t)batch * g.parts + part) * g.m + row) * g.n + column] = sums[i][j];
-            } else {
-                put(batch, row, column, sums[i][j]);
-            }
-        }
-    }
+        for (int j = 0; j < 4; j++) put_sum(g, partials, t, t.row + row_of + i, t.column + column_of + j, sums[i][j], put);
 }
 
 // The second launch, a thread for each element of C.

@@ -52,19 +52,26 @@ template <> struct Element<f16> {
 // Expands `each(suffix, type)` for every type that numbers are stored as.
 #define FOR_EACH_TYPE(each) each(f32, float) each(bf16, bf16) each(f16, f16)
 
+// The same for those that tensor cores multiply.
+#define FOR_EACH_HALF(each) each(bf16, bf16) each(f16, f16)
+
 // The same for elements that are only moved.
 #define FOR_EACH_WORD(each) each(u32, unsigned) each(u16, unsigned short)
 
 // Threads of a block, where a kernel does not say otherwise: the host's BLOCK.
 #define BLOCK 256
 
-// Shared memory of the block, of this type: SHARED(parts, float[8]).
+// Shared memory of the block, of this type: SHARED(parts, float[8]). DYNAMIC_SHARED is what the launch asks for, which may be more than 48 KiB; there is one of it.
 template <class T> using Shared = T;
 #ifdef CUDA_ON_CPU
 #define SHARED(name, ...) \
     Shared<__VA_ARGS__>& name = *static_cast<Shared<__VA_ARGS__>*>(sim::shared([] { static char site; return &site; }(), sizeof(Shared<__VA_ARGS__>), alignof(Shared<__VA_ARGS__>), #name))
+#define DYNAMIC_SHARED(name, ...) Shared<__VA_ARGS__>& name = *static_cast<Shared<__VA_ARGS__>*>(sim::dynamic_shared(sizeof(Shared<__VA_ARGS__>)))
 #else
 #define SHARED(name, ...) __shared__ Shared<__VA_ARGS__> name
+#define DYNAMIC_SHARED(name, ...)                                   \
+    extern __shared__ alignas(1024) unsigned char dynamic_shared[]; \
+    Shared<__VA_ARGS__>& name = *reinterpret_cast<Shared<__VA_ARGS__>*>(dynamic_shared)
 #endif
 
 // The element of this thread, of a grid with a thread for each.

@@ -73,6 +73,15 @@ impl Device {
         Ok(Kind::Cuda(cuda::Gpu::open(index)?).into())
     }
 
+    /// The same, with operators that have a kernel of this variant made to use it, whatever they would choose: see [`crate::ops::Row::variants`].
+    ///
+    /// # Errors
+    /// As [`Device::cuda`].
+    #[cfg(feature = "cuda")]
+    pub fn cuda_with(index: Option<usize>, variant: &'static str) -> Result<Self> {
+        Ok(Kind::Cuda(cuda::Gpu::open(index)?.with(variant)).into())
+    }
+
     /// The stand-in for CUDA's driver that computes on the CPU (`tools/cuda_on_cpu`), where it is the one that is found.
     ///
     /// # Errors

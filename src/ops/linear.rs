@@ -34,6 +34,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
+    variants: &["exact", "mma64", "mma128"],
     golden: Some(|case, b, input| {
         let activation = match case.text("activation")? {
             "relu" => Activation::Relu,

@@ -33,6 +33,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
+    variants: &["exact", "mma64", "mma128"],
     golden: Some(|case, b, input| {
         let op = MatMul { transpose_a: case.flag("transpose_a")?, transpose_b: case.flag("transpose_b")? };
         Ok(vec![("y", b.apply1(op, &[input("a")?, input("b")?])?)])

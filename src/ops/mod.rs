@@ -36,12 +36,15 @@ pub struct Row {
     pub wgpu: Kernel,
     /// Its CUDA kernel.
     pub cuda: Kernel,
+    /// What it chooses among on CUDA where numbers are stored in 16 bits, for tests to force each. All but the first, `exact`, stand in their kernels' names.
+    pub variants: &'static [&'static str],
 }
 
 impl Row {
     /// A row with nothing but cases; the rest is filled in by `..Row::new(..)`.
     pub const fn new(stem: &'static str, cases: fn() -> Vec<Case>) -> Self {
-        Row { stem, backward: None, precision: Precision::Follow, fusion: None, cases, golden: None, wgpu: Kernel::Pending, cuda: Kernel::Pending }
+        let (backward, fusion, golden, pending) = (None, None, None, Kernel::Pending);
+        Row { stem, backward, precision: Precision::Follow, fusion, cases, golden, wgpu: pending, cuda: pending, variants: &[] }
     }
 }
 

@@ -254,9 +254,10 @@ pub fn holds(case: &Case, dtype: DType) -> bool {
     case.graph().is_ok_and(|(builder, ..)| builder.graph().values().any(|(_, info)| info.ty.dtype == dtype))
 }
 
-/// On a GPU against f64, which rounds where numbers are stored in 16 bits; poisoned, guarded; bit-equal on repeat, and recorded anew.
+/// On a GPU against f64, which rounds where numbers are stored in 16 bits; poisoned, guarded; bit-equal on repeat, and recorded anew. Gives the names of the
+/// kernels that ran.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-pub fn on_gpu(stem: &str, case: &Case, device: &Device) -> Outcome {
+pub fn on_gpu(stem: &str, case: &Case, device: &Device) -> Result<Vec<String>, String> {
     let text = |e: escnet::Error| e.to_string();
     let problem = problem(stem, case, true)?;
     let truth = Run::new(&problem, &Device::reference().map_err(text)?, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;
@@ -267,7 +268,19 @@ pub fn on_gpu(stem: &str, case: &Case, device: &Device) -> Outcome {
     if let Some(name) = first.keys().find(|n| !same_bits(&first[*n], &again[*n]) || !same_bits(&first[*n], &anew[*n])) {
         return Err(format!("{name}: not bit-equal on repeat"));
     }
-    within_limit(&problem, &truth, &first)
+    within_limit(&problem, &truth, &first)?;
+    Ok(checked.session.times().map_err(text)?.into_iter().flat_map(|node| node.kernels).map(|kernel| kernel.entry).collect())
+}
+
+/// The same on CUDA with a variant that the operator is made to use, and used.
+#[cfg(feature = "cuda")]
+pub fn on_variant(row: &escnet::ops::Row, case: &Case, variant: &'static str) -> Outcome {
+    let device = Device::cuda_with(None, variant).map_err(|e| e.to_string())?;
+    let kernels = on_gpu(row.stem, case, &device)?;
+    let used = |variant: &str| kernels.iter().any(|kernel| kernel.contains(&format!("_{variant}_")));
+    // What has no elements launches nothing.
+    let is_used = variant == "exact" || kernels.is_empty() || used(variant);
+    if is_used && !row.variants.iter().any(|other| *other != variant && used(other)) { Ok(()) } else { Err(format!("not by {variant}: {kernels:?}")) }
 }
 
 /// Where sums are taken in another order when a tensor is cut: in products, whose tiles depend on the rows there are, in sums over pieces, and in sums

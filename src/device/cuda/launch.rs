@@ -159,6 +159,11 @@ impl<'a> Launch<'a> {
         self.memory.gpu.arch()
     }
 
+    /// The variant of its kernels that the node is told to use, where it has it.
+    pub fn variant(&self) -> Option<&'static str> {
+        self.memory.gpu.variant()
+    }
+
     /// How many inputs the node has.
     pub fn inputs(&self) -> usize {
         self.binding.inputs.len()

@@ -57,7 +57,10 @@ const STAND_IN: &str = "CUDA on CPU";
 
 /// One GPU that was opened. Copies share it.
 #[derive(Debug, Clone)]
-pub struct Gpu(Arc<Inner>);
+pub struct Gpu {
+    inner: Arc<Inner>,
+    variant: Option<&'static str>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -105,18 +108,29 @@ impl Gpu {
     pub fn open(index: Option<usize>) -> Result<Self> {
         let asked = index.map_or_else(|| "cuda".to_owned(), |i| format!("cuda:{i}"));
         let context = Arc::new(Context::open(&asked, index.unwrap_or(0))?);
-        Ok(Gpu(Arc::new(Inner { loaded: Mutex::default(), context })))
+        Ok(Gpu { inner: Arc::new(Inner { loaded: Mutex::default(), context }), variant: None })
+    }
+
+    /// The same one, for graphs whose operators use this variant of their kernels where they have it.
+    #[must_use]
+    pub fn with(self, variant: &'static str) -> Self {
+        Gpu { variant: Some(variant), ..self }
+    }
+
+    /// The variant that operators are told to use.
+    pub fn variant(&self) -> Option<&'static str> {
+        self.variant
     }
 
     /// What its driver calls it.
     #[allow(clippy::misnamed_getters)] // The context's `name` is what errors call it.
     pub fn name(&self) -> &str {
-        &self.0.context.device
+        &self.inner.context.device
     }
 
     /// Its compute capability, times ten.
     pub fn arch(&self) -> u32 {
-        self.0.context.arch
+        self.inner.context.arch
     }
 
     /// True where the driver is a stand-in that computes on the CPU.
@@ -126,16 +140,16 @@ impl Gpu {
 
     /// Keeps what has to be compiled in this folder, from one run to the next: see [`compiled`].
     pub fn keep_compiled(&self, folder: &Path) {
-        self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner).folder = Some(folder.to_owned());
+        self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).folder = Some(folder.to_owned());
     }
 
     fn context(&self) -> &Arc<Context> {
-        &self.0.context
+        &self.inner.context
     }
 
     /// A kernel, loaded when it is first asked for.
     fn function(&self, image: &'static Image, kernel: &str, shared: usize) -> Result<Arc<Function>> {
-        let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (kernel.to_owned(), shared);
         if let Some(function) = loaded.functions.get(&key) {
             return Ok(function.clone());

@@ -255,7 +255,7 @@ API cuGetErrorName(int e, const char** s) {
         case NO_BINARY: *s = "CUDA_ERROR_NO_BINARY_FOR_GPU"; break;
         case NOT_FOUND: *s = "CUDA_ERROR_NOT_FOUND"; break;
         case ILLEGAL_ADDRESS: *s = "CUDA_ERROR_ILLEGAL_ADDRESS"; break;
-        case 716: *s = "CUDA_ERROR_MISALIGNED_ADDRESS"; break;
+        case MISALIGNED: *s = "CUDA_ERROR_MISALIGNED_ADDRESS"; break;
         case LAUNCH_FAILED: *s = "CUDA_ERROR_LAUNCH_FAILED"; break;
         case CAPTURE_UNSUPPORTED: *s = "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"; break;
         default: *s = "CUDA_ERROR_UNKNOWN";
@@ -265,7 +265,7 @@ API cuGetErrorName(int e, const char** s) {
 // The last report stands for what the real driver has a phrase for.
 API cuGetErrorString(int e, const char** s) {
     LOCKED;
-    if (!report.empty() && (e == INVALID_VALUE || e == ILLEGAL_ADDRESS || e == 716 || e == LAUNCH_FAILED || e == OUT_OF_RESOURCES)) *s = report.c_str();
+    if (!report.empty() && (e == INVALID_VALUE || e == ILLEGAL_ADDRESS || e == MISALIGNED || e == LAUNCH_FAILED || e == OUT_OF_RESOURCES)) *s = report.c_str();
     else cuGetErrorName(e, s);
     return OK;
 }

@@ -71,7 +71,8 @@ struct Start {
 
 bool in_arena(const void* p) { return size_t(static_cast<const char*>(p) - arena) < arena_bytes; }
 
-// Text for the place of an access, as someone who wrote the kernel would name it.
+}  // namespace
+
 std::string place(const void* p) {
     char text[128];
     const size_t at = size_t(static_cast<const char*>(p) - arena);
@@ -85,8 +86,6 @@ std::string place(const void* p) {
     snprintf(text, sizeof text, "byte %zu of an allocation of %zu", size_t(static_cast<const char*>(p) - next->first), next->second);
     return text;
 }
-
-}  // namespace
 
 void* allocate(size_t bytes) {
     const size_t room = padded(bytes);
@@ -128,6 +127,7 @@ void begin_launch() { launch_unit = unit + 1; }
 
 void begin_unit(unsigned threads) {
     unit++;
+    begin_copies(threads);
     if (!checked) return;
     n = threads;
     clocks.assign(size_t(n) * n, 0);
@@ -158,15 +158,8 @@ static bool before(Epoch e) {
 }
 
 [[noreturn]] static void race(const void* p, bool write, Epoch other, bool other_wrote, uint32_t other_at, const void* pc) {
-    const unsigned threads = launch->block.x * launch->block.y * launch->block.z;
-    char who[96];
-    if (unit_of(other) == unit) {
-        const unsigned t = rank_of(other) % threads;
-        snprintf(who, sizeof who, "thread (%u, %u, %u)", t % launch->block.x, t / launch->block.x % launch->block.y, t / launch->block.x / launch->block.y);
-    } else {
-        snprintf(who, sizeof who, "another block");
-    }
-    fail(LAUNCH_FAILED, pc, "race: %s %s, which %s %s at %s, with no barrier between", write ? "writes" : "reads", place(p).c_str(), who, other_wrote ? "wrote" : "read", line_of(image + other_at).c_str());
+    const std::string who = unit_of(other) == unit ? name_of(rank_of(other)) : "another block";
+    fail(LAUNCH_FAILED, pc, "race: %s %s, which %s %s at %s, with no barrier between", write ? "writes" : "reads", place(p).c_str(), who.c_str(), other_wrote ? "wrote" : "read", line_of(image + other_at).c_str());
 }
 
 void accessed(const void* p, size_t bytes, bool write, bool atomic, const void* pc) {
@@ -178,8 +171,9 @@ void accessed(const void* p, size_t bytes, bool write, bool atomic, const void* 
         fail(ILLEGAL_ADDRESS, pc, "%s %zu bytes at %p, which is not the device's memory", write ? "writes" : "reads", bytes, p);
     }
     const size_t at = size_t(static_cast<const char*>(p) - arena);
-    const bool is_shared = at < 16 * SHARED_EACH;
+    const bool is_shared = in_shared(p);
     if (is_shared && at % SHARED_EACH + bytes > shared_end[at / SHARED_EACH]) fail(ILLEGAL_ADDRESS, pc, "%s %s, of %u bytes that the block has", write ? "writes" : "reads", place(p).c_str(), shared_end[at / SHARED_EACH]);
+    if (copies_under_way) look_at_copies(p, bytes, write, pc);
     const uint32_t here = uint32_t(static_cast<const char*>(pc) - image);
     const Epoch now = epoch(unit, self->rank, clocks[size_t(self->rank) * n + self->rank], atomic);
     const size_t last = (at + bytes - 1) / 2;
@@ -242,6 +236,6 @@ void __tsan_write_range(void* p, size_t bytes) { accessed(p, bytes, true, false,
 // And before each use of a pointer or an index that -fsanitize=alignment,bounds looks at.
 struct SourcePlace { const char* file; unsigned line, column; };
 struct Mismatch { SourcePlace place; void* type; unsigned char log_alignment, kind; };
-void __ubsan_handle_type_mismatch_v1(Mismatch* m, void* p) { sim::fail(sim::Status(716), PC, "%p is not aligned to %u bytes", p, 1u << m->log_alignment); }
+void __ubsan_handle_type_mismatch_v1(Mismatch* m, void* p) { sim::fail(sim::MISALIGNED, PC, "%p is not aligned to %u bytes", p, 1u << m->log_alignment); }
 void __ubsan_handle_out_of_bounds(SourcePlace*, size_t index) { sim::fail(sim::ILLEGAL_ADDRESS, PC, "index %zd is out of its array's bounds", ssize_t(index)); }
 }

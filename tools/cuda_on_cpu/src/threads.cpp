@@ -60,12 +60,14 @@ bool ready(const Fiber& f) { return !f.done && (!f.word || *f.word != f.value); 
     fail(LAUNCH_FAILED, self->site, "deadlock: %s", all.c_str());
 }
 
+uint64_t roll() {
+    dice ^= dice << 13, dice ^= dice >> 7, dice ^= dice << 17;
+    return dice;
+}
+
 Fiber* next_ready() {
     unsigned from = self ? self->rank : count - 1;
-    if (seed > 1) {
-        dice ^= dice << 13, dice ^= dice >> 7, dice ^= dice << 17;
-        from = unsigned(dice % count);
-    }
+    if (seed > 1) from = unsigned(roll() % count);
     for (unsigned i = 1; i <= count; i++) {
         unsigned at = seed == 1 ? (from + count - i) % count : (from + i) % count;
         if (ready(fibers[at])) return &fibers[at];
@@ -190,6 +192,15 @@ void fail(Status why, const void* pc, const char* format, ...) {
     abort();
 }
 
+std::string name_of(unsigned rank) {
+    const uint3 t = fibers[rank].thread;
+    char text[64];
+    snprintf(text, sizeof text, "thread (%u, %u, %u)", t.x, t.y, t.z);
+    return text;
+}
+
+bool completes_at_once() { return seed == 1 || (seed > 1 && roll() & 1 << 20); }
+
 Status run(const Launch& l) {
     launch = &l;
     status = OK;
@@ -232,8 +243,7 @@ bool of_static_shared(unsigned block, unsigned at) {
     return false;
 }
 
-// Waits for the other lanes; with `orders`, what any of them did before is done for all of them after.
-static void meet_lanes(unsigned mask, void* site, const char* what, bool orders) {
+void meet_lanes(unsigned mask, void* site, const char* what, bool orders, void (*work)(Fiber*)) {
     const unsigned first = self->rank - self->lane, block = self->block;
     unsigned there = 0, ended = 0;
     for (unsigned l = 0; l < 32 && first + l < count && fibers[first + l].block == block; l++) (fibers[first + l].done ? ended : there) |= 1u << l;
@@ -254,6 +264,7 @@ static void meet_lanes(unsigned mask, void* site, const char* what, bool orders)
             if (wanted >> l & 1) ranks[n++] = first + l;
         met(ranks, n);
     }
+    if (work) work(&fibers[first]);
     m.arrived = 0, m.turn++;
 }
 

@@ -1,0 +1,121 @@
+// Products of matrices of bf16 or f16 by tensor cores, f32 sums, for any way in which the factors lie: from sm_80 on.
+//
+// A block computes a tile of C of 128 x 128 or 64 x 64 for a part of K, split and joined as in common/gemm.cuh: 8 or 4 warps, each of them half of the tile's rows
+// by 32 columns, which it keeps in registers. It walks along K in strips of 32, of which four are on their way or in use: while one is multiplied, cp.async
+// brings those after it, so that a strip has the time of three to come. Of 2 * 128 * 32 numbers read for 128 * 128 * 32 multiply-adds: 64 FLOPs a byte, or 32.
+//
+// A strip lies in shared memory as it does in global memory, in lines along K or across it, so that every copy is one of 16 bytes where lines begin at multiples
+// of 16, and of 4 where they begin at those of 4; odd lines go through registers. ldmatrix reads eight chunks of 16 bytes at once, one of each of eight lines, and
+// turns them where a factor lies across K. Chunks of a line change places by the line's number, so that any such eight lie in different banks.
+#pragma once
+#include "common/gemm.cuh"
+#include "common/ptx.cuh"
+
+// Of K, a strip.
+#define DEEP 32
+// Strips that are on their way or in use.
+#define STAGES 4
+
+// What is copied at once, and what ldmatrix takes as a row.
+struct alignas(16) Chunk {
+    unsigned short at[8];
+};
+
+template <unsigned tile> struct Stage {
+    Chunk a[tile * DEEP / 8], b[tile * DEEP / 8];
+};
+
+// A strip's lines: `tile` of 32 numbers along K, of which two fill all banks, or 32 of `tile` numbers across it.
+template <unsigned tile, bool along_k> struct Lines {
+    static constexpr unsigned CHUNKS = (along_k ? DEEP : tile) / 8;
+    static __device__ __forceinline__ unsigned at(unsigned line, unsigned chunk) { return line * CHUNKS + (chunk ^ (along_k ? line / 2 % 4 : line % 8)); }
+};
+
+// Copies the first `count` of eight numbers, and zeros behind them. `pitch` numbers lie between the beginnings of two lines.
+template <class T> __device__ __forceinline__ void load_chunk(Chunk& to, const T* from, unsigned count, unsigned pitch) {
+    if (pitch % 8 == 0) {
+        cp_async<16>(to.at, from, 2 * count);
+    } else if (pitch % 2 == 0) {
+#pragma unroll
+        for (unsigned i = 0; i < 8; i += 2) cp_async<4>(to.at + i, i < count ? from + i : from, i < count ? 2 * min(count - i, 2u) : 0);
+    } else {
+        Chunk chunk;
+#pragma unroll
+        for (unsigned i = 0; i < 8; i++) chunk.at[i] = i < count ? from[i].bits : 0;
+        to = chunk;
+    }
+}
+
+// Begins to copy a strip of a factor: rows (columns, of B) from `row` on below `rows`, K from `k` on below `end`.
+template <unsigned tile, bool along_k, class T>
+__device__ __forceinline__ void load_strip(Chunk* strip, const T* from, unsigned pitch, unsigned row, unsigned rows, unsigned k, unsigned end) {
+    using L = Lines<tile, along_k>;
+    const unsigned lines = along_k ? rows : end, width = along_k ? end : rows;
+#pragma unroll
+    for (unsigned i = threadIdx.x; i < tile * DEEP / 8; i += 2 * tile) {
+        const unsigned line = i / L::CHUNKS, chunk = i % L::CHUNKS;
+        const unsigned y = (along_k ? row : k) + line, x = (along_k ? k : row) + 8 * chunk;
+        const unsigned count = y < lines && x < width ? min(width - x, 8u) : 0;
+        load_chunk(strip[L::at(line, chunk)], count ? from + (size_t)y * pitch + x : from, count, pitch);
+    }
+}
+
+// 16 rows (columns, of B) from `row` on by 16 of K from `k` on, as four matrices of 8 x 8. A lane reads a line of the quarter with these halves.
+template <unsigned tile, bool along_k> __device__ __forceinline__ void load_fragments(unsigned (&r)[4], const Chunk* strip, unsigned row, unsigned k, unsigned row_half, unsigned k_half) {
+    using L = Lines<tile, along_k>;
+    if constexpr (along_k) {
+        ldmatrix<4, false>(r, &strip[L::at(row + 8 * row_half + threadIdx.x % 8, k / 8 + k_half)]);
+    } else {
+        ldmatrix<4, true>(r, &strip[L::at(k + 8 * k_half + threadIdx.x % 8, row / 8 + row_half)]);
+    }
+}
+
+// a is [m, k] along K, else [k, m]; b is [n, k] along K, else [k, n]; put(batch, row, column, sum) takes the sums. A block has 2 * tile threads.
+template <unsigned tile, bool a_along_k, bool b_along_k, class T, class Put>
+__device__ __forceinline__ void gemm_mma(const Gemm& g, float* partials, const T* a, const T* b, Put put) {
+    DYNAMIC_SHARED(stages, Stage<tile>[STAGES]);
+    constexpr unsigned DOWN16 = tile / 2 / 16, ACROSS16 = 2;
+    const Tile t = tile_of<tile>(g);
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = warp % 2 * (tile / 2), column = warp / 2 * 32;
+    a += (size_t)t.batch * g.m * g.k, b += (size_t)t.batch * g.n * g.k;
+    const auto load = [&](unsigned strip) {
+        const unsigned k = t.start + strip * DEEP;
+        if (k < t.end) {
+            Stage<tile>& to = stages[strip % STAGES];
+            load_strip<tile, a_along_k>(to.a, a, a_along_k ? g.k : g.m, t.row, g.m, k, t.end);
+            load_strip<tile, b_along_k>(to.b, b, b_along_k ? g.k : g.n, t.column, g.n, k, t.end);
+        }
+        // A group for every strip, even one that is beyond the end: so many groups later this one is there.
+        cp_async_commit();
+    };
+    float sums[DOWN16][2 * ACROSS16][4] = {};
+#pragma unroll
+    for (unsigned strip = 0; strip < STAGES - 1; strip++) load(strip);
+    for (unsigned strip = 0; t.start + strip * DEEP < t.end; strip++) {
+        cp_async_wait<STAGES - 2>();
+        // This strip is there for all, and the one before it is read by none any more: its place is for the next.
+        __syncthreads();
+        load(strip + STAGES - 1);
+        const Stage<tile>& from = stages[strip % STAGES];
+#pragma unroll
+        for (unsigned k = 0; k < DEEP; k += 16) {
+            // The quarters in the order of mma's registers: of a, those below before those of the next 8 of K; of b the other way round, for two matrices.
+            unsigned of_a[DOWN16][4], of_b[ACROSS16][4];
+#pragma unroll
+            for (unsigned i = 0; i < DOWN16; i++) load_fragments<tile, a_along_k>(of_a[i], from.a, row + 16 * i, k, lane / 8 % 2, lane / 16);
+#pragma unroll
+            for (unsigned j = 0; j < ACROSS16; j++) load_fragments<tile, b_along_k>(of_b[j], from.b, column + 16 * j, k, lane / 16, lane / 8 % 2);
+#pragma unroll
+            for (unsigned i = 0; i < DOWN16; i++)
+#pragma unroll
+                for (unsigned j = 0; j < 2 * ACROSS16; j++) mma_m16n8k16<T>(sums[i][j], of_a[i], {of_b[j / 2][j % 2 * 2], of_b[j / 2][j % 2 * 2 + 1]});
+        }
+    }
+#pragma unroll
+    for (unsigned i = 0; i < DOWN16; i++)
+#pragma unroll
+        for (unsigned j = 0; j < 2 * ACROSS16; j++)
+#pragma unroll
+            for (unsigned c = 0; c < 4; c++)
+                put_sum(g, partials, t, t.row + row + 16 * i + lane / 4 + c / 2 * 8, t.column + column + 8 * j + lane % 4 * 2 + c % 2, sums[i][j][c], put);
+}
