@@ -25,6 +25,12 @@ template <unsigned tile> struct Stage {
     Chunk a[tile * DEEP / 8], b[tile * DEEP / 8];
 };
 
+// The block's memory: strips, and in their place at last the sums.
+template <unsigned tile> union Place {
+    Stage<tile> stages[STAGES];
+    float sums[tile][tile];
+};
+
 // A strip's lines: `tile` of 32 numbers along K, of which two fill all banks, or 32 of `tile` numbers across it.
 template <unsigned tile, bool along_k> struct Lines {
     static constexpr unsigned CHUNKS = (along_k ? DEEP : tile) / 8;
@@ -73,49 +79,53 @@ template <unsigned tile, bool along_k> __device__ __forceinline__ void load_frag
 // a is [m, k] along K, else [k, m]; b is [n, k] along K, else [k, n]; put(batch, row, column, sum) takes the sums. A block has 2 * tile threads.
 template <unsigned tile, bool a_along_k, bool b_along_k, class T, class Put>
 __device__ __forceinline__ void gemm_mma(const Gemm& g, float* partials, const T* a, const T* b, Put put) {
-    DYNAMIC_SHARED(stages, Stage<tile>[STAGES]);
-    constexpr unsigned DOWN16 = tile / 2 / 16, ACROSS16 = 2;
+    DYNAMIC_SHARED(place, Place<tile>);
+    constexpr unsigned HIGH = tile / 2 / 16, WIDE = 2;
     const Tile t = tile_of<tile>(g);
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = warp % 2 * (tile / 2), column = warp / 2 * 32;
     a += (size_t)t.batch * g.m * g.k, b += (size_t)t.batch * g.n * g.k;
-    const auto load = [&](unsigned strip) {
-        const unsigned k = t.start + strip * DEEP;
+    float sums[HIGH][2 * WIDE][4] = {};
+    // A strip is loaded in one round and multiplied three rounds later. One loop does both, so that the code for it is there once.
+#pragma unroll 1
+    for (unsigned round = 0, k = t.start; k < t.end + (STAGES - 1) * DEEP; round++, k += DEEP) {
+        if (round >= STAGES - 1) {
+            // The strip that is next is there for all then, and the one before it is read by none any more: its place is for the one that is loaded.
+            cp_async_wait<STAGES - 2>();
+            __syncthreads();
+        }
         if (k < t.end) {
-            Stage<tile>& to = stages[strip % STAGES];
+            Stage<tile>& to = place.stages[round % STAGES];
             load_strip<tile, a_along_k>(to.a, a, a_along_k ? g.k : g.m, t.row, g.m, k, t.end);
             load_strip<tile, b_along_k>(to.b, b, b_along_k ? g.k : g.n, t.column, g.n, k, t.end);
         }
-        // A group for every strip, even one that is beyond the end: so many groups later this one is there.
+        // A group each round, though it be empty: what was loaded three rounds ago is there when no more than the last two are under way.
         cp_async_commit();
-    };
-    float sums[DOWN16][2 * ACROSS16][4] = {};
+        if (round < STAGES - 1) continue;
+        const Stage<tile>& from = place.stages[(round - (STAGES - 1)) % STAGES];
 #pragma unroll
-    for (unsigned strip = 0; strip < STAGES - 1; strip++) load(strip);
-    for (unsigned strip = 0; t.start + strip * DEEP < t.end; strip++) {
-        cp_async_wait<STAGES - 2>();
-        // This strip is there for all, and the one before it is read by none any more: its place is for the next.
-        __syncthreads();
-        load(strip + STAGES - 1);
-        const Stage<tile>& from = stages[strip % STAGES];
-#pragma unroll
-        for (unsigned k = 0; k < DEEP; k += 16) {
+        for (unsigned deep = 0; deep < DEEP; deep += 16) {
             // The quarters in the order of mma's registers: of a, those below before those of the next 8 of K; of b the other way round, for two matrices.
-            unsigned of_a[DOWN16][4], of_b[ACROSS16][4];
+            unsigned of_a[HIGH][4], of_b[WIDE][4];
 #pragma unroll
-            for (unsigned i = 0; i < DOWN16; i++) load_fragments<tile, a_along_k>(of_a[i], from.a, row + 16 * i, k, lane / 8 % 2, lane / 16);
+            for (unsigned i = 0; i < HIGH; i++) load_fragments<tile, a_along_k>(of_a[i], from.a, row + 16 * i, deep, lane / 8 % 2, lane / 16);
 #pragma unroll
-            for (unsigned j = 0; j < ACROSS16; j++) load_fragments<tile, b_along_k>(of_b[j], from.b, column + 16 * j, k, lane / 16, lane / 8 % 2);
+            for (unsigned j = 0; j < WIDE; j++) load_fragments<tile, b_along_k>(of_b[j], from.b, column + 16 * j, deep, lane / 16, lane / 8 % 2);
 #pragma unroll
-            for (unsigned i = 0; i < DOWN16; i++)
+            for (unsigned i = 0; i < HIGH; i++)
 #pragma unroll
-                for (unsigned j = 0; j < 2 * ACROSS16; j++) mma_m16n8k16<T>(sums[i][j], of_a[i], {of_b[j / 2][j % 2 * 2], of_b[j / 2][j % 2 * 2 + 1]});
+                for (unsigned j = 0; j < 2 * WIDE; j++) mma_m16n8k16<T>(sums[i][j], of_a[i], {of_b[j / 2][j % 2 * 2], of_b[j / 2][j % 2 * 2 + 1]});
         }
     }
+    // The sums go through shared memory, so that neighbouring threads put neighbouring columns. Eight of these change places by the row, for the banks' sake.
+    const auto at = [&](unsigned row, unsigned column) -> float& { return place.sums[row][column ^ row % 4 * 8]; };
+    __syncthreads();
 #pragma unroll
-    for (unsigned i = 0; i < DOWN16; i++)
+    for (unsigned i = 0; i < HIGH; i++)
 #pragma unroll
-        for (unsigned j = 0; j < 2 * ACROSS16; j++)
+        for (unsigned j = 0; j < 2 * WIDE; j++)
 #pragma unroll
-            for (unsigned c = 0; c < 4; c++)
-                put_sum(g, partials, t, t.row + row + 16 * i + lane / 4 + c / 2 * 8, t.column + column + 8 * j + lane % 4 * 2 + c % 2, sums[i][j][c], put);
+            for (unsigned c = 0; c < 4; c++) at(row + 16 * i + lane / 4 + c / 2 * 8, column + 8 * j + lane % 4 * 2 + c % 2) = sums[i][j][c];
+    __syncthreads();
+#pragma unroll 2
+    for (unsigned i = threadIdx.x; i < tile * tile; i += 2 * tile) put_sum(g, partials, t, t.row + i / tile, t.column + i % tile, at(i / tile, i % tile), put);
 }

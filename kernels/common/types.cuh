@@ -69,8 +69,8 @@ template <class T> using Shared = T;
 #define DYNAMIC_SHARED(name, ...) Shared<__VA_ARGS__>& name = *static_cast<Shared<__VA_ARGS__>*>(sim::dynamic_shared(sizeof(Shared<__VA_ARGS__>)))
 #else
 #define SHARED(name, ...) __shared__ Shared<__VA_ARGS__> name
-#define DYNAMIC_SHARED(name, ...)                                   \
-    extern __shared__ alignas(1024) unsigned char dynamic_shared[]; \
+#define DYNAMIC_SHARED(name, ...)                                     \
+    extern __shared__ __align__(1024) unsigned char dynamic_shared[]; \
     Shared<__VA_ARGS__>& name = *reinterpret_cast<Shared<__VA_ARGS__>*>(dynamic_shared)
 #endif
 
