@@ -19,7 +19,9 @@ fn one() {
     let x = Tensor::from_i32([64], (0..64).collect()).unwrap();
     let device = Device::cuda_simulated().unwrap();
     let threads = if name == "short_warp" { 48 } else { 64 };
-    let y = kernel::run(&device, &KERNELS, &format!("test_fault_{name}"), &[x], TensorType::new(DType::I32, [64]), move |dispatch| dispatch.block(threads));
+    let y = kernel::run(&device, &KERNELS, &format!("test_fault_{name}"), &[x], TensorType::new(DType::I32, [64]), move |dispatch| {
+        dispatch.block(threads)
+    });
     println!("said: {}", y.map_or_else(|e| e.to_string(), |_| "nothing".to_owned()));
 }
 

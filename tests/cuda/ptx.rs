@@ -42,7 +42,13 @@ fn cp_async_copies_what_it_is_told_and_fills_up_with_zeros() {
             let (from, to) = (bytes(&x), bytes(y.as_i32().unwrap()));
             for (i, &byte) in to.iter().enumerate() {
                 let at = i % 16;
-                let want = if at < count { from[i] } else if at < size { 0 } else { 0xff };
+                let want = if at < count {
+                    from[i]
+                } else if at < size {
+                    0
+                } else {
+                    0xff
+                };
                 assert_eq!(byte, want, "{count} of {size} bytes: byte {at} of lane {}", i / 16);
             }
         }
