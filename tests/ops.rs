@@ -44,7 +44,7 @@ fn main() {
             #[cfg(feature = "wgpu")]
             if row.wgpu == escnet::ops::Kernel::Own && !cases::holds(&case, DType::BF16) {
                 let through = |kind: &str, case: Case, missing: bool| {
-                    let run = move || cases::on_gpu(stem, &case, &common::gpu()?).map(drop).map_err(Failed::from);
+                    let run = move || cases::on_gpu(stem, &case, &common::gpu()?).map_err(Failed::from);
                     Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(missing)
                 };
                 let is_half = cases::holds(&case, DType::F16);
@@ -59,7 +59,7 @@ fn main() {
             #[cfg(feature = "cuda")]
             if row.cuda == escnet::ops::Kernel::Own {
                 let through = |kind: &str, case: Case| {
-                    let run = move || cases::on_gpu(stem, &case, &common::cuda()?).map(drop).map_err(Failed::from);
+                    let run = move || cases::on_gpu(stem, &case, &common::cuda()?).map_err(Failed::from);
                     Trial::test(format!("{stem}::{kind}::{name}"), run).with_ignored_flag(no_cuda)
                 };
                 let is_half = cases::holds(&case, DType::F16) || cases::holds(&case, DType::BF16);
@@ -88,7 +88,7 @@ fn main() {
             && let Some(case) = largest((row.cases)())
         {
             let name = format!("{stem}::wgpu_portable::{}", case.name.replace(' ', "_"));
-            let run = move || cases::on_gpu(stem, &case, &common::portable_gpu()?).map(drop).map_err(Failed::from);
+            let run = move || cases::on_gpu(stem, &case, &common::portable_gpu()?).map_err(Failed::from);
             trials.push(Trial::test(name, run).with_ignored_flag(no_gpu));
             trials.push(Trial::test(format!("{stem}::wgpu_in_pieces"), move || in_pieces(row)).with_ignored_flag(no_gpu));
         }

@@ -2,7 +2,8 @@
 //
 // A block computes a tile of C of 128 x 128 or 64 x 64 for a part of K, split and joined as in common/gemm.cuh: 8 or 4 warps, each of them half of the tile's rows
 // by 32 columns, which it keeps in registers. It walks along K in strips of 32, of which four are on their way or in use: while one is multiplied, cp.async
-// brings those after it, so that a strip has the time of three to come. Of 2 * 128 * 32 numbers read for 128 * 128 * 32 multiply-adds: 64 FLOPs a byte, or 32.
+// brings those after it. 2 * 128 * 32 numbers are read for 128 * 128 * 32 multiply-adds: 64 FLOPs a byte, or 32, of which the L2 cache has to give what other
+// blocks read as well. Expected bound: that cache for large products on Hopper, arithmetic before it, memory where one of the extents is small.
 //
 // A strip lies in shared memory as it does in global memory, in lines along K or across it, so that every copy is one of 16 bytes where lines begin at multiples
 // of 16, and of 4 where they begin at those of 4; odd lines go through registers. ldmatrix reads eight chunks of 16 bytes at once, one of each of eight lines, and
@@ -124,7 +125,10 @@ __device__ __forceinline__ void gemm_mma(const Gemm& g, float* partials, const T
 #pragma unroll
         for (unsigned j = 0; j < 2 * WIDE; j++)
 #pragma unroll
-            for (unsigned c = 0; c < 4; c++) at(row + 16 * i + lane / 4 + c / 2 * 8, column + 8 * j + lane % 4 * 2 + c % 2) = sums[i][j][c];
+            for (unsigned c = 0; c < 2; c++) {
+                float& pair = at(row + 16 * i + lane / 4 + 8 * c, column + 8 * j + lane % 4 * 2);
+                reinterpret_cast<float2&>(pair) = make_float2(sums[i][j][2 * c], sums[i][j][2 * c + 1]);
+            }
     __syncthreads();
 #pragma unroll 2
     for (unsigned i = threadIdx.x; i < tile * tile; i += 2 * tile) put_sum(g, partials, t, t.row + i / tile, t.column + i % tile, at(i / tile, i % tile), put);

@@ -206,6 +206,9 @@ fn cases() -> Vec<Case> {
             cases.push(case(&[256], m, n, 20, ta, tb).without_gradients());
         }
         cases.push(case(&[66], 100, 72, 20, ta, tb).without_gradients());
+        // By eights, with edges of tiles and strips; and sums that are long for tensor cores, too.
+        cases.push(case(&[2], 136, 72, 104, ta, tb));
+        cases.push(case(&[], 8, 24, 2120, ta, tb).without_gradients());
     }
     cases.extend([case(&[0], 3, 2, 5, false, true), case(&[6], 16, 16, 16, false, false), case(&[2], 3, 5, 0, false, false)]);
     cases.extend([case(&[], 1, 1, 1, false, false), case(&[3], 1, 33, 300, false, false), case(&[], 3, 2, 1, false, false)]);

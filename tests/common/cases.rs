@@ -254,10 +254,15 @@ pub fn holds(case: &Case, dtype: DType) -> bool {
     case.graph().is_ok_and(|(builder, ..)| builder.graph().values().any(|(_, info)| info.ty.dtype == dtype))
 }
 
-/// On a GPU against f64, which rounds where numbers are stored in 16 bits; poisoned, guarded; bit-equal on repeat, and recorded anew. Gives the names of the
-/// kernels that ran.
+/// On a GPU against f64, which rounds where numbers are stored in 16 bits; poisoned, guarded; bit-equal on repeat, and recorded anew.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-pub fn on_gpu(stem: &str, case: &Case, device: &Device) -> Result<Vec<String>, String> {
+pub fn on_gpu(stem: &str, case: &Case, device: &Device) -> Outcome {
+    kernels_of(stem, case, device).map(drop)
+}
+
+/// The same; gives the names of the kernels that ran.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn kernels_of(stem: &str, case: &Case, device: &Device) -> Result<Vec<String>, String> {
     let text = |e: escnet::Error| e.to_string();
     let problem = problem(stem, case, true)?;
     let truth = Run::new(&problem, &Device::reference().map_err(text)?, false).and_then(|mut r| r.run(&problem, &problem.inputs)).map_err(text)?;
@@ -284,7 +289,7 @@ pub fn has_variant(case: &Case, variant: &str) -> bool {
 #[cfg(feature = "cuda")]
 pub fn on_variant(row: &escnet::ops::Row, case: &Case, variant: &'static str) -> Outcome {
     let device = Device::cuda_with(None, variant).map_err(|e| e.to_string())?;
-    let kernels = on_gpu(row.stem, case, &device)?;
+    let kernels = kernels_of(row.stem, case, &device)?;
     let used = |variant: &str| kernels.iter().any(|kernel| kernel.contains(&format!("_{variant}_")));
     // What has no elements launches nothing.
     let is_used = variant == "exact" || kernels.is_empty() || used(variant);

@@ -1,13 +1,16 @@
-//! The images of CUDA's kernels, and the compiler that stands behind them: `cargo nextest run --features cuda --test cuda`.
+//! The images of CUDA's kernels, the compiler that stands behind them, and what kernels are written in: `cargo nextest run --features cuda --test cuda`.
 //!
 //! What needs NVRTC is left out where there is none, but with ESCNET_REQUIRE_DEVICES: `tools/cuda_toolkit cargo nextest run ...` has it. What needs a driver that
 //! refuses images wants the stand-in: `tools/cuda_on_cpu/run ...`.
 
 mod compiler;
+mod faults;
 mod hopper;
 mod hopper_faults;
 mod images;
+mod kernel;
 mod probe;
+mod ptx;
 mod refused;
 
 use escnet::device::cuda::nvrtc::Nvrtc;

@@ -54,6 +54,7 @@ struct Factors {
     Half half;
     float* d;
     const unsigned *a, *b;
+    void* site;
 };
 
 // The lower or the upper half of a register, as a number.
@@ -63,11 +64,13 @@ float number(Half half, unsigned word, unsigned upper) {
 }
 
 void sum_up(Fiber* first) {
+    const Half half = static_cast<Factors*>(first->offer)->half;
     float a[16][16], b[16][8], d[16][8];
     for_lanes<Factors>(first, [&](unsigned l, const Factors& f) {
+        if (f.half != half) fail(LAUNCH_FAILED, f.site, "mma of another kind than lane 0's");
         const unsigned row = l / 4, k = l % 4 * 2;
-        for (unsigned i = 0; i < 8; i++) a[row + i / 2 % 2 * 8][k + i / 4 * 8 + i % 2] = number(f.half, f.a[i / 2], i % 2);
-        for (unsigned i = 0; i < 4; i++) b[k + i / 2 * 8 + i % 2][l / 4] = number(f.half, f.b[i / 2], i % 2), d[row + i / 2 * 8][k + i % 2] = f.d[i];
+        for (unsigned i = 0; i < 8; i++) a[row + i / 2 % 2 * 8][k + i / 4 * 8 + i % 2] = number(half, f.a[i / 2], i % 2);
+        for (unsigned i = 0; i < 4; i++) b[k + i / 2 * 8 + i % 2][l / 4] = number(half, f.b[i / 2], i % 2), d[row + i / 2 * 8][k + i % 2] = f.d[i];
     });
     for (unsigned row = 0; row < 16; row++)
         for (unsigned k = 0; k < 16; k++)
@@ -92,7 +95,8 @@ void load_matrices(unsigned* registers, unsigned count, bool transposed, const v
 }
 
 void multiply(Half half, float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    Factors mine{half, d, a, b};
-    together(&mine, __builtin_return_address(0), "mma", sum_up);
+    void* site = __builtin_return_address(0);
+    Factors mine{half, d, a, b, site};
+    together(&mine, site, "mma", sum_up);
 }
 }  // namespace sim

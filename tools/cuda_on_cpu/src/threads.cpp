@@ -1,5 +1,6 @@
 // CUDA threads as fibers: one OS thread runs a block's threads by turns, each until it has to wait for others.
 #include "asynchronous.h"
+#include <algorithm>
 #include <cstdarg>
 #include <deque>
 #include <dlfcn.h>
@@ -58,6 +59,8 @@ bool ready(const Fiber& f) { return !f.done && (!f.word || *f.word != f.value); 
         if (!fibers[i].done && (i == 0 || fibers[i].waits != fibers[i - 1].waits || fibers[i].site != fibers[i - 1].site)) {
             all += (named++ ? "; " : "") + ("thread " + std::to_string(i)) + " at " + (fibers[i].waits ? fibers[i].waits : "nothing") + state_of_barrier(fibers[i].word);
         }
+    // Told of the first that waits: the one that came last may have ended.
+    self = std::find_if(fibers, fibers + count, [](const Fiber& f) { return !f.done; });
     fail(LAUNCH_FAILED, self->site, "deadlock: %s", all.c_str());
 }
 
