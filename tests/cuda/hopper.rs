@@ -192,7 +192,7 @@ fn bits(number: i32, dtype: DType) -> u16 {
 
 /// Small integers, whose products and sums are exact.
 fn some_numbers(rows: usize, seed: usize) -> Vec<Vec<i32>> {
-    (0..rows).map(|i| (0..16).map(|k| ((i * 37 + k * 101 + seed) * 2_654_435_761 >> 7) as i32 % 9 - 4).collect()).collect()
+    (0..rows).map(|i| (0..16).map(|k| (((i * 37 + k * 101 + seed) * 2_654_435_761) >> 7) as i32 % 9 - 4).collect()).collect()
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn warps_elect_and_pass_on() {
 fn blocks_of_a_cluster_reach_each_other() {
     let Some(device) = device() else { return };
     let got = words(&device, &[], 512, vec![kernel("hopper_cluster").rows(4).cluster(2).tensors([Operand::Output(0)])]);
-    let expected = |block: u32, t: u32| 1000 * (block % 2 ^ 1) + 127 - t;
+    let expected = |block: u32, t: u32| 1000 * ((block % 2) ^ 1) + 127 - t;
     assert_eq!(got, (0..4).flat_map(|block| (0..128).map(move |t| expected(block, t))).collect::<Vec<_>>());
 }
 

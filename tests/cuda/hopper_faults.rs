@@ -14,7 +14,7 @@ const K: usize = 320;
 
 /// A factor [64, K], two numbers a word, and as integers.
 fn factor(seed: usize) -> (Tensor, Vec<i32>) {
-    let numbers: Vec<i32> = (0..64 * K).map(|i| ((i + seed) * 2_654_435_761 >> 9) as i32 % 7 - 3).collect();
+    let numbers: Vec<i32> = (0..64 * K).map(|i| (((i + seed) * 2_654_435_761) >> 9) as i32 % 7 - 3).collect();
     let bits = |x: i32| i32::from(bf16::from_f32(x as f32).to_bits());
     let words = numbers.chunks(2).map(|two| bits(two[0]) | bits(two[1]) << 16).collect();
     (Tensor::from_i32([32 * K], words).unwrap(), numbers)

@@ -36,8 +36,9 @@ fn every_image_is_whole_and_holds_every_kernel_for_every_architecture() {
         assert_eq!(pieces.len(), 2, "{stem}: machine code and PTX");
         assert_eq!((pieces.iter().map(|p| p.len()).sum::<usize>(), image.len()), (record.bytes, record.bytes), "{stem}");
         assert!(!record.kernels.is_empty(), "{stem}: no kernel");
-        let archs = BTreeSet::from(ARCHS);
         for (kernel, usage) in &record.kernels {
+            // What sm_90a alone has is in the machine code for that.
+            let archs = if kernel.contains("_wgmma") { BTreeSet::from(["90a"]) } else { BTreeSet::from(ARCHS) };
             assert_eq!(usage.keys().map(String::as_str).collect::<BTreeSet<_>>(), archs, "{kernel}");
             assert!(usage.values().all(|u| u.registers > 0), "{kernel}: {usage:?}");
         }

@@ -3,9 +3,7 @@
 //! cudarc loads the library when it is first called and panics where there is none, so [`Context::open`] asks first. A context is made current before each
 //! call, since it is current to one thread alone.
 
-use super::launch::{Swizzle, TensorMap};
 use crate::error::{Error, Result};
-use crate::tensor::DType;
 use cudarc::driver::sys as api;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
@@ -37,7 +35,7 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 /// The driver's name for what went wrong, and its words.
-fn words(status: api::CUresult) -> String {
+pub(super) fn words(status: api::CUresult) -> String {
     let text = |ask: unsafe fn(api::CUresult, *mut *const c_char) -> api::CUresult| {
         let mut text = std::ptr::null();
         // SAFETY: `text` is where the driver puts the address of a text of its own.
@@ -131,7 +129,7 @@ impl Context {
         }
     }
 
-    fn check(&self, status: api::CUresult) -> Result<()> {
+    pub fn check(&self, status: api::CUresult) -> Result<()> {
         checked(status, &self.name, 0)
     }
 
@@ -322,58 +320,6 @@ pub(super) struct Extent {
     pub shared: u32,
     /// Blocks of a cluster, along the first axis.
     pub cluster: u32,
-}
-
-/// The words of a tensor map on the tensor at this address.
-///
-/// # Errors
-/// [`Error::Graph`] where it says what no driver takes, in the driver's words.
-pub(super) fn encode(context: &Context, kernel: &str, map: &TensorMap, at: u64) -> Result<[u64; 16]> {
-    use api::CUtensorMapDataType_enum as Type;
-    use api::CUtensorMapSwizzle_enum as Pattern;
-    let refused = |why: &str| Error::graph(kernel, "a tensor map that the driver takes", format!("{map:?}: {why}"));
-    let rank = map.dims.len();
-    if rank == 0 || map.strides.len() != rank - 1 || map.tile.len() != rank {
-        return Err(refused("as many extents as the tile has, and one stride fewer"));
-    }
-    let data_type = match map.dtype {
-        DType::F32 => Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
-        DType::F16 => Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-        DType::BF16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-        DType::I32 => Type::CU_TENSOR_MAP_DATA_TYPE_INT32,
-    };
-    let swizzle = match map.swizzle {
-        Swizzle::None => Pattern::CU_TENSOR_MAP_SWIZZLE_NONE,
-        Swizzle::Bytes32 => Pattern::CU_TENSOR_MAP_SWIZZLE_32B,
-        Swizzle::Bytes64 => Pattern::CU_TENSOR_MAP_SWIZZLE_64B,
-        Swizzle::Bytes128 => Pattern::CU_TENSOR_MAP_SWIZZLE_128B,
-    };
-    let long = |numbers: &[usize]| numbers.iter().map(|&n| n as u64).collect::<Vec<_>>();
-    let tile = map.tile.iter().map(|&n| u32::try_from(n)).collect::<std::result::Result<Vec<_>, _>>().map_err(|_| refused("a tile beyond 2^32"))?;
-    let (dims, strides, steps) = (long(&map.dims), long(&map.strides), vec![1; rank]);
-    let mut encoded = api::CUtensorMap { opaque: [0; 16] };
-    context.enter()?;
-    // SAFETY: each list is as long as the rank says, the strides' but one, and the map is aligned as its type says.
-    let status = unsafe {
-        api::cuTensorMapEncodeTiled(
-            &mut encoded,
-            data_type,
-            rank as u32,
-            at as *mut c_void,
-            dims.as_ptr(),
-            strides.as_ptr(),
-            tile.as_ptr(),
-            steps.as_ptr(),
-            api::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE,
-            swizzle,
-            api::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-            api::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-        )
-    };
-    match status {
-        api::CUresult::CUDA_ERROR_INVALID_VALUE => Err(refused(&words(status))),
-        _ => context.check(status).map(|()| encoded.opaque),
-    }
 }
 
 /// Puts a launch behind all other work of the stream. The arguments lie one behind another, each from a start of its own.

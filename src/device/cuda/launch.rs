@@ -2,6 +2,7 @@
 
 use super::Image;
 use super::memory::Memory;
+use super::tensor_map::TensorMap;
 use crate::device::binding::Binding;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, TensorType};
@@ -24,36 +25,6 @@ pub enum Operand {
     Pointers(usize),
     /// A null pointer.
     Nothing,
-}
-
-/// How wide the pattern is by which a tile's rows are mixed in shared memory, so that neither rows nor columns of it lie in one bank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Swizzle {
-    /// Rows lie one behind another.
-    None,
-    /// 32 bytes.
-    Bytes32,
-    /// 64 bytes.
-    Bytes64,
-    /// 128 bytes.
-    Bytes128,
-}
-
-/// How a tensor lies in memory for the tensor memory accelerator, and which tile of it is copied at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorMap {
-    /// Whose memory it is.
-    pub operand: Operand,
-    /// How its elements are stored.
-    pub dtype: DType,
-    /// Extents, from that of the contiguous dimension on: at most five.
-    pub dims: Vec<usize>,
-    /// Bytes from one element to the next along each dimension but the first: multiples of 16.
-    pub strides: Vec<usize>,
-    /// A tile's extents, of at most 256; a row of it is a multiple of 16 bytes, and no wider than the swizzle.
-    pub tile: Vec<usize>,
-    /// How the tile lies in shared memory.
-    pub swizzle: Swizzle,
 }
 
 /// An argument of a kernel.

@@ -27,13 +27,15 @@ pub mod nvrtc;
 mod replay;
 pub mod source;
 mod sweep;
+mod tensor_map;
 
 pub use crate::device::columns::{Columns, Summed};
 pub use images::compiled;
-pub use launch::{BLOCK, Dispatch, Launch, Operand, Swizzle, TensorMap};
+pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::Recording;
 pub use sweep::Side;
+pub use tensor_map::{Swizzle, TensorMap};
 
 use crate::error::Result;
 use driver::{Context, Function, Module};

@@ -1,7 +1,8 @@
 //! Nodes recorded once, replayed as a CUDA graph.
 
-use super::driver::{Allocation, Event, Extent, Function, Recorded, encode, launch};
+use super::driver::{Allocation, Event, Extent, Function, Recorded, launch};
 use super::launch::{Argument, Launch, Operand, grid_of, words};
+use super::tensor_map::encode;
 use super::{Gpu, Memory};
 use crate::device::binding::{Home, Place};
 use crate::device::{Kernel, Room};

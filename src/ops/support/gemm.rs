@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(choose(gemm(1, 577, 768, 0), ALONG), Variant::Mma64);
         assert_eq!(choose(gemm(1, 16, 768, 768), ALONG), Variant::Mma64, "an eighth of a tile");
         assert_eq!(choose(gemm(1, 4616, 3072, 768), ALONG), Variant::Wgmma256, "37 x 12 of them");
-        assert_eq!(choose(gemm(1, 4616, 640, 768), ALONG), Variant::Wgmma256, "37 x 3 of them as well as 37 x 5");
+        assert_eq!(choose(gemm(1, 4616, 1152, 768), ALONG), Variant::Wgmma256, "37 x 5 of them as well as 37 x 9");
         assert_eq!(choose(gemm(1, 9232, 128, 768), ALONG), Variant::Wgmma128, "half of each would be empty");
         for arch in [80, 89, 100, 120] {
             assert!(!Variant::Wgmma128.takes(arch, DType::F16, gemm(1, 577, 768, 768), ALONG), "{arch}");
