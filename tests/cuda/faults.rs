@@ -1,25 +1,21 @@
 //! What the stand-in, `checked`, tells of copies that go on by themselves and of fragments: each kernel of `kernels/test_faults.cu` is wrong in one way. A fault ends
 //! the use of the device, so each has a process of its own.
 
-use super::is_required;
-use super::kernel;
+use super::probe::{self, fault, is_simulated};
 use escnet::device::cuda::Image;
 use escnet::{DType, Device, Tensor, TensorType};
-use std::process::Command;
 
 static KERNELS: Image = Image { stem: "test_faults", source: include_str!("kernels/test_faults.cu"), fatbin: &[] };
-/// Which of them the process is for.
-const FAULT: &str = "ESCNET_TEST_FAULT";
 
 /// Run by the others.
 #[test]
 #[ignore = "a kernel that goes wrong, by name"]
 fn one() {
-    let Ok(name) = std::env::var(FAULT) else { return };
+    let Some(name) = fault() else { return };
     let x = Tensor::from_i32([64], (0..64).collect()).unwrap();
     let device = Device::cuda_simulated().unwrap();
     let threads = if name == "short_warp" { 48 } else { 64 };
-    let y = kernel::run(&device, &KERNELS, &format!("test_fault_{name}"), &[x], TensorType::new(DType::I32, [64]), move |dispatch| {
+    let y = probe::once(&device, &KERNELS, &format!("test_fault_{name}"), &[x], TensorType::new(DType::I32, [64]), move |dispatch| {
         dispatch.block(threads)
     });
     println!("said: {}", y.map_or_else(|e| e.to_string(), |_| "nothing".to_owned()));
@@ -27,19 +23,13 @@ fn one() {
 
 /// What is said of a kernel where the order of threads, and whether copies are done late or at once, follow this seed.
 fn said(name: &str, seed: &str) -> String {
-    let mut program = Command::new(std::env::current_exe().unwrap());
-    let out = program.args(["--exact", "faults::one", "--ignored", "--nocapture"]).env(FAULT, name).env("CUDA_ON_CPU_SEED", seed).output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{name}: {text}");
-    text.lines().find_map(|line| line.strip_prefix("said: ")).unwrap_or_else(|| panic!("{name}: {text}")).to_owned()
+    probe::said("faults::one", name, &[("CUDA_ON_CPU_SEED", seed)])
 }
 
 #[test]
 fn each_is_told_in_every_order() {
-    match Device::cuda_simulated() {
-        Err(e) if is_required() => panic!("{e}"),
-        Err(e) => return println!("left out: {e}"),
-        Ok(_) => {}
+    if !is_simulated() {
+        return;
     }
     let all = [
         ("not_waited", &["reads byte", "is copying to at", "and did not wait for"][..]),

@@ -1,15 +1,12 @@
 //! What the stand-in, `checked`, tells of kernels for sm_90a: each of `kernels/hopper_faults.cu` is wrong in one way, or is given a wrong map. A fault ends the use
 //! of the device, so each has a process of its own.
 
-use super::{is_required, probe};
+use super::probe::{self, fault, is_simulated};
 use escnet::device::cuda::{Dispatch, Image, Operand, Swizzle, TensorMap};
 use escnet::{DType, Device, Tensor, TensorType};
 use half::bf16;
-use std::process::Command;
 
 static IMAGE: Image = Image { stem: "hopper_faults", source: include_str!("kernels/hopper_faults.cu"), fatbin: &[] };
-/// Which of them the process is for.
-const FAULT: &str = "ESCNET_HOPPER_FAULT";
 const K: usize = 320;
 
 /// A factor [64, K], two numbers a word, and as integers.
@@ -24,7 +21,7 @@ fn factor(seed: usize) -> (Tensor, Vec<i32>) {
 #[test]
 #[ignore = "a kernel that goes wrong, by name"]
 fn one() {
-    let Ok(name) = std::env::var(FAULT) else { return };
+    let Some(name) = fault() else { return };
     let ((a, of_a), (b, of_b)) = (factor(1), factor(2));
     let sum = |i: usize| (0..K).map(|k| (of_a[i / 64 * K + k] * of_b[i % 64 * K + k]) as f32).sum::<f32>();
     let map = |input| TensorMap {
@@ -47,23 +44,13 @@ fn one() {
 
 /// What is said of a kernel.
 fn said(name: &str) -> String {
-    let mut program = Command::new(std::env::current_exe().unwrap());
-    program.args(["--exact", "hopper_faults::one", "--ignored", "--nocapture"]).env(FAULT, name);
-    if name == "older_device" {
-        program.env("CUDA_ON_CPU_ARCH", "89");
-    }
-    let out = program.output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{name}: {text}");
-    text.lines().find_map(|line| line.strip_prefix("said: ")).unwrap_or_else(|| panic!("{name}: {text}")).to_owned()
+    probe::said("hopper_faults::one", name, if name == "older_device" { &[("CUDA_ON_CPU_ARCH", "89")] } else { &[] })
 }
 
 #[test]
 fn each_is_told() {
-    match Device::cuda_simulated() {
-        Err(e) if is_required() => panic!("{e}"),
-        Err(e) => return println!("left out: {e}"),
-        Ok(_) => {}
+    if !is_simulated() {
+        return;
     }
     let all: &[(&str, &[&str])] = &[
         ("none", &["nothing"]),

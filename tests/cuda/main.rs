@@ -9,7 +9,6 @@ mod faults;
 mod hopper;
 mod hopper_faults;
 mod images;
-mod kernel;
 mod probe;
 mod ptx;
 mod refused;

@@ -1,7 +1,7 @@
 //! Each function of `kernels/common/ptx.cuh` by a kernel of its own, `kernels/test_ptx.cu`, against what the PTX documentation says of it, in plain Rust: on the
 //! stand-in, which has the kernels in it, and on a GPU, for which NVRTC compiles them.
 
-use super::kernel::{self, device};
+use super::probe::{self, device};
 use escnet::device::cuda::{Dispatch, Image};
 use escnet::{DType, Tensor, TensorType};
 use half::{bf16, f16};
@@ -12,7 +12,7 @@ static KERNELS: Image = Image { stem: "test_ptx", source: include_str!("kernels/
 
 /// What a kernel of one warp makes of these tensors: `len` numbers of the type. None where there is no device.
 fn run(kernel: &str, inputs: &[Tensor], dtype: DType, len: usize, finish: impl Fn(Dispatch) -> Dispatch + Send + Sync + 'static) -> Option<Tensor> {
-    Some(kernel::run(&device()?, &KERNELS, kernel, inputs, TensorType::new(dtype, [len]), move |dispatch| finish(dispatch.block(32))).unwrap())
+    Some(probe::once(&device()?, &KERNELS, kernel, inputs, TensorType::new(dtype, [len]), move |dispatch| finish(dispatch.block(32))).unwrap())
 }
 
 fn words(words: Vec<i32>) -> Tensor {
@@ -119,5 +119,5 @@ fn mma_multiplies_and_adds() {
 
 #[test]
 fn every_wrapper_compiles_for_every_architecture() {
-    kernel::compiles_everywhere(&KERNELS);
+    probe::compiles_everywhere(&KERNELS);
 }

@@ -1,20 +1,9 @@
 //! What a driver does not take, by a stand-in that refuses as it is told to. It reads that when it is loaded, so every case is a process.
 
-use super::{Scratch, is_required, nvrtc};
-use escnet::Device;
+use super::probe::is_simulated;
+use super::{Scratch, nvrtc};
 use std::path::Path;
 use std::process::Command;
-
-/// Whether the stand-in is there; it must be where devices are required.
-fn is_simulated() -> bool {
-    let found = Device::cuda_simulated();
-    match &found {
-        Err(e) if is_required() => panic!("{e}"),
-        Err(e) => println!("left out: {e}"),
-        Ok(_) => {}
-    }
-    found.is_ok()
-}
 
 /// What `escnet verify` says of softmax's golden file, where the stand-in takes images but for these kinds of them, and what is compiled is kept in `folder`.
 fn with(refused: &str, folder: &Path, more: &[(&str, &str)]) -> String {
