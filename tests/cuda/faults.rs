@@ -7,9 +7,9 @@ use escnet::{DType, Device, Tensor, TensorType};
 
 static KERNELS: Image = Image { stem: "test_faults", source: include_str!("kernels/test_faults.cu"), fatbin: &[] };
 
-/// Run by the others.
+/// Run by the other test, in a process for each kernel; by itself it has no kernel to run.
 #[test]
-#[ignore = "a kernel that goes wrong, by name"]
+#[ignore = "run by the other test, with a kernel's name"]
 fn one() {
     let Some(name) = fault() else { return };
     let x = Tensor::from_i32([64], (0..64).collect()).unwrap();

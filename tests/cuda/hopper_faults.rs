@@ -17,9 +17,9 @@ fn factor(seed: usize) -> (Tensor, Vec<i32>) {
     (Tensor::from_i32([32 * K], words).unwrap(), numbers)
 }
 
-/// Run by the others.
+/// Run by the other test, in a process for each kernel; by itself it has no kernel to run.
 #[test]
-#[ignore = "a kernel that goes wrong, by name"]
+#[ignore = "run by the other test, with a kernel's name"]
 fn one() {
     let Some(name) = fault() else { return };
     let ((a, of_a), (b, of_b)) = (factor(1), factor(2));
