@@ -5,8 +5,8 @@
 //   dx_c = (e^(x_c - top - log_sum) - s / V - (1 - s) [c = label]) dloss / n
 //
 // A row is cut into parts of PART logits, a block each, so that few rows fill a GPU too. It holds its logits in registers, EACH a thread, and so reads them
-// once, all of them before it waits for the first. Forward, a second launch of one block joins the parts and sums the rows, a thread a row. Backward, dx may be x:
-// a logit is overwritten by its gradient.
+// once, all of them before it waits for the first. Forward, a second launch joins the parts, a thread a row, and sums the rows of each block; a third of one block
+// sums the blocks. Backward, dx may be x: a logit is overwritten by its gradient.
 // 4 bytes a logit forward, 8 backward: bound by memory.
 #include "common/reduce.cuh"
 
@@ -92,12 +92,13 @@ extern "C" __global__ void __launch_bounds__(BLOCK) cross_entropy_parts_f32(cons
     to.at(2, part, row) = below;
 }
 
-// One block. denominator is null where the rows that count are counted, saved where nobody wants it.
+// A thread a row; saved is null where nobody wants it. sums gets one of each block.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-    cross_entropy_forward_f32(const float* x, float* numbers, const int* labels, const float* denominator, float* loss, float* saved, unsigned rows,
-                              unsigned width, unsigned parts, int ignored, float smoothing) {
-    float part = 0;
-    for (unsigned row = threadIdx.x; row < rows; row += BLOCK) {
+    cross_entropy_rows_f32(const float* x, float* numbers, const int* labels, float* sums, float* saved, unsigned rows, unsigned width, unsigned parts, int ignored,
+                           float smoothing) {
+    const unsigned row = (unsigned)element();
+    float loss = 0;
+    if (row < rows) {
         const Part all = joined({numbers, rows, parts}, row, width);
         const float log_sum = logf(all.sum);
         if (saved) {
@@ -105,14 +106,20 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
             saved[2 * (size_t)row + 1] = log_sum;
         }
         const int label = labels[row];
-        if (label == ignored) continue;
-        if (!is_class(label, width)) {
-            part = NAN;
-            continue;
+        if (label != ignored) {
+            loss = is_class(label, width) ? (1 - smoothing) * (all.top - x[(size_t)row * width + label] + log_sum) : NAN;
+            if (smoothing > 0) loss += smoothing * (all.below / width + log_sum);
         }
-        part += (1 - smoothing) * (all.top - x[(size_t)row * width + label] + log_sum);
-        if (smoothing > 0) part += smoothing * (all.below / width + log_sum);
     }
+    loss = block_sum(loss);
+    if (threadIdx.x == 0) sums[blockIdx.x] = loss;
+}
+
+// One block. denominator is null where the rows that count are counted.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    cross_entropy_forward_f32(const float* sums, const int* labels, const float* denominator, float* loss, unsigned rows, int ignored) {
+    float part = 0;
+    for (unsigned i = threadIdx.x; i < (rows + BLOCK - 1) / BLOCK; i += BLOCK) part += sums[i];
     const float sum = block_sum(part), over_n = share(labels, denominator, rows, ignored);
     if (threadIdx.x == 0) loss[0] = sum * over_n;
 }

@@ -251,10 +251,13 @@ impl Op for CrossEntropy {
     fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
         let [x, labels, loss, saved] = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0), cuda::Operand::Output(1)];
         let (logits, denominator) = (launch.ty(0), self.cuda_denominator(2));
-        let (parts, sizes) = (launch.scratch(3 * workgroups(&logits)), [logits.shape[0], logits.shape[1], logits.shape[1].div_ceil(PART)]);
+        let (rows, ignored) = (logits.shape[0], self.ignore_index as u32);
+        let (parts, sizes) = (launch.scratch(3 * workgroups(&logits)), [rows, logits.shape[1], logits.shape[1].div_ceil(PART)]);
+        let sums = launch.scratch(rows.div_ceil(cuda::BLOCK));
         launch.add(cuda::Dispatch::new(&KERNELS, "cross_entropy_parts_f32").tensors([x, parts]).sizes(sizes).rows(workgroups(&logits)));
-        let dispatch = cuda::Dispatch::new(&KERNELS, "cross_entropy_forward_f32").tensors([x, parts, labels, denominator, loss, saved]);
-        launch.add(dispatch.sizes(sizes).word(self.ignore_index as u32).number(self.label_smoothing));
+        let dispatch = cuda::Dispatch::new(&KERNELS, "cross_entropy_rows_f32").tensors([x, parts, labels, sums, saved]);
+        launch.add(dispatch.sizes(sizes).word(ignored).number(self.label_smoothing).over(rows));
+        launch.add(cuda::Dispatch::new(&KERNELS, "cross_entropy_forward_f32").tensors([sums, labels, denominator, loss]).sizes([rows]).word(ignored));
         Ok(())
     }
 
