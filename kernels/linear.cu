@@ -1,5 +1,6 @@
 // Linear layer with its activation: y = act(x W^T + b), x [M, K], W [N, K], b [N], y [M, N]. Products as in common/gemm.cuh, and for bf16 and f16 as in
-// common/gemm_mma.cuh and common/gemm_wgmma.cuh; bias and activation happen to the sums while they are in registers, so that y is written once and never read.
+// common/gemm_mma.cuh and common/gemm_wgmma.cuh; forward of a few rows as in common/gemm_skinny.cuh. Bias and activation happen to the sums while they are in
+// registers, so that y is written once and never read.
 //
 //   forward           A = x    [M, K], B = W^T [K, N]
 //   backward_input    A = dy   [M, N], B = W   [N, K]      dx = dy W
@@ -8,6 +9,7 @@
 #include "common/activation.cuh"
 #include "common/column_sums.cuh"
 #include "common/gemm_mma.cuh"
+#include "common/gemm_skinny.cuh"
 #include "common/gemm_wgmma.cuh"
 
 namespace of_linear {
@@ -64,6 +66,13 @@ using namespace of_linear;
             [=](size_t, unsigned column, const float (&sum)[1]) { db[column] = Element<T>::of(sum[0]); });                                            \
     }
 FOR_EACH_TYPE(KERNELS)
+
+#define SKINNY_KERNEL(suffix, T)                                                                                                                      \
+    extern "C" __global__ void __launch_bounds__(BLOCK, of_skinny::Split<T>::BLOCKS)                                                                                               \
+        linear_forward_skinny_##suffix(float* partials, const T* x, const T* w, const T* bias, T* before, T* y, Gemm g, unsigned activation) {        \
+        gemm_skinny(g, partials, x, w, Epilogue<T>{bias, before, y, activation, g.n});                                                                \
+    }
+FOR_EACH_TYPE(SKINNY_KERNEL)
 
 #define MMA_KERNELS(tile, suffix, T)                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                            \

@@ -1,6 +1,7 @@
 // Batched matrix product: C[i] = A[i] B[i], each factor stored as it is read (n) or transposed (t). See common/gemm.cuh, and for bf16 and f16
-// common/gemm_mma.cuh and common/gemm_wgmma.cuh.
+// common/gemm_mma.cuh and common/gemm_wgmma.cuh, and for a few rows and a transposed B common/gemm_skinny.cuh.
 #include "common/gemm_mma.cuh"
+#include "common/gemm_skinny.cuh"
 #include "common/gemm_wgmma.cuh"
 
 namespace of_matmul {
@@ -41,6 +42,13 @@ using namespace of_matmul;
         gemm_sum(g, partials, Store<T>{c, g.m, g.n});                                                                          \
     }
 FOR_EACH_TYPE(KERNELS)
+
+#define SKINNY_KERNEL(suffix, T)                                                                                                                      \
+    extern "C" __global__ void __launch_bounds__(BLOCK, of_skinny::Split<T>::BLOCKS)                                                                                               \
+        matmul_forward_nt_skinny_##suffix(float* partials, const T* a, const T* b, T* c, Gemm g) {                                                    \
+        gemm_skinny(g, partials, a, b, Store<T>{c, g.m, g.n});                                                                                        \
+    }
+FOR_EACH_TYPE(SKINNY_KERNEL)
 
 #define MMA_WAY(name, tile, suffix, T, transpose_a, transpose_b)                                                                                      \
     extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                            \

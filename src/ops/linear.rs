@@ -34,7 +34,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256"],
+    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "skinny"],
     golden: Some(|case, b, input| {
         let activation = match case.text("activation")? {
             "relu" => Activation::Relu,
@@ -435,6 +435,11 @@ fn cases() -> Vec<Case> {
         cases.push(case(m, n, k, Activation::Gelu, true));
     }
     cases.push(case(32_770, 36, 8, Activation::Gelu, true).without_gradients());
+    // Up to 16 rows on CUDA: lines of odd numbers, of multiples of 2, 4 and 8; edges of blocks, rounds of all warps, and long sums that blocks share.
+    for (m, n, k) in [(1, 1, 257), (16, 9, 259), (3, 13, 514), (9, 7, 1036), (16, 20, 1540), (3, 8, 3080), (2, 5, 8202)] {
+        let activation = if m == 3 { Activation::Relu } else { Activation::Gelu };
+        cases.push(case(m, n, k, activation, m != 9).without_gradients());
+    }
     // Rows that GPUs can cut, and none.
     cases.extend([case(160, 64, 64, Activation::Gelu, true), case(0, 3, 7, Activation::Gelu, true)]);
     cases.push(Case::of("rank 4", |b, v| linear(b, v[0], v[1], None, Activation::None)).normal("x", [2, 3, 5, 7]).normal("w", [11, 7]));

@@ -33,7 +33,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256"],
+    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "skinny"],
     golden: Some(|case, b, input| {
         let op = MatMul { transpose_a: case.flag("transpose_a")?, transpose_b: case.flag("transpose_b")? };
         Ok(vec![("y", b.apply1(op, &[input("a")?, input("b")?])?)])
@@ -209,6 +209,10 @@ fn cases() -> Vec<Case> {
         // By eights, with edges of tiles and strips; and sums that are long for tensor cores, too.
         cases.push(case(&[2], 136, 72, 104, ta, tb));
         cases.push(case(&[], 8, 24, 2120, ta, tb).without_gradients());
+    }
+    // Up to 16 rows on CUDA, of several products, and of several with long sums that blocks share.
+    for (batch, m, n, k) in [(3, 16, 9, 264), (2, 5, 17, 517), (2, 3, 9, 8196)] {
+        cases.push(case(&[batch], m, n, k, false, true).without_gradients());
     }
     cases.extend([case(&[0], 3, 2, 5, false, true), case(&[6], 16, 16, 16, false, false), case(&[2], 3, 5, 0, false, false)]);
     cases.extend([case(&[], 1, 1, 1, false, false), case(&[3], 1, 33, 300, false, false), case(&[3], 5, 7, 600, false, false), case(&[], 3, 2, 1, false, false)]);

@@ -3,8 +3,12 @@
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::TensorType;
 use escnet::graph::{Builder, Options, Segment, Session, Source, Store, Value, gradients};
+#[cfg(feature = "cuda")]
+use escnet::graph::{Graph, Node};
 use escnet::ops::rules;
 use escnet::ops::support::case::{Case, CaseInput, Fill};
+#[cfg(feature = "cuda")]
+use escnet::ops::{linear::Linear, matmul::MatMul};
 use escnet::{DType, Device, Tensor};
 use half::{bf16, f16};
 use rand::rngs::StdRng;
@@ -277,12 +281,29 @@ fn kernels_of(stem: &str, case: &Case, device: &Device) -> Result<Vec<String>, S
     Ok(checked.session.times().map_err(text)?.into_iter().flat_map(|node| node.kernels).map(|kernel| kernel.entry).collect())
 }
 
-/// Whether the device has this variant, and it takes the case's tensors: those of warpgroups are for compute capability 9.0, and lines of multiples of 16 bytes.
+/// The case as this variant takes it, where the device has it and its tensors fit: those of warpgroups are for compute capability 9.0 and lines of multiples of
+/// 16 bytes; what is for few rows, for these by a transposed factor, as no gradients are.
 #[cfg(feature = "cuda")]
-pub fn has_variant(case: &Case, variant: &str) -> bool {
+pub fn for_variant(case: &Case, variant: &str) -> Option<Case> {
+    let (builder, ..) = case.graph().ok()?;
+    if variant == "skinny" {
+        return builder.graph().nodes().iter().all(|node| is_skinny(node, builder.graph())).then(|| case.clone().without_gradients());
+    }
     let fits = |ty: TensorType| !ty.is_empty() && ty.shape.last().is_some_and(|width| (width * ty.dtype.size()).is_multiple_of(16));
-    let all_fit = || case.graph().is_ok_and(|(builder, ..)| builder.graph().values().all(|(_, info)| fits(info.ty)));
-    !variant.starts_with("wgmma") || (escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90) && all_fit())
+    let all_fit = || builder.graph().values().all(|(_, info)| fits(info.ty));
+    let has = !variant.starts_with("wgmma") || (escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90) && all_fit());
+    has.then(|| case.clone())
+}
+
+/// Whether this is a product of up to 16 rows whose factors both lie along what is summed over.
+#[cfg(feature = "cuda")]
+fn is_skinny(node: &Node, graph: &Graph) -> bool {
+    let result = graph.ty(node.outputs[0]).shape;
+    match (node.op.downcast::<Linear>(), node.op.downcast::<MatMul>()) {
+        (Some(_), _) => result.rows_and_width().0 <= 16,
+        (_, Some(MatMul { transpose_a: false, transpose_b: true })) => result.iter().nth_back(1).is_some_and(|rows| *rows <= 16),
+        _ => false,
+    }
 }
 
 /// The same on CUDA with a variant that the operator is made to use, and used.

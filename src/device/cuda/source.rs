@@ -15,6 +15,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/columns.cuh",
     "common/gemm.cuh",
     "common/gemm_mma.cuh",
+    "common/gemm_skinny.cuh",
     "common/gemm_wgmma.cuh",
     "common/hopper.cuh",
     "common/layernorm.cuh",

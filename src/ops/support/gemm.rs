@@ -1,4 +1,5 @@
-//! How products are shared out among blocks, and which kernels compute them: `kernels/common/gemm.cuh`, `gemm_mma.cuh` and `gemm_wgmma.cuh` there.
+//! How products are shared out among blocks, and which kernels compute them: `kernels/common/gemm.cuh`, `gemm_mma.cuh`, `gemm_wgmma.cuh` and
+//! `gemm_skinny.cuh` there.
 
 use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, Swizzle, TensorMap};
 use crate::tensor::DType;
@@ -19,6 +20,8 @@ pub enum Variant {
     Wgmma128,
     /// The same in tiles of 128 x 256.
     Wgmma256,
+    /// Up to 16 rows by a factor that lies along K, which is read once: 8 of its lines a block. f32 on any device, f16 and bf16 by tensor cores.
+    Skinny,
 }
 
 /// A batch of products of [m, k] and [k, n].
@@ -47,7 +50,7 @@ pub struct Tensors<'a> {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 5] = [Variant::Exact, Variant::Mma64, Variant::Mma128, Variant::Wgmma128, Variant::Wgmma256];
+    pub const ALL: [Variant; 6] = [Variant::Exact, Variant::Mma64, Variant::Mma128, Variant::Wgmma128, Variant::Wgmma256, Variant::Skinny];
 
     /// What it is asked for by, and what stands in its kernels' names.
     pub fn name(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Variant {
             Variant::Mma128 => "mma128",
             Variant::Wgmma128 => "wgmma128",
             Variant::Wgmma256 => "wgmma256",
+            Variant::Skinny => "skinny",
         }
     }
 
@@ -76,12 +80,13 @@ impl Variant {
                 let lines = [if along_k[0] { k } else { m }, if along_k[1] { k } else { n }];
                 arch == 90 && is_half && batch * m * n * k > 0 && lines.iter().all(|line| line.is_multiple_of(8))
             }
+            Variant::Skinny => (arch >= 80 || dtype == DType::F32) && gemm.m <= self.tile().0 && along_k == [true; 2],
         }
     }
 
-    /// What is best for a product, as far as its extents tell: warpgroups where they take it and a tile would be at least a quarter full, else tensor cores
-    /// wherever they take the numbers; and the large tile where every processor of a large GPU gets one and edges do not make the blocks compute more than a
-    /// quarter in vain.
+    /// What is best for a product, as far as its extents tell: what is made for few rows where each of its eight warps gets something of K; warpgroups where
+    /// they take it and a tile would be at least a quarter full, else tensor cores wherever they take the numbers; and the large tile where every processor of
+    /// a large GPU gets one and edges do not make the blocks compute more than a quarter in vain.
     pub fn choose(arch: u32, dtype: DType, gemm: Gemm, along_k: [bool; 2]) -> Self {
         // By how much the area of a large tile is more than that of a small one.
         let is_large = |small: Variant, large: Variant, more: usize| {
@@ -90,6 +95,7 @@ impl Variant {
         };
         let takes = |variant: Variant| variant.takes(arch, dtype, gemm, along_k);
         match () {
+            () if takes(Variant::Skinny) && gemm.k >= 256 => Variant::Skinny,
             () if takes(Variant::Wgmma128) && gemm.m >= 64 && gemm.n >= 64 => {
                 if is_large(Variant::Wgmma128, Variant::Wgmma256, 2) {
                     Variant::Wgmma256
@@ -114,6 +120,7 @@ impl Variant {
             Variant::Exact | Variant::Mma64 => (64, 64),
             Variant::Mma128 | Variant::Wgmma128 => (128, 128),
             Variant::Wgmma256 => (128, 256),
+            Variant::Skinny => (16, 8),
         }
     }
 
@@ -123,18 +130,24 @@ impl Variant {
             Variant::Exact => 16,
             Variant::Mma64 | Variant::Mma128 => 32,
             Variant::Wgmma128 | Variant::Wgmma256 => 64,
+            Variant::Skinny => 512,
         }
     }
 
-    /// The least part of K. Writing and reading back its sums, in f32, is at most a quarter of the traffic that reading its factors is.
+    /// The least part of K. Writing and reading back its sums, in f32, is at most a quarter of the traffic that reading its factors is. Of few rows these sums
+    /// are nothing, but a second launch is worth the time that a block needs for 64 KiB of a factor in 16 bits, as an estimate.
     fn part(self) -> usize {
         let (high, wide) = self.tile();
-        if self == Variant::Exact { 256 } else { (16 * high * wide / (high + wide)).next_multiple_of(self.strip()) }
+        match self {
+            Variant::Exact => 256,
+            Variant::Skinny => 4096,
+            _ => (16 * high * wide / (high + wide)).next_multiple_of(self.strip()),
+        }
     }
 
-    /// Blocks that keep a large GPU busy: as many as each of its processors runs at once.
+    /// Blocks that keep a large GPU busy: as many as each of its processors runs at once; of few rows, one that has the whole processor's reads to itself.
     fn enough(self) -> usize {
-        if self.is_wgmma() { ENOUGH / 2 } else { ENOUGH }
+        if self.is_wgmma() || self == Variant::Skinny { ENOUGH / 2 } else { ENOUGH }
     }
 
     /// Threads of a block, and its dynamic shared memory: four stages of a strip of both factors, and for warpgroups 20 KiB for sums on their way out and
@@ -143,7 +156,7 @@ impl Variant {
         let (high, wide) = self.tile();
         let stages = 4 * (high + wide) * self.strip() * 2;
         match self {
-            Variant::Exact => (BLOCK, 0),
+            Variant::Exact | Variant::Skinny => (BLOCK, 0),
             Variant::Mma64 | Variant::Mma128 => (2 * high, stages),
             Variant::Wgmma128 | Variant::Wgmma256 => (384, stages + (8 * 16 * 40 * 4 + 64_usize).next_multiple_of(1024)),
         }
@@ -250,6 +263,9 @@ mod tests {
         assert_eq!(gemm(1, 2048, 1152, 4096).cut(Variant::Mma128), (4096, 1));
         assert_eq!(gemm(1, 577, 768, 3072).cut(Variant::Wgmma128), (1024, 3));
         assert_eq!(gemm(1, 128, 256, 3072).cut(Variant::Wgmma256), (1536, 2));
+        assert_eq!(gemm(1, 3, 768, 30_524).cut(Variant::Skinny), (30_720, 1));
+        assert_eq!(gemm(1, 3, 64, 3072).cut(Variant::Skinny), (3072, 1));
+        assert_eq!(gemm(1, 3, 64, 30_524).cut(Variant::Skinny), (4608, 7));
     }
 
     #[test]
@@ -291,7 +307,7 @@ mod tests {
         assert_eq!(choose(gemm(1, 577, 767, 768), ALONG), Variant::Wgmma128, "no line is along N");
         assert_eq!(choose(gemm(1, 577, 768, 4), ALONG), Variant::Mma64);
         assert_eq!(choose(gemm(1, 577, 768, 0), ALONG), Variant::Mma64);
-        assert_eq!(choose(gemm(1, 16, 768, 768), ALONG), Variant::Mma64, "an eighth of a tile");
+        assert_eq!(choose(gemm(1, 32, 768, 768), ALONG), Variant::Mma64, "a quarter of a tile");
         assert_eq!(choose(gemm(1, 4616, 3072, 768), ALONG), Variant::Wgmma256, "37 x 12 of them");
         assert_eq!(choose(gemm(1, 4616, 1152, 768), ALONG), Variant::Wgmma256, "37 x 5 of them as well as 37 x 9");
         assert_eq!(choose(gemm(1, 9232, 128, 768), ALONG), Variant::Wgmma128, "half of each would be empty");
@@ -299,6 +315,24 @@ mod tests {
             assert!(!Variant::Wgmma128.takes(arch, DType::F16, gemm(1, 577, 768, 768), ALONG), "{arch}");
         }
         assert!(!Variant::Wgmma128.takes(90, DType::F32, gemm(1, 577, 768, 768), ALONG));
+    }
+
+    #[test]
+    fn few_rows_are_for_what_reads_the_other_factor_once() {
+        for (arch, dtype) in [(75, DType::F32), (80, DType::F32), (80, DType::F16), (90, DType::BF16), (120, DType::BF16)] {
+            let choose = |product, along_k| Variant::choose(arch, dtype, product, along_k);
+            for product in [gemm(1, 1, 768, 768), gemm(1, 16, 30_524, 768), gemm(12, 3, 1, 257)] {
+                assert_eq!(choose(product, ALONG), Variant::Skinny, "{arch} {dtype} {product:?}");
+                for across in [[false, true], [true, false], [false; 2]] {
+                    assert_ne!(choose(product, across), Variant::Skinny, "{arch} {dtype} {product:?} {across:?}");
+                }
+            }
+            assert_ne!(choose(gemm(1, 17, 768, 768), ALONG), Variant::Skinny, "a row more than there are");
+            assert_ne!(choose(gemm(1, 16, 768, 255), ALONG), Variant::Skinny, "a warp would have nothing");
+            assert_eq!(Variant::forced(Some("skinny"), arch, dtype, gemm(1, 16, 3, 2), ALONG), Some(Variant::Skinny));
+            assert_eq!(Variant::forced(Some("skinny"), arch, dtype, gemm(1, 17, 3, 2), ALONG), None);
+        }
+        assert_eq!(Variant::choose(75, DType::F16, gemm(1, 1, 768, 768), ALONG), Variant::Exact);
     }
 
     #[test]
