@@ -5,6 +5,7 @@
 // column that take the keys in turn. Where there is more than one piece, what is written is a part: for each row its sums of values, the largest score and the sum
 // of exponentials; `merge` joins the parts. Keys and values are read once for four rows, from memory for the first. Floor: 8 bytes a key and column of a head.
 #include "common/attention.cuh"
+#include "common/reduce.cuh"
 
 // Keys of a block: the host's.
 #define PIECE 64

@@ -3,6 +3,8 @@
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::TensorType;
 use escnet::graph::{Builder, Options, Segment, Session, Source, Store, Value, gradients};
+#[cfg(feature = "cuda")]
+use escnet::ops::attention::Attention;
 use escnet::ops::rules;
 use escnet::ops::support::case::{Case, CaseInput, Fill};
 use escnet::{DType, Device, Tensor};
@@ -277,12 +279,28 @@ fn kernels_of(stem: &str, case: &Case, device: &Device) -> Result<Vec<String>, S
     Ok(checked.session.times().map_err(text)?.into_iter().flat_map(|node| node.kernels).map(|kernel| kernel.entry).collect())
 }
 
-/// Whether the device has this variant, and it takes the case's tensors: those of warpgroups are for compute capability 9.0, and lines of multiples of 16 bytes.
+/// Whether the device has this variant, and it takes the case's tensors: those of warpgroups are for compute capability 9.0, and lines of multiples of 16 bytes;
+/// those of attention for heads of multiples of 8 columns, as many as their names tell at most.
 #[cfg(feature = "cuda")]
 pub fn has_variant(case: &Case, variant: &str) -> bool {
     let fits = |ty: TensorType| !ty.is_empty() && ty.shape.last().is_some_and(|width| (width * ty.dtype.size()).is_multiple_of(16));
     let all_fit = || case.graph().is_ok_and(|(builder, ..)| builder.graph().values().all(|(_, info)| fits(info.ty)));
-    !variant.starts_with("wgmma") || (escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90) && all_fit())
+    match (variant.strip_prefix("mma"), head_size(case)) {
+        (Some(columns), Some(size)) => size.is_multiple_of(8) && columns.parse().is_ok_and(|most: usize| size <= most),
+        _ => !variant.starts_with("wgmma") || (escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90) && all_fit()),
+    }
+}
+
+/// Columns of a head, in a case of attention.
+#[cfg(feature = "cuda")]
+fn head_size(case: &Case) -> Option<usize> {
+    let (builder, ..) = case.graph().ok()?;
+    let graph = builder.graph();
+    graph.nodes().iter().find_map(|node| {
+        let attention = node.op.downcast::<Attention>()?;
+        let types: Vec<TensorType> = node.inputs.iter().map(|&input| graph.ty(input)).collect();
+        Some(attention.form.extents(&types).size)
+    })
 }
 
 /// The same on CUDA with a variant that the operator is made to use, and used.
