@@ -125,7 +125,7 @@ using namespace of_attention_mma;
         const T* q, const T* k, const T* v, const int* mask, const int* lengths, const int* rng, T* y, float* lse, Attention a) {                          \
         forward<columns>(Sources<T>{q, k, v, mask, lengths, rng}, y, lse, a);                                                                              \
     }                                                                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(MMA_THREADS, columns == 64 ? 3 : 2) attention_forward_probabilities_mma##columns##_##suffix(                                     \
+    extern "C" __global__ void __launch_bounds__(MMA_THREADS, 2) attention_forward_probabilities_mma##columns##_##suffix(                                     \
         const T* q, const T* k, const int* mask, const int* lengths, const float* lse, T* mean, Attention a) {                                             \
         probabilities<columns>(Sources<T>{q, k, nullptr, mask, lengths, nullptr}, lse, mean, a);                                                           \
     }
