@@ -37,8 +37,7 @@ __device__ __forceinline__ void turn(float (&p)[N][4], float (&ds)[N][4], const 
 #pragma unroll
         for (unsigned i = 0; i < 4; i++) {
             const float probability = exp2f(p[n][i] * (a.scale * LOG2E) - whole(n, i) * LOG2E);
-            // What is unseen has no gradient, whatever the numbers are.
-            ds[n][i] = probability == 0 ? 0 : probability * ((kept(n, i) ? ds[n][i] * factor : 0) - mean(n, i));
+            ds[n][i] = probability * ((kept(n, i) ? ds[n][i] * factor : 0) - mean(n, i));
             p[n][i] = kept(n, i) ? probability : 0;
         }
 }
@@ -76,10 +75,10 @@ __device__ __forceinline__ void query(const Sources<T>& in, const T* dy, const f
         float p[WIDE<SIZE> / 8][4], ds[WIDE<SIZE> / 8][4];
         meet<SIZE, T>(place, place.stages[stage], p, ds);
         const unsigned long long open = open_columns<WIDE<SIZE>>(in.mask, a, own.batch, first, keys);
-        hide(p, seen_columns(open, a, exist, query, first), seen_columns(open, a, exist, query + 8, first));
         const Kept kept = in.rng ? kept_of_queries<WIDE<SIZE> / 8>(in.rng, a, row + row_of_warp(), first) : all_kept();
         turn(
             p, ds, a, kept, in.rng ? a.factor : 1, [&](unsigned, unsigned i) { return whole[i / 2]; }, [&](unsigned, unsigned i) { return mean[i / 2]; });
+        hide(ds, seen_columns(open, a, exist, query, first), seen_columns(open, a, exist, query + 8, first), 0);
         mix_fragments<SIZE, T>(sums, ds, place.stages[stage].others[0]);
     }
     multiply_fragments(sums, a.scale, a.scale);
@@ -139,13 +138,13 @@ __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const flo
             const Stage<SIZE>& from = place.stages[stage];
             float p[WIDE<SIZE> / 8][4], ds[WIDE<SIZE> / 8][4];
             meet<SIZE, T>(place, from, p, ds);
-            hide(p, seen(0, first), seen(1, first));
             const size_t row = a.query_row(batch, own.head, first);
             const Kept kept = in.rng ? kept_of_keys<WIDE<SIZE> / 8>(in.rng, a, row, own.first + row_of_warp()) : all_kept();
             const auto column = [](unsigned n, unsigned i) { return 8 * n + threadIdx.x % 4 * 2 + i % 2; };
             turn(
                 p, ds, a, kept, in.rng ? a.factor : 1, [&](unsigned n, unsigned i) { return from.whole[column(n, i)]; },
                 [&](unsigned n, unsigned i) { return from.mean[column(n, i)]; });
+            hide(p, seen(0, first), seen(1, first), 0), hide(ds, seen(0, first), seen(1, first), 0);
             if (dk) mix_fragments<SIZE, T>(key_sums, ds, from.others[0]);
             if (dv) mix_fragments<SIZE, T>(value_sums, p, from.others[1]);
         }

@@ -47,7 +47,7 @@ template <unsigned SIZE, class T> __device__ __forceinline__ void forward(const 
         float p[TILE / 8][4];
         score_fragments<SIZE, T>(p, next(tile), left);
         const unsigned long long open = open_columns<TILE>(in.mask, a, own.batch, first, keys);
-        hide(p, seen_columns(open, a, exist, query, first), seen_columns(open, a, exist, query + 8, first));
+        hide(p, seen_columns(open, a, exist, query, first), seen_columns(open, a, exist, query + 8, first), -INFINITY);
         softmax.take(p, sums, a.scale);
         if (in.rng) {
             const Kept kept = kept_of_queries<TILE / 8>(in.rng, a, a.query_row(own.batch, own.head, own.first + row_of_warp()), first);
@@ -103,11 +103,15 @@ template <unsigned SIZE, class T> __device__ __forceinline__ void probabilities(
         load(head + RING - 1);
         float p[TILE / 8][4];
         score_fragments<SIZE, T>(p, ring[head % RING], left);
-        hide(p, seen, seen_below);
 #pragma unroll
         for (unsigned n = 0; n < TILE / 8; n++)
 #pragma unroll
-            for (unsigned i = 0; i < 4; i++) sums[n][i] += exp2f((p[n][i] * a.scale - whole[i / 2]) * LOG2E);
+            for (unsigned i = 0; i < 4; i++) p[n][i] = exp2f(p[n][i] * (a.scale * LOG2E) - whole[i / 2] * LOG2E);
+        hide(p, seen, seen_below, 0);
+#pragma unroll
+        for (unsigned n = 0; n < TILE / 8; n++)
+#pragma unroll
+            for (unsigned i = 0; i < 4; i++) sums[n][i] += p[n][i];
     }
 #pragma unroll
     for (unsigned n = 0; n < TILE / 8; n++)

@@ -141,14 +141,14 @@ __device__ __forceinline__ unsigned long long seen_columns(unsigned long long op
     return open & columns_below(limit - min(first, limit));
 }
 
-// Scores that are not seen become -infinity. `seen` are the columns of the lane's two rows.
-template <unsigned N> __device__ __forceinline__ void hide(float (&s)[N][4], unsigned long long first, unsigned long long second) {
+// What is not seen becomes `hidden`, whatever it was. `first` and `second` are the columns that the lane's two rows see.
+template <unsigned N> __device__ __forceinline__ void hide(float (&s)[N][4], unsigned long long first, unsigned long long second, float hidden) {
     if ((~(first & second) & columns_below(8 * N)) == 0) return;
 #pragma unroll
     for (unsigned n = 0; n < N; n++)
 #pragma unroll
         for (unsigned i = 0; i < 4; i++)
-            if (!((i < 2 ? first : second) >> (threadIdx.x % 4 * 2) >> (8 * n + i % 2) & 1)) s[n][i] = -INFINITY;
+            if (!((i < 2 ? first : second) >> (threadIdx.x % 4 * 2) >> (8 * n + i % 2) & 1)) s[n][i] = hidden;
 }
 
 // Which of a lane's scores dropout keeps: bit 4 n of at[i] is that of s[n][i].
