@@ -18,7 +18,7 @@ template <class Join> __device__ __forceinline__ float row_joined(float x, Join 
 
 // lse is null where nobody wants it.
 template <class T> __device__ __forceinline__ void forward(const Sources<T>& in, T* y, float* lse, const Attention& a) {
-    const Task own = task_of(a, a.queries);
+    const Task own = task_of(a, a.queries, parts_of(a));
     const Rows<T> queries = query_rows(in.q, a, own.batch, own.head, own.first, a.queries);
     const unsigned exist = length_of(in.lengths, a, own.batch), keys = visible(in.mask, in.lengths, a, own.batch, own.first + queries.count - 1);
     const unsigned row_of = row_of_thread(), column_of = column_of_thread();

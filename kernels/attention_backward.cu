@@ -28,7 +28,7 @@ template <class T> __device__ __forceinline__ void delta_of(const T* dy, const T
 
 template <class T>
 __device__ __forceinline__ void query(const Sources<T>& in, const T* dy, const float* lse, const float* delta, T* dq, const Attention& a) {
-    const Task own = task_of(a, a.queries);
+    const Task own = task_of(a, a.queries, parts_of(a));
     const Rows<T> queries = query_rows(in.q, a, own.batch, own.head, own.first, a.queries), dys = result_rows(dy, a, own.batch, own.head, own.first, a.queries);
     const unsigned exist = length_of(in.lengths, a, own.batch), keys = visible(in.mask, in.lengths, a, own.batch, own.first + queries.count - 1);
     const unsigned row_of = row_of_thread(), column_of = column_of_thread();
@@ -61,7 +61,7 @@ __device__ __forceinline__ void query(const Sources<T>& in, const T* dy, const f
 // dk and dv are null where they are not wanted.
 template <class T>
 __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const float* lse, const float* delta, T* dk, T* dv, const Attention& a) {
-    const Task own = task_of(a, a.keys);
+    const Task own = task_of(a, a.keys, parts_of(a));
     const Rows<T> keys = key_rows(in.k, a, a.key_offset, own.batch, own.head, own.first, a.keys);
     const Rows<T> values = key_rows(in.v, a, a.value_offset, own.batch, own.head, own.first, a.keys);
     const unsigned row_of = row_of_thread(), column_of = column_of_thread();

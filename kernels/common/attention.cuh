@@ -7,7 +7,6 @@
 #pragma once
 #include "common/gemm.cuh"
 #include "common/philox.cuh"
-#include "common/reduce.cuh"
 
 // Below every score, and finite: what is unseen does not make NaN of a difference.
 #define LOWEST (-3.4028235e38f)
@@ -73,14 +72,15 @@ __device__ __forceinline__ bool is_masked(const int* mask, const Attention& a, u
     return mask && mask[(size_t)(batch / a.mask_share) * a.keys + key] == 0;
 }
 
-// How many keys the queries up to `last` of a batch have to look at: up to the last that one of them sees. All threads come here.
+// How many keys the queries up to `last` of a batch have to look at: up to the last that one of them sees. All lanes of a warp come here.
 __device__ __forceinline__ unsigned visible(const int* mask, const int* lengths, const Attention& a, unsigned batch, unsigned last) {
-    const unsigned most = limit_of(a, length_of(lengths, a, batch), last);
+    const unsigned most = limit_of(a, length_of(lengths, a, batch), last), lane = threadIdx.x % 32;
     if (!mask) return most;
-    unsigned seen = 0;
-    for (unsigned key = threadIdx.x; key < most; key += BLOCK)
-        if (!is_masked(mask, a, batch, key)) seen = key + 1;
-    return block_joined(seen, [](unsigned a, unsigned b) { return max(a, b); });
+    for (unsigned end = most; end > 0; end -= min(end, 32u)) {
+        const unsigned open = __ballot_sync(0xffffffffu, lane < end && !is_masked(mask, a, batch, end - 1 - lane));
+        if (open) return end + 1 - __ffs(open);
+    }
+    return 0;
 }
 
 // Which of four keys from `first` on a query batch may see, where `exist` do, as bits.
@@ -97,15 +97,19 @@ __device__ __forceinline__ unsigned up_to(unsigned open, unsigned first, unsigne
     return count < 4 ? open & ((1u << count) - 1) : open;
 }
 
-// What dropout multiplies a query's scores of four keys by: a group of Philox, `first` being a multiple of 4.
-__device__ __forceinline__ float4 drop_factors(const int* rng, const Attention& a, size_t row, unsigned first) {
+// Which of four keys dropout keeps for a query, as bits: a group of Philox, `first` being a multiple of 4.
+__device__ __forceinline__ unsigned kept_keys(const int* rng, const Attention& a, size_t row, unsigned first) {
     const Words words = philox((unsigned long long)row * ((a.keys + 3) / 4) + first / 4, rng, a.key_low, a.key_high);
-    float4 f;
-    f.x = words.at[0] >= a.threshold ? a.factor : 0;
-    f.y = words.at[1] >= a.threshold ? a.factor : 0;
-    f.z = words.at[2] >= a.threshold ? a.factor : 0;
-    f.w = words.at[3] >= a.threshold ? a.factor : 0;
-    return f;
+    unsigned kept = 0;
+#pragma unroll
+    for (unsigned n = 0; n < 4; n++) kept |= (unsigned)(words.at[n] >= a.threshold) << n;
+    return kept;
+}
+
+// What dropout multiplies a query's scores of these keys by.
+__device__ __forceinline__ float4 drop_factors(const int* rng, const Attention& a, size_t row, unsigned first) {
+    const unsigned kept = kept_keys(rng, a, row, first);
+    return make_float4(kept & 1 ? a.factor : 0, kept & 2 ? a.factor : 0, kept & 4 ? a.factor : 0, kept & 8 ? a.factor : 0);
 }
 
 // A thread's rows and columns in a tile.
@@ -174,12 +178,15 @@ template <class Put> __device__ __forceinline__ void put_sums(const float (&sums
         }
 }
 
-// What a block does: a tile of rows of a head, and a part of the columns. Neighbours share a head.
+// What a block does: a tile of rows of a head, and where heads are cut in parts of their columns, the part that begins there. Neighbours share a head.
 struct Task {
     unsigned batch, head, first, column;
 };
 
-__device__ __forceinline__ Task task_of(const Attention& a, unsigned rows) {
-    const unsigned tiles = (rows + TILE - 1) / TILE, parts = (a.size + TILE - 1) / TILE, head = blockIdx.x / tiles / parts;
+__device__ __forceinline__ Task task_of(const Attention& a, unsigned rows, unsigned parts) {
+    const unsigned tiles = (rows + TILE - 1) / TILE, head = blockIdx.x / tiles / parts;
     return {head / a.heads, head % a.heads, blockIdx.x % tiles * TILE, blockIdx.x / tiles % parts * TILE};
 }
+
+// Parts of 64 columns.
+__device__ __forceinline__ unsigned parts_of(const Attention& a) { return (a.size + TILE - 1) / TILE; }

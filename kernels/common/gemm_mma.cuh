@@ -17,11 +17,6 @@
 // Strips that are on their way or in use.
 #define STAGES 4
 
-// What is copied at once, and what ldmatrix takes as a row.
-struct alignas(16) Chunk {
-    unsigned short at[8];
-};
-
 template <unsigned tile> struct Stage {
     Chunk a[tile * DEEP / 8], b[tile * DEEP / 8];
 };

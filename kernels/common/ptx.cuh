@@ -2,6 +2,11 @@
 #pragma once
 #include "common/types.cuh"
 
+// What cp.async copies at once, and what ldmatrix takes as a row.
+struct alignas(16) Chunk {
+    unsigned short at[8];
+};
+
 // cp.async: begins to copy `size` of `bytes` (4, 8 or 16) to shared memory, and fills the rest with zeros. Both ends are aligned to `bytes`. With 16 it goes past
 // the L1 cache. Nobody may touch the bytes before this thread has waited, and others only behind a barrier that follows.
 template <int bytes> __device__ __forceinline__ void cp_async(void* to, const void* from, unsigned size = bytes) {
@@ -71,3 +76,17 @@ template <class T> __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], c
 template <> __device__ __forceinline__ void mma_m16n8k16<bf16>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { MMA(BF16, "bf16"); }
 template <> __device__ __forceinline__ void mma_m16n8k16<f16>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { MMA(F16, "f16"); }
 #undef MMA
+
+// cvt.rn.*x2: two numbers as T, bf16 or f16, the first in the lower half.
+template <class T> __device__ __forceinline__ unsigned pack(float low, float high);
+#ifdef CUDA_ON_CPU
+#define PACK(T, name) return Element<T>::of(low).bits | (unsigned)Element<T>::of(high).bits << 16
+#else
+#define PACK(T, name)                                                            \
+    unsigned both;                                                               \
+    asm("cvt.rn." name "x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low)); \
+    return both
+#endif
+template <> __device__ __forceinline__ unsigned pack<bf16>(float low, float high) { PACK(bf16, "bf16"); }
+template <> __device__ __forceinline__ unsigned pack<f16>(float low, float high) { PACK(f16, "f16"); }
+#undef PACK

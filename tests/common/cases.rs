@@ -8,7 +8,7 @@ use escnet::graph::{Graph, Node};
 use escnet::ops::rules;
 use escnet::ops::support::case::{Case, CaseInput, Fill};
 #[cfg(feature = "cuda")]
-use escnet::ops::{linear::Linear, matmul::MatMul};
+use escnet::ops::{attention::Attention, linear::Linear, matmul::MatMul};
 use escnet::{DType, Device, Tensor};
 use half::{bf16, f16};
 use rand::rngs::StdRng;
@@ -282,16 +282,21 @@ fn kernels_of(stem: &str, case: &Case, device: &Device) -> Result<Vec<String>, S
 }
 
 /// The case as this variant takes it, where the device has it and its tensors fit: those of warpgroups are for compute capability 9.0 and lines of multiples of
-/// 16 bytes; what is for few rows, for these by a transposed factor, as no gradients are.
+/// 16 bytes; those of attention for heads of multiples of 8 columns, as many as their names tell at most; what is for few rows, for these by a transposed factor,
+/// as no gradients are.
 #[cfg(feature = "cuda")]
 pub fn for_variant(case: &Case, variant: &str) -> Option<Case> {
     let (builder, ..) = case.graph().ok()?;
+    let graph = builder.graph();
     if variant == "skinny" {
-        return builder.graph().nodes().iter().all(|node| is_skinny(node, builder.graph())).then(|| case.clone().without_gradients());
+        return graph.nodes().iter().all(|node| is_skinny(node, graph)).then(|| case.clone().without_gradients());
     }
     let fits = |ty: TensorType| !ty.is_empty() && ty.shape.last().is_some_and(|width| (width * ty.dtype.size()).is_multiple_of(16));
-    let all_fit = || builder.graph().values().all(|(_, info)| fits(info.ty));
-    let has = !variant.starts_with("wgmma") || (escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90) && all_fit());
+    let all_fit = || graph.values().all(|(_, info)| fits(info.ty));
+    let has = match (variant.strip_prefix("mma"), head_size(graph)) {
+        (Some(columns), Some(size)) => size.is_multiple_of(8) && columns.parse().is_ok_and(|most: usize| size <= most),
+        _ => !variant.starts_with("wgmma") || (escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90) && all_fit()),
+    };
     has.then(|| case.clone())
 }
 
@@ -304,6 +309,16 @@ fn is_skinny(node: &Node, graph: &Graph) -> bool {
         (_, Some(MatMul { transpose_a: false, transpose_b: true })) => result.iter().nth_back(1).is_some_and(|rows| *rows <= 16),
         _ => false,
     }
+}
+
+/// Columns of a head, in a case of attention.
+#[cfg(feature = "cuda")]
+fn head_size(graph: &Graph) -> Option<usize> {
+    graph.nodes().iter().find_map(|node| {
+        let attention = node.op.downcast::<Attention>()?;
+        let types: Vec<TensorType> = node.inputs.iter().map(|&input| graph.ty(input)).collect();
+        Some(attention.form.extents(&types).size)
+    })
 }
 
 /// The same on CUDA with a variant that the operator is made to use, and used.

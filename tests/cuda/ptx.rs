@@ -118,6 +118,22 @@ fn mma_multiplies_and_adds() {
 }
 
 #[test]
+fn pack_rounds_two_numbers_to_the_nearest() {
+    // Numbers that are stored, ties, those around them, tiny ones, what is too large for f16, and infinity.
+    let of = |i: usize| {
+        [1.0, 1.0 + 2f32.powi(-8), 1.0 + 2f32.powi(-11), 3.0 + 2f32.powi(-7), 2f32.powi(-25), 70_000.0, f32::INFINITY, 0.1][i % 8]
+            * (1.0 + (i / 8) as f32 * 1e-3)
+    };
+    let x: Vec<f32> = (0..64).map(|i| if i % 3 == 0 { -of(i) } else { of(i) }).collect();
+    for (kernel, bits) in [("test_pack_bf16", (|x| bf16::from_f32(x).to_bits()) as fn(f32) -> u16), ("test_pack_f16", |x| f16::from_f32(x).to_bits())]
+    {
+        let Some(y) = run(kernel, &[Tensor::from_f32([64], x.clone()).unwrap()], DType::I32, 32, |dispatch| dispatch) else { return };
+        let want: Vec<i32> = x.chunks(2).map(|pair| (u32::from(bits(pair[0])) | u32::from(bits(pair[1])) << 16) as i32).collect();
+        assert_eq!(y.as_i32().unwrap(), want, "{kernel}");
+    }
+}
+
+#[test]
 fn every_wrapper_compiles_for_every_architecture() {
     probe::compiles_everywhere(&KERNELS);
 }

@@ -11,6 +11,7 @@ macro_rules! headers {
 pub const HEADERS: &[(&str, &str)] = &headers![
     "common/activation.cuh",
     "common/attention.cuh",
+    "common/attention_mma.cuh",
     "common/column_sums.cuh",
     "common/columns.cuh",
     "common/gemm.cuh",

@@ -111,30 +111,33 @@ fn known() -> Vec<Case> {
     let fused = Case::of("known fused", |b, v| Ok(attention(b, Qkv::Fused(v[0]), AttentionOptions::new(1, 1))?.y));
     let fused = fused.fixed("qkv", [1, 2, 3], Fill::Values(vec![1.0, 0.0, 5.0, 1.0, 3.0f64.ln(), 7.0]));
     // One key of each query is so far above the others that any maximum but the right one would overflow: the last that it sees, or the first.
-    let apart = |name: &str, causal: bool, slope: f64| {
+    let apart = |name: &str, causal: bool, slope: f64, size: usize| {
         let case = Case::of(name, move |b, v| {
-            let options = AttentionOptions { causal, ..AttentionOptions::new(1, 1) };
+            let options = AttentionOptions { causal, ..AttentionOptions::new(1, size) };
             Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, options)?.y)
         });
-        let line = |slope: f64| Fill::Values((0..40).map(|j| 1.0 + slope * f64::from(j)).collect());
-        case.fixed("q", [1, 40, 1], Fill::Values(vec![1.0; 40])).fixed("k", [1, 40, 1], line(slope)).fixed("v", [1, 40, 1], line(1.0))
+        let line = |slope: f64| Fill::Values((0..40 * size).map(|i| 1.0 + slope * (i / size) as f64).collect());
+        let first = Fill::Values((0..40 * size).map(|i| if i % size == 0 { 1.0 } else { 0.0 }).collect());
+        case.fixed("q", [1, 40, size], first).fixed("k", [1, 40, size], line(slope)).fixed("v", [1, 40, size], line(1.0))
     };
     // Keys and values beyond the length are never met.
-    let unread = |name: &str, queries: usize, keys: usize| {
-        let case = Case::of(name, |b, v| {
-            let options = AttentionOptions { lengths: Some(v[3]), ..AttentionOptions::new(1, 2) };
+    let unread = |name: &str, queries: usize, keys: usize, size: usize| {
+        let case = Case::of(name, move |b, v| {
+            let options = AttentionOptions { lengths: Some(v[3]), ..AttentionOptions::new(1, size) };
             Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, options)?.y)
         });
-        let numbers = || Fill::Values((0..2 * keys).map(|i| if i < 14 { i as f64 / 8.0 } else { f64::NAN }).collect());
-        let case = case.fixed("q", [1, queries, 2], Fill::Normal(0.0, 1.0)).fixed("k", [1, keys, 2], numbers()).fixed("v", [1, keys, 2], numbers());
+        let numbers = || Fill::Values((0..size * keys).map(|i| if i < 7 * size { i as f64 / 8.0 } else { f64::NAN }).collect());
+        let case = case.fixed("q", [1, queries, size], Fill::Normal(0.0, 1.0)).fixed("k", [1, keys, size], numbers()).fixed("v", [1, keys, size], numbers());
         case.ints("lengths", [1], Fill::Exact(vec![7]))
     };
     vec![
-        apart("known, scores far apart", true, 100.0).expects("y", (1..=40).map(f64::from).collect()),
-        apart("known, scores far apart, falling", false, -100.0).expects("y", vec![1.0; 40]),
-        unread("beyond the length", 10, 12),
-        unread("decode, beyond the length", 1, 12),
-        unread("decode in pieces, beyond the length", 1, 90),
+        apart("known, scores far apart", true, 100.0, 1).expects("y", (1..=40).map(f64::from).collect()),
+        apart("known, scores far apart, falling", false, -100.0, 1).expects("y", vec![1.0; 40]),
+        apart("known, scores far apart, heads of 8", true, 300.0, 8).expects("y", (8..328).map(|i| f64::from(i / 8)).collect()),
+        unread("beyond the length", 10, 12, 2),
+        unread("beyond the length, heads of 8", 10, 70, 8),
+        unread("decode, beyond the length", 1, 12, 2),
+        unread("decode in pieces, beyond the length", 1, 90, 2),
         uniform("known beams, masks", [4, 1], v, false, Some(mask.clone()), None).expects("y", vec![1.5, 1.5, 30.0, 30.0]),
         uniform("known beams, masks, two queries", [4, 2], v, false, Some(mask), None).expects("y", vec![1.5, 1.5, 1.5, 1.5, 30.0, 30.0, 30.0, 30.0]),
         uniform("known beams, lengths", [4, 1], v, false, None, Some(vec![1, 2, 3, 0])).expects("y", vec![1.0, 1.5, 70.0 / 3.0, 0.0]),
@@ -199,7 +202,15 @@ pub fn cases() -> Vec<Case> {
         separate(1, 2, 9, 10, 40).case("tiles, heads of 40"),
         Shape { causal: true, mask: prefix.clone(), dropout: 0.2, ..fused(1, 2, 70, 64) }.case("tiles, fused causal mask dropout"),
         Shape { group: 2, lengths: vec![50, 71, 33, 0], causal: true, dropout: 0.3, ..separate(2, 2, 41, 71, 5) }.case("tiles, beams, lengths of each"),
-        Shape { mask: holes_far, ..separate(1, 2, 10, 70, 4) }.case("tiles, mask with holes"),
+        Shape { mask: holes_far.clone(), ..separate(1, 2, 10, 70, 4) }.case("tiles, mask with holes"),
+        // What tensor cores take: heads of multiples of 8 columns, in tiles of 64 rows, or of 32 where heads are wide.
+        Shape { mask: holes(&[[0, 1, 0, 1, 1], [0, 0, 0, 0, 0], [1, 0, 1, 0, 0]]), ..separate(3, 2, 4, 5, 8) }.case("mask with holes, one empty, heads of 8"),
+        Shape { mask: holes_far, ..separate(1, 2, 10, 70, 8) }.case("tiles, mask with holes, heads of 8"),
+        Shape { group: 2, lengths: vec![50, 71, 33, 0], causal: true, dropout: 0.3, ..separate(2, 2, 41, 71, 16) }.case("tiles, beams, lengths of each, heads of 16"),
+        Shape { group: 2, causal: true, mask: prefix.clone(), dropout: 0.2, ..separate(1, 2, 70, 150, 72) }.case("tiles, beams causal mask dropout, heads of 72"),
+        Shape { lengths: vec![130], ..fused(1, 1, 133, 128) }.case("tiles, fused length, head of 128"),
+        separate(1, 2, 150, 66, 64).case("tiles 150x66, heads of 64"),
+        Shape { mean: true, causal: true, mask: prefix.clone(), ..separate(1, 4, 70, 90, 8) }.case("tiles, probabilities causal mask, heads of 8"),
         Shape { group: 5, lengths: vec![150, 1, 64, 65, 0], ..separate(1, 2, 1, 150, 33) }.case("decode in pieces"),
         Shape { causal: true, mask: prefix.clone(), dropout: 0.3, ..separate(2, 1, 3, 130, 7) }.case("decode in pieces, causal mask dropout"),
         fused(1, 12, 577, 64).case("1x12x577x64").large(),

@@ -1,34 +1,84 @@
 //! What attention launches through CUDA: tiles of queries and keys, or pieces of the keys for a few queries.
 
 use super::tensors::{Extents, Form, Places};
-use crate::device::cuda::{Dispatch, Image, Launch, Operand, image};
+use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, image};
 use crate::ops::support::philox::Mask;
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 
 static FORWARD: Image = image!("attention");
+static FORWARD_MMA: Image = image!("attention_mma");
 static DECODE: Image = image!("attention_decode");
 static BACKWARD: Image = image!("attention_backward");
+static BACKWARD_MMA: Image = image!("attention_backward_mma");
 
-/// Queries, or keys, of a tile, and columns of a head.
+/// Queries, or keys, of a tile, and columns of a head that a block of the exact path sums.
 const TILE: usize = 64;
-/// Keys of a piece.
-const PIECE: usize = 64;
+/// At most so many queries are taken by pieces of the keys.
+const FEW: usize = TILE / 8;
+/// Threads of a block of tensor cores' kernels.
+const MMA_THREADS: usize = 128;
 /// Threads that share a row in [`BACKWARD`]'s first kernel.
 const BESIDE: usize = 8;
 
-/// How the forward pass is computed.
+/// What computes tiles of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Variant {
-    /// By tiles of queries and keys.
-    Tiles,
-    /// A few queries: by this many pieces of the keys.
-    Decode(usize),
+    /// Numbers of any type in f32, one by one; a few queries by pieces of the keys.
+    Exact,
+    /// Tensor cores, from compute capability 8.0 on, for f16 and bf16: heads of up to 64 columns.
+    Mma64,
+    /// The same of up to 128.
+    Mma128,
 }
 
 impl Variant {
-    /// Fewer queries than an eighth of a tile would leave most of it idle, and one block to go along all the keys.
-    fn of(e: &Extents) -> Self {
-        if e.queries <= TILE / 8 && e.keys > 0 { Variant::Decode(e.keys.div_ceil(PIECE)) } else { Variant::Tiles }
+    const ALL: [Variant; 3] = [Variant::Exact, Variant::Mma64, Variant::Mma128];
+
+    /// What it is asked for by, and what stands in its kernels' names.
+    fn name(self) -> &'static str {
+        match self {
+            Variant::Exact => "exact",
+            Variant::Mma64 => "mma64",
+            Variant::Mma128 => "mma128",
+        }
+    }
+
+    /// Columns of the widest head.
+    fn columns(self) -> usize {
+        match self {
+            Variant::Exact => usize::MAX,
+            Variant::Mma64 => 64,
+            Variant::Mma128 => 128,
+        }
+    }
+
+    /// Whether a device computes attention of heads of so many columns so, whose numbers are stored as this type. Tensor cores are fed by copies of 16 bytes: where a
+    /// head has a multiple of 8 columns, all rows begin at multiples of that.
+    fn takes(self, arch: u32, dtype: DType, size: usize) -> bool {
+        let has_tensor_cores = arch >= 80 && matches!(dtype, DType::F16 | DType::BF16);
+        self == Variant::Exact || (has_tensor_cores && size <= self.columns() && size.is_multiple_of(8))
+    }
+
+    /// What is best: tensor cores wherever they take the numbers, the narrowest that do.
+    fn choose(arch: u32, dtype: DType, size: usize) -> Self {
+        [Variant::Mma64, Variant::Mma128].into_iter().find(|v| v.takes(arch, dtype, size)).unwrap_or(Variant::Exact)
+    }
+
+    /// The variant of this name, where it computes such heads.
+    fn forced(name: Option<&str>, arch: u32, dtype: DType, size: usize) -> Option<Self> {
+        Self::ALL.into_iter().find(|v| Some(v.name()) == name && v.takes(arch, dtype, size))
+    }
+
+    /// Dynamic shared memory of the forward pass and of the backward pass: a ring of three tiles; and two tiles of the block's own and two stages of twice as many rows
+    /// as are met at once, with two numbers to a row.
+    fn shared(self) -> [usize; 2] {
+        let (columns, met) = match self {
+            Variant::Exact => return [0; 2],
+            Variant::Mma64 => (64, 64),
+            Variant::Mma128 => (128, 32),
+        };
+        let rows = |rows: usize| rows * columns * 2;
+        [rows(3 * TILE), rows(2 * TILE) + 2 * (rows(2 * met) + 2 * met * 4)]
     }
 }
 
@@ -38,6 +88,9 @@ struct Problem<'a> {
     e: Extents,
     places: Places,
     dtype: &'static str,
+    /// The one that is asked for, and what computes tiles.
+    forced: Option<Variant>,
+    variant: Variant,
     /// The structure `Attention` of the kernels.
     told: Vec<usize>,
 }
@@ -56,7 +109,10 @@ impl<'a> Problem<'a> {
         told.extend([share(places.mask), share(places.lengths), usize::from(form.causal)]);
         let words = [(form.scale as f32).to_bits(), Mask::threshold(p), ((1.0 / (1.0 - p)) as f32).to_bits(), key as u32, (key >> 32) as u32];
         told.extend(words.map(|word| word as usize));
-        Problem { form, e, places, dtype: launch.dtype(), told }
+        let (arch, stored) = (launch.arch(), types[0].dtype);
+        let forced = Variant::forced(launch.variant(), arch, stored, e.size);
+        let variant = forced.unwrap_or_else(|| Variant::choose(arch, stored, e.size));
+        Problem { form, e, places, dtype: launch.dtype(), forced, variant, told }
     }
 
     fn given(input: Option<usize>) -> Operand {
@@ -76,10 +132,24 @@ impl<'a> Problem<'a> {
         Dispatch::new(image, format!("attention_{name}_{}", self.dtype)).tensors(tensors)
     }
 
-    /// A launch of tiles of so many rows of all heads, and of as many columns.
-    fn tiles(&self, image: &'static Image, pass: &str, tensors: Vec<Operand>, batch: usize, rows: usize) -> Dispatch {
-        let blocks = batch * self.e.heads * rows.div_ceil(TILE) * self.e.size.div_ceil(TILE);
-        self.dispatch(image, pass, tensors).structure(self.told.clone()).rows(blocks)
+    /// In how many pieces the keys are taken, where they are; tensor cores that are asked for take tiles of any queries.
+    fn pieces(&self) -> Option<usize> {
+        self.e.pieces(FEW).filter(|_| self.forced.is_none_or(|variant| variant == Variant::Exact))
+    }
+
+    /// A launch by the variant, of its image of two; with so many bytes of shared memory where it is tensor cores.
+    fn by_variant(&self, [exact, mma]: [&'static Image; 2], pass: &str, tensors: Vec<Operand>, shared: usize) -> Dispatch {
+        let (image, pass, threads) = match self.variant {
+            Variant::Exact => (exact, pass.to_owned(), BLOCK),
+            variant => (mma, format!("{pass}_{}", variant.name()), MMA_THREADS),
+        };
+        self.dispatch(image, &pass, tensors).structure(self.told.clone()).block(threads).shared(shared)
+    }
+
+    /// The same of tiles of so many rows of all heads; on the exact path of as many columns.
+    fn tiles(&self, images: [&'static Image; 2], pass: &str, tensors: Vec<Operand>, shared: usize, [batch, rows]: [usize; 2]) -> Dispatch {
+        let parts = if self.variant == Variant::Exact { self.e.size.div_ceil(TILE) } else { 1 };
+        self.by_variant(images, pass, tensors, shared).rows(batch * self.e.heads * rows.div_ceil(TILE) * parts)
     }
 }
 
@@ -90,12 +160,14 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) {
     let rows = e.batch * e.heads * e.queries;
     let lse = if mean && launch.out_ty(1).is_none() { launch.scratch(rows) } else { Operand::Output(1) };
     let y = Operand::Output(0);
-    match Variant::of(&e) {
-        Variant::Tiles => {
+    let [shared, _] = problem.variant.shared();
+    let images = [&FORWARD, &FORWARD_MMA];
+    match problem.pieces() {
+        None => {
             let tensors = problem.sources().into_iter().chain([y, lse]).collect();
-            launch.add(problem.tiles(&FORWARD, "forward", tensors, e.batch, e.queries));
+            launch.add(problem.tiles(images, "forward", tensors, shared, [e.batch, e.queries]));
         }
-        Variant::Decode(pieces) => {
+        Some(pieces) => {
             let parts = if pieces > 1 { launch.scratch(rows * pieces * (e.size + 2)) } else { Operand::Nothing };
             let decode = problem.dispatch(&DECODE, "forward_decode", problem.sources()).tensors([parts, y, lse]);
             launch.add(decode.structure(problem.told.clone()).rows(e.batch / e.group * e.heads * pieces));
@@ -108,8 +180,9 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) {
     if mean {
         let [q, k, _] = problem.places.sources.map(Operand::Input);
         let [mask, lengths] = problem.mask_and_lengths();
-        let dispatch = problem.dispatch(&FORWARD, "forward_probabilities", [q, k, mask, lengths, lse, Operand::Output(2)]);
-        launch.add(dispatch.structure(problem.told.clone()).grid([e.keys.div_ceil(TILE), e.queries.div_ceil(TILE), e.batch]));
+        let tensors = vec![q, k, mask, lengths, lse, Operand::Output(2)];
+        let dispatch = problem.by_variant(images, "forward_probabilities", tensors, shared);
+        launch.add(dispatch.grid([e.keys.div_ceil(TILE), e.queries.div_ceil(TILE), e.batch]));
     }
 }
 
@@ -125,22 +198,58 @@ pub fn backward(form: &Form, launch: &mut Launch) {
     let [dy, y, lse] = [0, 1, 2].map(Operand::Input);
     launch.add(problem.dispatch(&BACKWARD, "backward_delta", [dy, y, delta]).count(rows).structure(problem.told.clone()).over(rows * BESIDE));
     let with = |gradients: &[Operand]| problem.sources().into_iter().chain([dy, lse, delta]).chain(gradients.iter().copied()).collect();
+    let [_, shared] = problem.variant.shared();
+    let images = [&BACKWARD, &BACKWARD_MMA];
     if wants_queries {
-        launch.add(problem.tiles(&BACKWARD, "backward_query", with(&[dq]), e.batch, e.queries));
+        launch.add(problem.tiles(images, "backward_query", with(&[dq]), shared, [e.batch, e.queries]));
     }
     if wants_others {
-        launch.add(problem.tiles(&BACKWARD, "backward_key", with(&[dk, dv]), e.batch / e.group.max(1), e.keys));
+        launch.add(problem.tiles(images, "backward_key", with(&[dk, dv]), shared, [e.batch / e.group.max(1), e.keys]));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Extents, Variant};
+    use super::{DType, Variant};
+    use crate::ops::attention::ROW;
 
     #[test]
-    fn a_few_queries_meet_pieces_of_the_keys() {
-        let of = |queries: usize, keys: usize| Variant::of(&Extents { batch: 3, group: 3, heads: 12, queries, keys, size: 64 });
-        assert_eq!([of(1, 577), of(1, 40), of(8, 65)], [Variant::Decode(10), Variant::Decode(1), Variant::Decode(2)]);
-        assert_eq!([of(9, 577), of(577, 577), of(1, 0)], [Variant::Tiles; 3]);
+    fn tensor_cores_are_for_heads_of_multiples_of_8_columns_of_16_bits() {
+        for dtype in [DType::F16, DType::BF16] {
+            for arch in [80, 86, 89, 90, 100, 120] {
+                let choose = |sizes: [usize; 4]| sizes.map(|size| Variant::choose(arch, dtype, size));
+                assert_eq!(choose([8, 40, 56, 64]), [Variant::Mma64; 4]);
+                assert_eq!(choose([72, 96, 120, 128]), [Variant::Mma128; 4]);
+                assert_eq!(choose([1, 4, 60, 127]), [Variant::Exact; 4], "rows that begin elsewhere");
+                assert_eq!(choose([132, 136, 192, 256]), [Variant::Exact; 4], "wider heads");
+            }
+            assert_eq!(Variant::choose(75, dtype, 64), Variant::Exact);
+        }
+        assert_eq!(Variant::choose(90, DType::F32, 64), Variant::Exact);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_taken_where_it_takes_the_heads() {
+        let forced = |name, arch, dtype, size| Variant::forced(Some(name), arch, dtype, size);
+        assert_eq!(forced("mma128", 80, DType::F16, 64), Some(Variant::Mma128));
+        assert_eq!(forced("exact", 90, DType::BF16, 64), Some(Variant::Exact));
+        assert_eq!(forced("mma64", 90, DType::BF16, 72), None);
+        assert_eq!(forced("mma64", 90, DType::F32, 64), None);
+        assert_eq!(forced("mma64", 75, DType::F16, 64), None);
+        assert_eq!(forced("wgmma128", 90, DType::F16, 64), None);
+        assert_eq!(Variant::forced(None, 90, DType::F16, 64), None);
+    }
+
+    #[test]
+    fn blocks_fit_into_every_processor() {
+        for variant in Variant::ALL {
+            // What a block may have on compute capability 8.6, the least of all from 8.0 on.
+            assert!(variant.shared().into_iter().all(|bytes| bytes <= 99 << 10), "{variant:?}: {:?}", variant.shared());
+        }
+    }
+
+    #[test]
+    fn the_row_names_the_variants() {
+        assert_eq!(ROW.variants, Variant::ALL.map(Variant::name));
     }
 }

@@ -56,6 +56,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
+    variants: &["exact", "mma64", "mma128"],
     golden: Some(|case, b, input| {
         // [B, H, L, D] is PyTorch's layout.
         let [batch, heads, queries, size] = case.shape("q")?[..] else { return Err(Error::graph(case.name, "q [B, H, L, D]", "another rank")) };

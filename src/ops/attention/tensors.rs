@@ -42,6 +42,17 @@ pub struct Extents {
     pub size: usize,
 }
 
+/// Keys of a piece where GPUs decode.
+pub const PIECE: usize = 64;
+
+impl Extents {
+    /// In how many pieces GPUs take the keys, where there are at most `few` queries: more of these are taken by tiles, but few would leave most of a tile idle, and one
+    /// workgroup to go along all the keys.
+    pub fn pieces(&self, few: usize) -> Option<usize> {
+        (self.queries <= few && self.keys > 0).then(|| self.keys.div_ceil(PIECE))
+    }
+}
+
 /// Which input is what.
 #[derive(Debug, Clone, Copy)]
 pub struct Places {
@@ -233,5 +244,17 @@ impl<'a, T: Real> Tensors<'a, T> {
     pub fn element(&self, batch: usize, head: usize, i: usize) -> u64 {
         let row = (batch * self.e.heads + head) * self.e.queries + i;
         row as u64 * self.e.keys.next_multiple_of(GROUP) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Extents;
+
+    #[test]
+    fn a_few_queries_meet_pieces_of_the_keys() {
+        let of = |queries: usize, keys: usize| Extents { batch: 3, group: 3, heads: 12, queries, keys, size: 64 }.pieces(8);
+        assert_eq!([of(1, 577), of(1, 40), of(8, 65)], [Some(10), Some(1), Some(2)]);
+        assert_eq!([of(9, 577), of(577, 577), of(1, 0)], [None; 3]);
     }
 }

@@ -1,6 +1,6 @@
 //! What attention launches through wgpu: tiles of queries and keys, or pieces of the keys for a few queries.
 
-use super::tensors::{Extents, Form, Places};
+use super::tensors::{Extents, Form, PIECE, Places};
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::ops::support::philox::Mask;
 use crate::tensor::TensorType;
@@ -11,28 +11,12 @@ const BACKWARD: &str = shader!("common/philox", "common/attention", "attention_b
 
 /// Queries, or keys, of a tile.
 const SIDE: usize = 32;
-/// Keys of a piece.
-const PIECE: usize = 64;
+/// At most so many queries are taken by pieces of the keys.
+const FEW: usize = SIDE / 4;
 /// Vectors of four that the strip of values holds.
 const STRIP: usize = 256;
 /// Invocations that share a row of a head in [`BACKWARD`]'s first kernel, and rows of its workgroups.
 const NOTED: usize = 32;
-
-/// How the forward pass is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Variant {
-    /// By tiles of queries and keys.
-    Tiles,
-    /// A few queries: by this many pieces of the keys.
-    Decode(usize),
-}
-
-impl Variant {
-    /// Fewer queries than a quarter of a tile would leave most of it idle, and one workgroup to go along all the keys.
-    fn of(e: &Extents) -> Self {
-        if e.queries <= SIDE / 4 && e.keys > 0 { Variant::Decode(e.keys.div_ceil(PIECE)) } else { Variant::Tiles }
-    }
-}
 
 /// Columns of a head that a workgroup of tiles sums, and how many such parts a head has: at most 128 columns, for the registers' sake.
 fn parts(size: usize) -> (usize, usize) {
@@ -128,13 +112,13 @@ fn forward_of(problem: &Problem, mean: bool, launch: &mut Launch) {
     let save = saves || mean;
     let given: Vec<Operand> = problem.sources().into_iter().chain(problem.told()).collect();
     let with = |y: Operand, lse: Operand| given.iter().copied().chain([y, lse]);
-    match Variant::of(&e) {
-        Variant::Tiles => {
+    match e.pieces(FEW) {
+        None => {
             let groups = e.batch * e.heads * e.queries.div_ceil(SIDE) * parts(e.size).1;
             let tiles = problem.dispatch(FORWARD, "attention_forward_f32", with(Operand::Output(0), lse));
             launch.add(tiles.constant("SAVE", save).rows(groups));
         }
-        Variant::Decode(pieces) => {
+        Some(pieces) => {
             let rows = e.batch * e.heads * e.queries;
             // Parts are stored in f32, whatever y is.
             let in_parts = pieces > 1 || launch.is_half();
@@ -188,15 +172,7 @@ fn backward_of(problem: &Problem, launch: &mut Launch) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Variant, chunk, parts};
-    use crate::ops::attention::tensors::Extents;
-
-    #[test]
-    fn a_few_queries_meet_pieces_of_the_keys() {
-        let of = |queries: usize, keys: usize| Variant::of(&Extents { batch: 3, group: 3, heads: 12, queries, keys, size: 64 });
-        assert_eq!([of(1, 577), of(1, 40), of(8, 65)], [Variant::Decode(10), Variant::Decode(1), Variant::Decode(2)]);
-        assert_eq!([of(9, 577), of(577, 577), of(1, 0)], [Variant::Tiles; 3]);
-    }
+    use super::{chunk, parts};
 
     #[test]
     fn parts_cover_a_head_and_strips_fit() {

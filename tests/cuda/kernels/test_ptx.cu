@@ -58,3 +58,10 @@ template <class T> __device__ __forceinline__ void multiply_add(const int* a, co
         multiply_add<T>(a, b, c, d);                                                                                                                \
     }
 FOR_EACH_HALF(MULTIPLY)
+
+// A lane makes a word of two numbers.
+#define PACK(suffix, T)                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(32) test_pack_##suffix(const float* x, int* y) {                         \
+        y[threadIdx.x] = pack<T>(x[2 * threadIdx.x], x[2 * threadIdx.x + 1]);                                            \
+    }
+FOR_EACH_HALF(PACK)
