@@ -87,6 +87,15 @@ impl DeviceMemory {
         each!(self, m => m.push(room, guarded))
     }
 
+    /// Adds a session's zeroed buffers, and behind them what its nodes share for their scratch, where the device asks for that.
+    pub fn extend(&mut self, rooms: &[Room], scratch: &[Room], guarded: bool) -> Result<()> {
+        match self {
+            #[cfg(feature = "cuda")]
+            DeviceMemory::Cuda(m) => m.extend_with_scratch(rooms, scratch, guarded),
+            _ => rooms.iter().chain(scratch).try_for_each(|&room| self.push(room, guarded).map(drop)),
+        }
+    }
+
     /// Gives a released buffer its memory back.
     pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
         each!(self, m => m.revive(index, ty))

@@ -10,7 +10,7 @@ use crate::device::cuda;
 use crate::device::memory::DeviceMemory;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu;
-use crate::device::{Device, Kernel, Kind};
+use crate::device::{Device, Kernel, Kind, Room};
 use crate::error::{Error, Result};
 use crate::op::Op;
 use std::ops::Range;
@@ -56,18 +56,31 @@ pub(super) struct Replay<'a> {
 }
 
 impl Replay<'_> {
+    /// What the steps' scratch takes behind the slots, where a device asks for that.
+    pub fn scratch(&self, slots: &DeviceMemory) -> Result<Vec<Room>> {
+        match slots {
+            #[cfg(feature = "cuda")]
+            DeviceMemory::Cuda(slots) => Ok(Room::shared(self.launches(slots)?.iter().map(cuda::Launch::scratch_words))),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// What the steps say they launch.
+    #[cfg(feature = "cuda")]
+    fn launches<'a>(&'a self, slots: &'a cuda::Memory) -> Result<Vec<cuda::Launch<'a>>> {
+        let tell = |step: &'a Step| {
+            let mut launch = cuda::Launch::new(&step.binding, slots);
+            self.graph.nodes[step.node].op.cuda(&mut launch).map(|()| launch)
+        };
+        self.steps.iter().map(tell).collect()
+    }
+
     /// Records the steps on the buffers that are there now.
     pub fn record(&self, slots: &DeviceMemory, states: &DeviceMemory) -> Result<Recording> {
         match (slots, states) {
             #[cfg(feature = "cuda")]
             (DeviceMemory::Cuda(slots), DeviceMemory::Cuda(states)) => {
-                let mut nodes = Vec::with_capacity(self.steps.len());
-                for Step { node, binding } in self.steps {
-                    let mut launch = cuda::Launch::new(binding, slots);
-                    self.graph.nodes[*node].op.cuda(&mut launch)?;
-                    nodes.push(launch);
-                }
-                Ok(Recording::Cuda(cuda::Recording::new(nodes, slots, states, self.options.checked)?))
+                Ok(Recording::Cuda(cuda::Recording::new(self.launches(slots)?, slots, states, self.options.checked)?))
             }
             #[cfg(feature = "wgpu")]
             (DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states)) => {
@@ -154,12 +167,12 @@ impl Replay<'_> {
         for n in range {
             let step = &self.steps[n];
             poisoned(step).try_for_each(|p| slots.poison(p.index, p.ty.bytes()))?;
-            recording.scratch().poison_all()?;
+            slots.poison_scratch()?;
             recording.run_apart(n..n + 1)?;
             slots.wait()?;
             let memory = |p: &Place| if p.home == Home::Slot { slots } else { states };
             let whole = guarded(step).try_fold(true, |whole, p| Ok(whole && memory(p).guard_is_whole(p.index)?))?;
-            if !whole || !recording.scratch().all_guards_are_whole()? {
+            if !whole || !slots.scratch_guards_are_whole()? {
                 return Err(self.overrun(step));
             }
         }

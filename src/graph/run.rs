@@ -62,10 +62,7 @@ impl Session {
             return Err(Error::graph(&info.name, format!("a type that {} holds", device.name()), info.ty));
         }
         let plan = Plan::new(&graph, device.threads());
-        let mut slots = DeviceMemory::new(&device);
-        for &slot in &plan.slots {
-            slots.push(slot, options.checked)?;
-        }
+        let slots = DeviceMemory::new(&device);
         let mut state_index = vec![None; graph.values.len()];
         let sets = packs::sets(&graph);
         for (v, info, kind) in graph.states() {
@@ -96,18 +93,29 @@ impl Session {
             times: Times::default(),
         };
         session.bind()?;
+        session.make_room()?;
         Ok(session)
+    }
+
+    /// Allocates the slots and writes the constants.
+    fn make_room(&mut self) -> Result<()> {
+        let replay = Replay { device: &self.device, graph: &self.graph, steps: &self.steps, options: self.options };
+        let scratch = replay.scratch(&self.slots)?;
+        self.slots.extend(&self.plan.slots, &scratch, self.options.checked)?;
+        for (v, info) in self.graph.values() {
+            if let (Some(slot), Source::Constant(tensor)) = (self.plan.home[v.index()], &info.source) {
+                self.slots.write(slot, &info.ty, tensor)?;
+            }
+        }
+        Ok(())
     }
 
     fn bind(&mut self) -> Result<()> {
         let graph = self.graph.clone();
         for (v, info) in graph.values() {
             let Some(slot) = self.plan.home[v.index()] else { continue };
-            let place = Place { home: Home::Slot, index: slot, ty: info.ty };
-            match &info.source {
-                Source::Input => drop(self.inputs.insert(info.name.clone(), place)),
-                Source::Constant(tensor) => self.slots.write(slot, &info.ty, tensor)?,
-                _ => {}
+            if info.source == Source::Input {
+                self.inputs.insert(info.name.clone(), Place { home: Home::Slot, index: slot, ty: info.ty });
             }
         }
         for (name, v) in graph.outputs() {
@@ -357,6 +365,7 @@ impl Session {
         };
         let step = Step { node: n, binding: self.bound(n, scratch)? };
         let replay = Replay { device: &self.device, graph: &self.graph, steps: std::slice::from_ref(&step), options: Options::default() };
+        slots.extend(&[], &replay.scratch(&slots)?, false)?;
         let recording = replay.record(&slots, &store.memory)?;
         replay.run(0..1, &recording, &mut slots, &mut store.memory, &mut Times::default())?;
         for v in &node.outputs {

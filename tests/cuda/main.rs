@@ -3,6 +3,7 @@
 //! What needs NVRTC, or the assembler, is left out where there is none, but with ESCNET_REQUIRE_DEVICES: `tools/cuda_toolkit cargo nextest run ...` has it. What needs a driver that
 //! refuses images wants the stand-in: `tools/cuda_on_cpu/run ...`.
 
+mod arena;
 mod assembler;
 mod compiler;
 mod faults;

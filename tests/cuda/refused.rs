@@ -1,7 +1,10 @@
 //! What a driver does not take, by a stand-in that refuses as it is told to. It reads that when it is loaded, so every case is a process.
 
-use super::probe::is_simulated;
+use super::probe::{fault, is_simulated, said};
 use super::{Scratch, nvrtc};
+use escnet::graph::{Builder, Options, Segment, Session, Store};
+use escnet::ops::matmul::matmul;
+use escnet::{DType, Device, TensorType};
 use std::path::Path;
 use std::process::Command;
 
@@ -31,6 +34,38 @@ fn ptx_is_given_to_a_driver_that_refuses_machine_code() {
         assert!(said.contains(RESULT), "{said}");
     }
     assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 0, "something was compiled");
+}
+
+#[test]
+#[ignore = "run by the other test, with a driver of its own"]
+fn product() {
+    if fault().is_none() {
+        return;
+    }
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::new(DType::BF16, [128, 128])).unwrap();
+    let y = matmul(&mut b, x, x).unwrap();
+    b.output("y", y);
+    let mut store = Store::new(&Device::cuda(None).unwrap());
+    let mut session = Session::new(b.finish(), &mut store, Options::default()).unwrap();
+    session.run(&mut store, Segment::Run).unwrap();
+    session.read("y", &mut store).unwrap();
+    let kernels: Vec<_> = session.times().unwrap().into_iter().flat_map(|node| node.kernels).map(|kernel| kernel.entry).collect();
+    println!("said: {}", kernels.join(" "));
+}
+
+#[test]
+fn kernels_are_chosen_by_what_the_driver_takes() {
+    if !is_simulated() {
+        return;
+    }
+    let chosen = |arch, refused| said("refused::product", "any", &[("CUDA_ON_CPU_ARCH", arch), ("CUDA_ON_CPU_REFUSE", refused)]);
+    // PTX is for compute capability 8.0, and has no warpgroups' products.
+    for (arch, refused, kernel) in [("90", "", "wgmma128"), ("90", "first", "mma64"), ("89", "", "mma64"), ("120", "first", "mma64")] {
+        assert!(chosen(arch, refused).ends_with(&format!("_{kernel}_bf16")), "{arch}, refused {refused}: {}", chosen(arch, refused));
+    }
+    // NVRTC compiles for the device itself.
+    assert!(nvrtc().is_none() || chosen("90", "fatbins").ends_with("_wgmma128_bf16"));
 }
 
 #[test]

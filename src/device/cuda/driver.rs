@@ -26,7 +26,7 @@ pub(super) struct Context {
     pub processors: usize,
     number: api::CUdevice,
     context: api::CUcontext,
-    stream: api::CUstream,
+    pub stream: api::CUstream,
 }
 
 // SAFETY: the driver may be called from any thread, on any context; these are handles of objects that live until the context is dropped.
@@ -49,7 +49,7 @@ pub(super) fn words(status: api::CUresult) -> String {
 }
 
 /// What the driver said of a call for `device`, which asked for so many bytes.
-fn checked(status: api::CUresult, device: &str, bytes: u64) -> Result<()> {
+pub(super) fn checked(status: api::CUresult, device: &str, bytes: u64) -> Result<()> {
     match status {
         api::CUresult::CUDA_SUCCESS => Ok(()),
         api::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(Error::OutOfMemory { device: device.to_owned(), bytes }),
@@ -160,76 +160,13 @@ impl Drop for Context {
     }
 }
 
-/// Some of the device's memory.
-#[derive(Debug)]
-pub(super) struct Allocation {
-    context: Arc<Context>,
-    /// Where it begins, a multiple of 256.
-    pub at: u64,
-    /// How long it is.
-    pub bytes: usize,
-}
-
-impl Allocation {
-    /// So many bytes, more than none; they hold anything.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`]
-    pub fn new(context: &Arc<Context>, bytes: usize) -> Result<Self> {
-        context.enter()?;
-        let mut at = 0;
-        // SAFETY: `at` is where the driver puts the address.
-        checked(unsafe { api::cuMemAlloc_v2(&mut at, bytes) }, &context.name, bytes as u64)?;
-        Ok(Allocation { context: context.clone(), at, bytes })
-    }
-
-    fn within(&self, from: usize, bytes: usize) -> Result<()> {
-        let fits = from.checked_add(bytes).is_some_and(|end| end <= self.bytes);
-        if fits { Ok(()) } else { Err(Error::graph("memory", format!("at most {} bytes", self.bytes), format!("{bytes} from {from}"))) }
-    }
-
-    /// Fills words of four bytes from an offset that is a multiple of four, in the order of all other work.
-    pub fn fill(&self, from: usize, word: u32, words: usize) -> Result<()> {
-        self.within(from, 4 * words)?;
-        self.context.enter()?;
-        // SAFETY: the words lie within the allocation.
-        self.context.check(unsafe { api::cuMemsetD32Async(self.at + from as u64, word, words, self.context.stream) })
-    }
-
-    /// Copies into it, in the order of all other work.
-    pub fn write(&self, from: usize, bytes: &[u8]) -> Result<()> {
-        self.within(from, bytes.len())?;
-        self.context.enter()?;
-        // SAFETY: both ends are as long as `bytes`, which the driver has copied when it returns, since that is not page-locked memory.
-        self.context.check(unsafe { api::cuMemcpyHtoDAsync_v2(self.at + from as u64, bytes.as_ptr().cast(), bytes.len(), self.context.stream) })
-    }
-
-    /// Copies out of it, once all work before is done.
-    pub fn read(&self, from: usize, bytes: &mut [u8]) -> Result<()> {
-        self.within(from, bytes.len())?;
-        self.context.enter()?;
-        // SAFETY: both ends are as long as `bytes`, which is not touched before the stream has come to the end of the copy.
-        let status = unsafe { api::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), self.at + from as u64, bytes.len(), self.context.stream) };
-        self.context.check(status)?;
-        self.context.wait()
-    }
-}
-
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        // SAFETY: it was allocated in `new`, and nothing that was recorded on it outlives it. The driver waits for what still uses it.
-        unsafe {
-            let _ = api::cuCtxSetCurrent(self.context.context);
-            let _ = api::cuMemFree_v2(self.at);
-        }
-    }
-}
-
 /// Kernels that were loaded.
 #[derive(Debug)]
 pub(super) struct Module {
     context: Arc<Context>,
     raw: api::CUmodule,
+    /// The compute capability, times ten, that it was compiled for.
+    pub arch: u32,
 }
 
 // SAFETY: a handle that the driver takes from any thread.
@@ -238,11 +175,11 @@ unsafe impl Send for Module {}
 unsafe impl Sync for Module {}
 
 impl Module {
-    /// Loads a fatbin, a cubin or PTX; or says in the driver's words why it holds nothing that the driver takes.
+    /// Loads a fatbin, a cubin or PTX that was made for this architecture; or says in the driver's words why it holds nothing that the driver takes.
     ///
     /// # Errors
     /// [`Error::Device`] for whatever else went wrong.
-    pub fn load(context: &Arc<Context>, image: &[u8]) -> Result<std::result::Result<Self, String>> {
+    pub fn load(context: &Arc<Context>, image: &[u8], arch: u32) -> Result<std::result::Result<Self, String>> {
         use api::CUresult as Status;
         context.enter()?;
         // Its numbers have eight bytes, and PTX ends with a zero.
@@ -259,7 +196,7 @@ impl Module {
             | Status::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
             | Status::CUDA_ERROR_JIT_COMPILATION_DISABLED
             | Status::CUDA_ERROR_INVALID_SOURCE => Ok(Err(self::words(status))),
-            _ => context.check(status).map(|()| Ok(Module { context: context.clone(), raw })),
+            _ => context.check(status).map(|()| Ok(Module { context: context.clone(), raw, arch })),
         }
     }
 }

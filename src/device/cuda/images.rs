@@ -1,5 +1,6 @@
 //! What a device loads: the image that is in the program, else what NVRTC makes of the source.
 
+use super::build::PTX_ARCH;
 use super::driver::{Context, Module};
 use super::fatbin::pieces;
 use super::nvrtc::{self, Nvrtc, Target};
@@ -9,6 +10,12 @@ use crate::durable::write_atomically;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What [`PTX_ARCH`] is as a compute capability, times ten.
+const PTX: u32 = match u32::from_str_radix(PTX_ARCH, 10) {
+    Ok(arch) => arch,
+    Err(_) => panic!(),
+};
 
 /// What a file of the cache begins with; the hash of the rest is behind it.
 const MAGIC: [u8; 8] = *b"escnetC1";
@@ -21,15 +28,16 @@ const HEADER: usize = 40;
 /// [`Error::Device`] that says what the driver refused, and what to install.
 pub(super) fn load(context: &Arc<Context>, image: &Image, folder: Option<&Path>) -> Result<Module> {
     let mut refused = Vec::new();
-    for piece in pieces(image.fatbin) {
-        match Module::load(context, piece)? {
+    // Machine code, which is there for what the device alone has; then PTX.
+    for (piece, arch) in pieces(image.fatbin).into_iter().zip([context.arch, PTX]) {
+        match Module::load(context, piece, arch)? {
             Ok(module) => return Ok(module),
             Err(words) => refused.push(words),
         }
     }
     // The stand-in has the kernels in itself, also those that were never compiled.
     if refused.is_empty() && context.device.contains(STAND_IN) {
-        refused.extend(match Module::load(context, image.fatbin)? {
+        refused.extend(match Module::load(context, image.fatbin, context.arch)? {
             Ok(module) => return Ok(module),
             Err(words) => Some(words),
         });
@@ -48,7 +56,8 @@ pub(super) fn load(context: &Arc<Context>, image: &Image, folder: Option<&Path>)
     let nvrtc = Nvrtc::get().map_err(|e| lacks(format!("and nothing to compile it with ({e}); {install}")))?;
     let source = Source::new(image.stem, image.source, HEADERS);
     let code = compiled(nvrtc, &source, &arch, folder).map_err(|e| lacks(format!("and it does not compile: {e}")))?;
-    Module::load(context, &code)?.map_err(|words| lacks(format!("nor what NVRTC {}.{} makes of it ({words})", nvrtc.version().0, nvrtc.version().1)))
+    Module::load(context, &code, context.arch)?
+        .map_err(|words| lacks(format!("nor what NVRTC {}.{} makes of it ({words})", nvrtc.version().0, nvrtc.version().1)))
 }
 
 /// The architecture of a compute capability, times ten, with what it alone has.

@@ -170,7 +170,7 @@ impl<'a> Launch<'a> {
         Launch { binding, memory: slots, dispatches, scratch, tables, pointers }
     }
 
-    /// The device's compute capability, times ten.
+    /// The compute capability, times ten, that its kernels are for: see [`super::Gpu::arch`].
     pub fn arch(&self) -> u32 {
         self.memory.gpu.arch()
     }
@@ -220,6 +220,11 @@ impl<'a> Launch<'a> {
     pub fn scratch(&mut self, len: usize) -> Operand {
         self.scratch.push(len);
         Operand::Scratch(self.scratch.len() - 1)
+    }
+
+    /// Words of each buffer that was asked for so.
+    pub(crate) fn scratch_words(&self) -> &[usize] {
+        &self.scratch
     }
 
     /// Numbers that a kernel reads, such as what each of its blocks does, `unsigned` to it; as for [`Dispatch::sizes`].

@@ -1,12 +1,11 @@
 //! Buffers in a GPU's memory.
 
 use super::Gpu;
-use super::driver::Allocation;
+use super::allocation::{Part, allocate_all};
 use crate::device::Room;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Data, Tensor, TensorType};
 use half::{bf16, f16};
-use std::sync::Arc;
 
 /// Words behind each buffer of a checked session that nobody may write. As numbers, of 32 bits or 16, they are so small that a sum written there shows.
 const GUARD: usize = 64;
@@ -20,11 +19,13 @@ const POISON_INT: u32 = 0x8000_8000;
 pub(crate) struct Memory {
     pub(super) gpu: Gpu,
     buffers: Vec<Buffer>,
+    /// The first of those that are scratch memory.
+    scratch_from: usize,
 }
 
 #[derive(Debug)]
 struct Buffer {
-    raw: Option<Arc<Allocation>>,
+    raw: Option<Part>,
     float: bool,
     words: usize,
     guarded: bool,
@@ -32,25 +33,40 @@ struct Buffer {
 
 impl Memory {
     pub fn new(gpu: &Gpu) -> Self {
-        Memory { gpu: gpu.clone(), buffers: Vec::new() }
+        Memory { gpu: gpu.clone(), buffers: Vec::new(), scratch_from: 0 }
     }
 
     /// Adds a zeroed buffer, with a guard band behind it if asked; returns its index.
-    pub fn push(&mut self, Room { float, bytes, .. }: Room, guarded: bool) -> Result<usize> {
-        let words = bytes.div_ceil(4);
-        let raw = if bytes == 0 { None } else { Some(self.allocate(words, guarded)?) };
-        self.buffers.push(Buffer { raw, float, words, guarded });
+    pub fn push(&mut self, room: Room, guarded: bool) -> Result<usize> {
+        self.extend(&[room], guarded)?;
         Ok(self.buffers.len() - 1)
     }
 
-    fn allocate(&self, words: usize, guarded: bool) -> Result<Arc<Allocation>> {
+    /// Adds zeroed buffers, and behind them what nodes leave for themselves between their launches: they run one after another and share it. All of it is one
+    /// allocation, but where buffers are guarded: what shall be seen to go beyond its end must not find a neighbour there.
+    pub fn extend_with_scratch(&mut self, rooms: &[Room], scratch: &[Room], guarded: bool) -> Result<()> {
+        self.scratch_from = self.buffers.len() + rooms.len();
+        self.extend(&[rooms, scratch].concat(), guarded)
+    }
+
+    fn extend(&mut self, rooms: &[Room], guarded: bool) -> Result<()> {
+        let words: Vec<usize> = rooms.iter().map(|room| room.bytes.div_ceil(4)).collect();
+        let raws = self.allocate(&words, guarded)?;
+        let buffers = rooms.iter().zip(words).zip(raws).map(|((room, words), raw)| Buffer { raw, float: room.float, words, guarded });
+        self.buffers.extend(buffers);
+        Ok(())
+    }
+
+    fn allocate(&self, words: &[usize], guarded: bool) -> Result<Vec<Option<Part>>> {
         let band = if guarded { GUARD } else { 0 };
-        let made = Allocation::new(self.gpu.context(), 4 * (words + band))?;
-        made.fill(0, 0, words)?;
-        if guarded {
-            made.fill(4 * words, GUARD_WORD, GUARD)?;
+        let lengths: Vec<usize> = words.iter().map(|&words| if words == 0 { 0 } else { 4 * (words + band) }).collect();
+        let made = allocate_all(self.gpu.context(), &lengths, guarded)?;
+        for (part, &words) in made.iter().zip(words) {
+            let Some(part) = part else { continue };
+            part.fill(0, 0, words)?;
+            part.fill(4 * words, GUARD_WORD, band)?;
         }
-        Ok(Arc::new(made))
+        Ok(made)
     }
 
     /// Waits until all work is done.
@@ -66,7 +82,7 @@ impl Memory {
     pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
         if self.buffers[index].raw.is_none() && ty.bytes() > 0 {
             let words = ty.bytes().div_ceil(4);
-            self.buffers[index].raw = Some(self.allocate(words, self.buffers[index].guarded)?);
+            self.buffers[index].raw = self.allocate(&[words], self.buffers[index].guarded)?.pop().flatten();
             self.buffers[index].words = words;
         }
         Ok(())
@@ -78,14 +94,20 @@ impl Memory {
         Ok(false)
     }
 
-    /// Every buffer has an allocation of its own.
+    /// Nothing is gained from it here.
     pub fn apart(&mut self, _index: usize, _other: usize) -> Result<bool> {
         Ok(false)
     }
 
-    /// The allocation of a buffer; none where it has no elements.
-    pub(super) fn raw(&self, index: usize) -> Option<&Arc<Allocation>> {
+    /// Where a buffer lies; nowhere if it has no elements.
+    pub(super) fn raw(&self, index: usize) -> Option<&Part> {
         self.buffers.get(index)?.raw.as_ref()
+    }
+
+    /// The same of a scratch buffer, which has so many words.
+    pub(super) fn scratch(&self, number: usize, words: usize) -> Result<Option<&Part>> {
+        let found = self.buffers.get(self.scratch_from + number).filter(|buffer| words <= buffer.words);
+        found.map(|buffer| buffer.raw.as_ref()).ok_or_else(|| Error::graph("scratch", format!("{words} words, planned with the slots"), "less"))
     }
 
     /// Fills the first bytes, up to a whole word, with what no correct result can hold: NaN, or a very small integer.
@@ -95,14 +117,14 @@ impl Memory {
         raw.as_ref().filter(|_| bytes > 0).map_or(Ok(()), |raw| raw.fill(0, word, bytes.div_ceil(4)))
     }
 
-    /// Fills every buffer with what no correct result can hold.
-    pub fn poison_all(&self) -> Result<()> {
-        (0..self.buffers.len()).try_for_each(|i| self.poison(i, 4 * self.buffers[i].words))
+    /// Fills all scratch memory with what no correct result can hold.
+    pub fn poison_scratch(&self) -> Result<()> {
+        (self.scratch_from..self.buffers.len()).try_for_each(|i| self.poison(i, 4 * self.buffers[i].words))
     }
 
-    /// True where every guard band is whole.
-    pub fn all_guards_are_whole(&self) -> Result<bool> {
-        (0..self.buffers.len()).try_fold(true, |whole, i| Ok(whole && self.guard_is_whole(i)?))
+    /// True where every guard band of scratch memory is whole.
+    pub fn scratch_guards_are_whole(&self) -> Result<bool> {
+        (self.scratch_from..self.buffers.len()).try_fold(true, |whole, i| Ok(whole && self.guard_is_whole(i)?))
     }
 
     /// True where the guard band behind a guarded buffer is whole.
@@ -126,6 +148,7 @@ impl Memory {
         match (self.buffers[index].float, tensor.data()) {
             (true, Data::I32(_)) | (false, Data::F32(_) | Data::F16(_) | Data::BF16(_)) => Err(Error::graph("write", ty, tensor.ty())),
             (false, Data::I32(from)) => self.put(index, from),
+            (true, Data::F32(from)) if ty.dtype == DType::F32 => self.put(index, from),
             (true, _) => self.put_floats(index, ty, tensor.to_f32().into_iter()),
         }
     }

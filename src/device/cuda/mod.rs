@@ -15,6 +15,7 @@ macro_rules! image {
 }
 pub(crate) use image;
 
+mod allocation;
 pub mod build;
 mod columns;
 mod driver;
@@ -41,7 +42,7 @@ use crate::error::Result;
 use driver::{Context, Function, Module};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The kernels of one file, compiled.
 #[derive(Debug)]
@@ -53,6 +54,9 @@ pub struct Image {
     /// What the driver loads: what [`build`] made of it.
     pub fatbin: &'static [u8],
 }
+
+/// Tells what the driver makes of images: all of them are made alike.
+static SMALL: Image = image!("relu");
 
 /// What the stand-in calls itself.
 const STAND_IN: &str = "CUDA on CPU";
@@ -66,8 +70,10 @@ pub struct Gpu {
 
 #[derive(Debug)]
 struct Inner {
-    // Before the context, which it is of.
+    // What is of the context stands before it.
     loaded: Mutex<Loaded>,
+    /// See [`Gpu::arch`].
+    arch: OnceLock<u32>,
     context: Arc<Context>,
 }
 
@@ -110,7 +116,7 @@ impl Gpu {
     pub fn open(index: Option<usize>) -> Result<Self> {
         let asked = index.map_or_else(|| "cuda".to_owned(), |i| format!("cuda:{i}"));
         let context = Arc::new(Context::open(&asked, index.unwrap_or(0))?);
-        Ok(Gpu { inner: Arc::new(Inner { loaded: Mutex::default(), context }), variant: None })
+        Ok(Gpu { inner: Arc::new(Inner { loaded: Mutex::default(), arch: OnceLock::new(), context }), variant: None })
     }
 
     /// The same one, for graphs whose operators use this variant of their kernels where they have it.
@@ -130,9 +136,11 @@ impl Gpu {
         &self.inner.context.device
     }
 
-    /// Its compute capability, times ten.
+    /// The compute capability, times ten, that its kernels are for: its own, or less where the driver takes no more of images than their PTX, which lacks what
+    /// newer devices alone have. Whoever chooses among kernels goes by this.
     pub fn arch(&self) -> u32 {
-        self.inner.context.arch
+        // A driver that takes nothing is an error where a kernel is first asked for.
+        *self.inner.arch.get_or_init(|| self.module(&SMALL).map_or(self.inner.context.arch, |module| module.arch))
     }
 
     /// How many multiprocessors it has.
@@ -155,7 +163,6 @@ impl Gpu {
     /// # Errors
     /// [`crate::Error::Device`] where it takes neither machine code nor PTX of them, and they cannot be compiled here.
     pub fn probe(&self) -> Result<()> {
-        static SMALL: Image = image!("relu");
         self.function(&SMALL, "relu_forward_f32", 0).map(|_| ())
     }
 
@@ -165,21 +172,25 @@ impl Gpu {
 
     /// A kernel, loaded when it is first asked for.
     fn function(&self, image: &'static Image, kernel: &str, shared: usize) -> Result<Arc<Function>> {
+        let module = self.module(image)?;
         let mut loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (kernel.to_owned(), shared);
         if let Some(function) = loaded.functions.get(&key) {
             return Ok(function.clone());
         }
-        let module = match loaded.modules.get(image.stem) {
-            Some(module) => module.clone(),
-            None => {
-                let module = Arc::new(images::load(self.context(), image, loaded.folder.as_deref())?);
-                loaded.modules.insert(image.stem, module.clone());
-                module
-            }
-        };
         let function = Arc::new(Function::find(&module, kernel, shared)?);
         loaded.functions.insert(key, function.clone());
         Ok(function)
+    }
+
+    /// The kernels of an image, loaded when one of them is first asked for.
+    fn module(&self, image: &'static Image) -> Result<Arc<Module>> {
+        let mut loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = loaded.modules.get(image.stem) {
+            return Ok(module.clone());
+        }
+        let module = Arc::new(images::load(self.context(), image, loaded.folder.as_deref())?);
+        loaded.modules.insert(image.stem, module.clone());
+        Ok(module)
     }
 }

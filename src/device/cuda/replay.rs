@@ -1,11 +1,12 @@
 //! Nodes recorded once, replayed as a CUDA graph.
 
-use super::driver::{Allocation, Event, Extent, Function, Recorded, launch};
+use super::allocation::{Part, allocate_all};
+use super::driver::{Event, Extent, Function, Recorded, launch};
 use super::launch::{Argument, Launch, Operand, grid_of, words};
 use super::tensor_map::encode;
 use super::{Gpu, Memory};
+use crate::device::Kernel;
 use crate::device::binding::{Home, Place};
-use crate::device::{Kernel, Room};
 use crate::error::{Error, Result};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +21,7 @@ pub(crate) struct Recording {
     launches: Vec<Bound>,
     /// Which launches each node became.
     nodes: Vec<Range<usize>>,
-    /// What nodes leave for themselves between their launches. They run one after another and share it.
-    scratch: Memory,
-    held: Vec<Arc<Allocation>>,
+    held: Vec<Part>,
 }
 
 #[derive(Debug)]
@@ -35,55 +34,81 @@ struct Bound {
     starts: Vec<usize>,
 }
 
+/// The memory that nodes are bound to.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    slots: &'a Memory,
+    states: &'a Memory,
+}
+
+impl Places<'_> {
+    fn of(self, place: &Place) -> Option<Part> {
+        if place.home == Home::Slot { self.slots.raw(place.index) } else { self.states.raw(place.index) }.cloned()
+    }
+}
+
 impl Recording {
-    /// What these nodes say they launch, on the buffers they are bound to; `guarded` puts guard bands behind scratch memory.
-    pub fn new(nodes: Vec<Launch>, slots: &Memory, states: &Memory, guarded: bool) -> Result<Self> {
-        let mut scratch = Memory::new(&slots.gpu);
-        for room in Room::shared(nodes.iter().map(|launch| &launch.scratch[..])) {
-            scratch.push(room, guarded)?;
-        }
+    /// What these nodes say they launch, on the buffers they are bound to and the scratch memory behind the slots. With `apart`, their tables are allocations of
+    /// their own.
+    pub fn new(nodes: Vec<Launch>, slots: &Memory, states: &Memory, apart: bool) -> Result<Self> {
+        let bound_to = Places { slots, states };
         let (graphs, launches, nodes_of, held) = (Mutex::default(), Vec::new(), Vec::new(), Vec::new());
-        let mut recording = Recording { gpu: slots.gpu.clone(), graphs, launches, nodes: nodes_of, scratch, held };
+        let mut recording = Recording { gpu: slots.gpu.clone(), graphs, launches, nodes: nodes_of, held };
+        let mut tables = recording.lay_down(&nodes, bound_to, apart)?.into_iter();
         for node in nodes {
             let from = recording.launches.len();
-            recording.bind(&node, slots, states)?;
+            let pointers: Vec<_> = tables.by_ref().take(node.pointers.len()).collect();
+            let tables: Vec<_> = tables.by_ref().take(node.tables.len()).collect();
+            recording.bind(&node, bound_to, &pointers, &tables)?;
             recording.nodes.push(from..recording.launches.len());
         }
         Ok(recording)
     }
 
-    /// The scratch memory.
-    pub fn scratch(&self) -> &Memory {
-        &self.scratch
+    /// The tables of all nodes in their order, of each those of pointers first.
+    fn lay_down(&mut self, nodes: &[Launch], bound_to: Places, apart: bool) -> Result<Vec<Option<Part>>> {
+        let mut tables: Vec<Vec<u8>> = Vec::new();
+        for node in nodes {
+            for inputs in &node.pointers {
+                let found: Vec<_> = inputs.iter().map(|&i| bound_to.of(node.binding.input(i))).collect();
+                let addresses: Vec<u64> = found.iter().map(|part| part.as_ref().map_or(0, |part| part.at)).collect();
+                self.held.extend(found.into_iter().flatten());
+                tables.push(bytemuck::cast_slice(&addresses).to_vec());
+            }
+            let told = node.dispatches.first().map_or("", |dispatch| &dispatch.kernel);
+            for table in &node.tables {
+                tables.push(bytemuck::cast_slice(&words(told, table)?).to_vec());
+            }
+        }
+        let lengths: Vec<usize> = tables.iter().map(Vec::len).collect();
+        let parts = allocate_all(self.gpu.context(), &lengths, apart)?;
+        parts.iter().zip(&tables).try_for_each(|(part, table)| part.as_ref().map_or(Ok(()), |part| part.write(0, table)))?;
+        Ok(parts)
     }
 
-    fn bind(&mut self, node: &Launch, slots: &Memory, states: &Memory) -> Result<()> {
-        let lies = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) }.cloned();
-        let mut pointers = Vec::with_capacity(node.pointers.len());
-        for inputs in &node.pointers {
-            let found: Vec<_> = inputs.iter().map(|&i| lies(node.binding.input(i))).collect();
-            let addresses: Vec<u64> = found.iter().map(|allocation| allocation.as_ref().map_or(0, |allocation| allocation.at)).collect();
-            self.held.extend(found.into_iter().flatten());
-            pointers.push(self.lay_down(&addresses)?);
-        }
-        let told = node.dispatches.first().map_or("", |dispatch| &dispatch.kernel);
-        let tables: Vec<_> = node.tables.iter().map(|table| self.lay_down(&words(told, table)?)).collect::<Result<_>>()?;
+    fn bind(&mut self, node: &Launch, bound_to: Places, pointers: &[Option<Part>], tables: &[Option<Part>]) -> Result<()> {
+        let scratch: Vec<_> = node
+            .scratch
+            .iter()
+            .enumerate()
+            .map(|(n, &words)| bound_to.slots.scratch(n, words).map(Option::<&Part>::cloned))
+            .collect::<Result<_>>()?;
         for dispatch in &node.dispatches {
             let (mut arguments, mut starts) = (Vec::<u64>::new(), Vec::new());
-            let of_operand = |operand: Operand, scratch: &Memory| match operand {
-                Operand::Input(i) => lies(node.binding.input(i)),
-                Operand::Output(o) => node.binding.output(o).and_then(lies),
-                Operand::Scratch(n) => scratch.raw(n).cloned(),
-                Operand::Table(n) => tables.get(n).cloned(),
-                Operand::Pointers(n) => pointers.get(n).cloned(),
+            let of_operand = |operand: Operand| match operand {
+                Operand::Input(i) => bound_to.of(node.binding.input(i)),
+                Operand::Output(o) => node.binding.output(o).and_then(|place| bound_to.of(place)),
+                Operand::Scratch(n) => scratch.get(n).cloned().flatten(),
+                Operand::Table(n) => tables.get(n).cloned().flatten(),
+                Operand::Pointers(n) => pointers.get(n).cloned().flatten(),
                 Operand::Nothing => None,
             };
             for argument in &dispatch.arguments {
                 starts.push(arguments.len());
                 let operand = match argument {
                     Argument::TensorMap(map) => {
-                        let found = of_operand(map.operand, &self.scratch);
-                        let at = found.as_ref().map_or(0, |allocation| allocation.at);
+                        let found = of_operand(map.operand);
+                        let at = found.as_ref().map_or(0, |part| part.at);
                         arguments.extend(encode(self.gpu.context(), &dispatch.kernel, map, at)?);
                         self.held.extend(found);
                         continue;
@@ -107,8 +132,8 @@ impl Recording {
                     }
                     Argument::Tensor(operand) => *operand,
                 };
-                let found = of_operand(operand, &self.scratch);
-                arguments.push(found.as_ref().map_or(0, |allocation| allocation.at));
+                let found = of_operand(operand);
+                arguments.push(found.as_ref().map_or(0, |part| part.at));
                 self.held.extend(found);
             }
             let small = |n: usize| u32::try_from(n).map_err(|_| Error::graph(&dispatch.kernel, "a block of at most 1024 threads", n));
@@ -123,14 +148,6 @@ impl Recording {
             self.launches.push(Bound { function, kernel, extent, arguments, starts });
         }
         Ok(())
-    }
-
-    /// Memory that holds these words from the beginning.
-    fn lay_down<T: bytemuck::NoUninit>(&self, words: &[T]) -> Result<Arc<Allocation>> {
-        let bytes: &[u8] = bytemuck::cast_slice(words);
-        let table = Allocation::new(self.gpu.context(), bytes.len().max(4))?;
-        table.write(0, bytes)?;
-        Ok(Arc::new(table))
     }
 
     fn submit(&self, nodes: Range<usize>) -> Result<()> {

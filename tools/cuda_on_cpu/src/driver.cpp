@@ -1,11 +1,9 @@
 // The CUDA driver API as far as the library calls it, on top of the emulator. What a call has to be refused for is refused as the real driver does;
 // a kernel that goes wrong leaves an error that every later call returns, as a lost context does.
 //
-// Streams do their work at once, so nothing is learnt here of an order between two streams. Captured work is kept, and done when its graph is launched.
-#include "state.h"
+// Work is put into streams, which do it later (streams.h). Captured work is kept, and done when its graph is.
+#include "streams.h"
 #include "tensor_map.h"
-#include <chrono>
-#include <memory>
 #include <mutex>
 
 namespace {
@@ -18,52 +16,70 @@ struct Function {
     const Kernel* kernel;
     unsigned most_dynamic = 48 << 10;
 };
+// What was loaded: whether it has code for what sm_90a alone has.
+struct Module {
+    bool has_sm_90a;
+};
+struct Event {
+    std::shared_ptr<Moment> moment;  // null where it was never recorded
+};
+Stream default_stream;
+Stream& stream_of(void* s) { return s ? *static_cast<Stream*>(s) : default_stream; }
+// What stands for "nothing yet", by the words that a checked session lays down: reading it is an error, as reading fresh memory is.
+bool is_undefined(unsigned word) { return word == 0x7fc07fc0 || word == 0x80008000; }
+}  // namespace
+
+namespace sim {
 // Some of a parameter, aligned as any of them may want to be.
 struct alignas(64) Piece {
     unsigned char bytes[64];
 };
-// A launch or a copy that a graph keeps, with its own copy of all it needs.
+// A launch, a copy or a fill, with its own copy of all it needs.
 struct Work {
-    Function* function;
+    const Kernel* kernel;
     Launch launch;
     std::vector<std::vector<Piece>> parameters;
-    void *to, *from;
+    void* to;
+    const void* from;
     size_t bytes;
     unsigned word;
+    std::vector<char> taken;  // from the host, when it was told to
 };
 struct Graph { std::vector<Work> work; };
-struct Stream {
-    std::unique_ptr<Graph> capture;
-};
-struct Event { std::chrono::steady_clock::time_point at; };
-Stream default_stream;
-Stream* stream_of(void* s) { return s ? static_cast<Stream*>(s) : &default_stream; }
-// What stands for "nothing yet", by the words that a checked session lays down: reading it is an error, as reading fresh memory is.
-bool is_undefined(unsigned word) { return word == 0x7fc07fc0 || word == 0x80008000; }
+}  // namespace sim
 
-int perform(Work& w) {
-    if (!w.function) {
-        if (w.from) memcpy(w.to, w.from, w.bytes);
+namespace {
+void broken(int status) {
+    fprintf(stderr, "cuda_on_cpu: %s\n", report.c_str());
+    sticky = status;
+}
+
+void perform(Work& w) {
+    if (sticky) return;
+    if (!w.kernel) {
+        const void* from = w.taken.empty() ? w.from : w.taken.data();
+        if (from && is_device(from, 1) && !is_defined(from, w.bytes)) {
+            report = "a copy of memory that nobody wrote: " + place(from);
+            return broken(LAUNCH_FAILED);
+        }
+        if (from) memcpy(w.to, from, w.bytes);
         else for (size_t i = 0; i < w.bytes; i += 4) memcpy(static_cast<char*>(w.to) + i, &w.word, 4);
-        host_wrote(w.to, w.bytes, w.from || !is_undefined(w.word));
-        return OK;
+        host_wrote(w.to, w.bytes, from || !is_undefined(w.word));
+        return;
     }
     std::vector<void*> pointers;
     for (auto& p : w.parameters) pointers.push_back(p.data());
     w.launch.parameters = pointers.data();
     launched(*w.launch.kernel);
-    if (Status status = run(w.launch)) {
-        fprintf(stderr, "cuda_on_cpu: %s\n", report.c_str());
-        sticky = status;
-    }
-    return OK;
+    if (Status status = run(w.launch)) broken(status);
 }
 
-int submit(void* stream, Work w) {
+int submit(void* stream, Work w, const void* host = nullptr) {
     if (sticky) return sticky;
-    Stream* s = stream_of(stream);
-    if (!s->capture) return perform(w);
-    s->capture->work.push_back(std::move(w));
+    Stream& s = stream_of(stream);
+    if (s.capture) return s.capture->work.push_back(std::move(w)), OK;
+    auto kept = std::make_shared<Work>(std::move(w));
+    put(s, {[kept] { perform(*kept); }, nullptr, static_cast<const char*>(host), host != nullptr});
     return OK;
 }
 
@@ -114,18 +130,46 @@ API cuDeviceGetAttribute(int* v, int attribute, int) {
 API cuDevicePrimaryCtxRetain(void** c, int) { static int context; *c = &context; return OK; }
 API cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 API cuCtxSetCurrent(void*) { return OK; }
-API cuCtxSynchronize() { HEALTHY; return OK; }
+API cuCtxSynchronize() { HEALTHY; drain_all(); return sticky; }
 API cuMemGetInfo_v2(size_t* free, size_t* total) { LOCKED; *total = arena_bytes, *free = arena_bytes - in_use(); return OK; }
 
 API cuStreamCreate(void** s, unsigned) { HEALTHY; *s = new Stream; return OK; }
 API cuStreamDestroy_v2(void* s) { LOCKED; delete static_cast<Stream*>(s); return OK; }
-API cuStreamSynchronize(void* s) { HEALTHY; return stream_of(s)->capture ? int(CAPTURE_UNSUPPORTED) : int(OK); }
-API cuStreamWaitEvent(void*, void*, unsigned) { HEALTHY; return OK; }
+API cuStreamSynchronize(void* s) {
+    HEALTHY;
+    if (stream_of(s).capture) return CAPTURE_UNSUPPORTED;
+    drain(stream_of(s));
+    return sticky;
+}
+API cuStreamWaitEvent(void* s, void* e, unsigned) {
+    HEALTHY;
+    if (stream_of(s).capture) return CAPTURE_UNSUPPORTED;
+    put(stream_of(s), {[] {}, static_cast<Event*>(e)->moment, nullptr, true});
+    return OK;
+}
 API cuEventCreate(void** e, unsigned) { HEALTHY; *e = new Event; return OK; }
 API cuEventDestroy_v2(void* e) { LOCKED; delete static_cast<Event*>(e); return OK; }
-API cuEventRecord(void* e, void*) { HEALTHY; static_cast<Event*>(e)->at = std::chrono::steady_clock::now(); return OK; }
-API cuEventSynchronize(void*) { HEALTHY; return OK; }
-API cuEventElapsedTime(float* ms, void* from, void* to) { HEALTHY; *ms = std::chrono::duration<float, std::milli>(static_cast<Event*>(to)->at - static_cast<Event*>(from)->at).count(); return OK; }
+API cuEventRecord(void* e, void* s) {
+    HEALTHY;
+    if (stream_of(s).capture) return CAPTURE_UNSUPPORTED;
+    auto moment = std::make_shared<Moment>(Moment{&stream_of(s)});
+    put(stream_of(s), {[moment] { moment->passed = true, moment->at = std::chrono::steady_clock::now(); }, nullptr, nullptr, true});
+    static_cast<Event*>(e)->moment = moment;
+    return OK;
+}
+API cuEventSynchronize(void* e) {
+    HEALTHY;
+    if (const auto moment = static_cast<Event*>(e)->moment) finish(*moment);
+    return sticky;
+}
+API cuEventElapsedTime(float* ms, void* from, void* to) {
+    HEALTHY;
+    const auto first = static_cast<Event*>(from)->moment, last = static_cast<Event*>(to)->moment;
+    if (!first || !last) return INVALID_HANDLE;
+    if (!first->passed || !last->passed) return NOT_READY;
+    *ms = std::chrono::duration<float, std::milli>(last->at - first->at).count();
+    return OK;
+}
 
 API cuMemAlloc_v2(Pointer* p, size_t bytes) {
     HEALTHY;
@@ -135,48 +179,77 @@ API cuMemAlloc_v2(Pointer* p, size_t bytes) {
     *p = Pointer(made);
     return OK;
 }
-API cuMemFree_v2(Pointer p) { LOCKED; return !p || release(reinterpret_cast<void*>(p)) ? OK : INVALID_VALUE; }
-API cuMemAllocHost_v2(void** p, size_t bytes) { *p = malloc(bytes); return *p ? OK : OUT_OF_MEMORY; }
-API cuMemFreeHost(void* p) { free(p); return OK; }
-static int copy(void* stream, void* to, const void* from, size_t bytes, bool to_device, bool from_device) {
-    if (!bytes) return OK;
-    if ((to_device && !is_device(to, bytes)) || (from_device && !is_device(from, bytes))) return INVALID_VALUE;
-    if (!to_device) {
-        if (stream_of(stream)->capture) return CAPTURE_UNSUPPORTED;
-        if (sticky) return sticky;
-        memcpy(to, from, bytes);
-        return OK;
-    }
-    return submit(stream, {nullptr, {}, {}, to, const_cast<void*>(from), bytes, 0});
+API cuMemFree_v2(Pointer p) {
+    LOCKED;
+    drain_all();
+    return !p || release(reinterpret_cast<void*>(p)) ? OK : INVALID_VALUE;
 }
-API cuMemcpyHtoD_v2(Pointer to, const void* from, size_t bytes) { LOCKED; return copy(nullptr, reinterpret_cast<void*>(to), from, bytes, true, false); }
-API cuMemcpyDtoH_v2(void* to, Pointer from, size_t bytes) { LOCKED; return copy(nullptr, to, reinterpret_cast<void*>(from), bytes, false, true); }
-API cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* s) { LOCKED; return copy(s, reinterpret_cast<void*>(to), from, bytes, true, false); }
-API cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* s) { LOCKED; return copy(s, to, reinterpret_cast<void*>(from), bytes, false, true); }
-API cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* s) { LOCKED; return copy(s, reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes, true, true); }
+API cuMemHostAlloc(void** p, size_t bytes, unsigned) {
+    HEALTHY;
+    if (!bytes) return INVALID_VALUE;
+    *p = lock_pages(bytes);
+    return *p ? OK : OUT_OF_MEMORY;
+}
+API cuMemFreeHost(void* p) {
+    LOCKED;
+    const Given given = give_back(p);
+    return given == Given::BACK ? int(OK) : refuse("cuMemFreeHost", given == Given::UNKNOWN ? "memory that cuMemHostAlloc did not give" : "a copy that is not done uses it");
+}
+API cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* s) {
+    HEALTHY;
+    if (!bytes) return OK;
+    if (!is_device(reinterpret_cast<void*>(to), bytes)) return INVALID_VALUE;
+    if (stream_of(s).capture) return CAPTURE_UNSUPPORTED;
+    Work w{nullptr, {}, {}, reinterpret_cast<void*>(to), from, bytes, 0, {}};
+    if (is_locked(from, bytes)) return submit(s, std::move(w), from);
+    // Memory that is not page-locked has been read when the call returns.
+    w.taken.assign(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
+    return submit(s, std::move(w));
+}
+API cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* s) {
+    HEALTHY;
+    if (!bytes) return OK;
+    const void* at = reinterpret_cast<const void*>(from);
+    if (!is_device(at, bytes)) return INVALID_VALUE;
+    if (stream_of(s).capture) return CAPTURE_UNSUPPORTED;
+    put(stream_of(s), {[=] { if (!sticky) memcpy(to, at, bytes); }, nullptr, is_locked(to, bytes) ? static_cast<const char*>(to) : nullptr});
+    return OK;
+}
+API cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* s) {
+    HEALTHY;
+    if (!bytes) return OK;
+    if (!is_device(reinterpret_cast<void*>(to), bytes) || !is_device(reinterpret_cast<void*>(from), bytes)) return INVALID_VALUE;
+    return submit(s, {nullptr, {}, {}, reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes, 0, {}});
+}
 API cuMemsetD32Async(Pointer to, unsigned word, size_t n, void* s) {
     LOCKED;
     if (to % 4 || !is_device(reinterpret_cast<void*>(to), 4 * n)) return INVALID_VALUE;
-    return n ? submit(s, {nullptr, {}, {}, reinterpret_cast<void*>(to), nullptr, 4 * n, word}) : int(OK);
+    return n ? submit(s, {nullptr, {}, {}, reinterpret_cast<void*>(to), nullptr, 4 * n, word, {}}) : int(OK);
 }
 
-// An image says nothing here: all kernels are in this library. Its bytes are what the real driver would be given.
-// All kernels are in here, so an image is looked at only to be refused: CUDA_ON_CPU_REFUSE=first the first fatbin, as by a driver that takes PTX alone,
-// =fatbins every fatbin, =all everything.
+// All kernels are in this library, so an image is looked at only for what it has code for, and to be refused: CUDA_ON_CPU_REFUSE=first the first fatbin of each
+// file, machine code, as by a driver that takes PTX alone; =fatbins every fatbin, =all everything.
 API cuModuleLoadData(void** m, const void* image) {
-    static unsigned loads = 0;
     HEALTHY;
     if (!image) return INVALID_VALUE;
-    *m = const_cast<void*>(image);
+    constexpr uint16_t MACHINE_CODE = 2;
+    const auto word = [image](size_t at, auto number) { memcpy(&number, static_cast<const char*>(image) + at, sizeof number); return number; };
     const std::string refused = getenv("CUDA_ON_CPU_REFUSE") ? getenv("CUDA_ON_CPU_REFUSE") : "";
-    const bool fatbin = !memcmp(image, "\x50\xed\x55\xba", 4);
-    return refused == "all" || (fatbin && (refused == "fatbins" || (refused == "first" && loads++ == 0))) ? NO_BINARY : OK;
+    // Behind a header of 16 bytes that ends with their length, entries: kind, length of what stands before the code, length of this, architecture.
+    const bool is_fatbin = word(0, uint32_t()) == 0xba55ed50, is_code = is_fatbin && word(16, uint16_t()) == MACHINE_CODE;
+    if (refused == "all" || (refused == "fatbins" && is_fatbin) || (refused == "first" && is_code)) return NO_BINARY;
+    // What is no fatbin was compiled for this device.
+    bool has_sm_90a = !is_fatbin;
+    for (size_t at = 16, end = is_fatbin ? 16 + word(8, uint64_t()) : 0; at < end; at += word(at + 4, uint32_t()) + word(at + 8, uint64_t()))
+        has_sm_90a |= word(at + 28, uint32_t()) == 90;
+    *m = new Module{has_sm_90a};
+    return OK;
 }
-API cuModuleUnload(void*) { return OK; }
-API cuModuleGetFunction(void** f, void*, const char* name) {
+API cuModuleUnload(void* m) { LOCKED; delete static_cast<Module*>(m); return OK; }
+API cuModuleGetFunction(void** f, void* m, const char* name) {
     HEALTHY;
     for (const Kernel* k = Kernel::head; k; k = k->next)
-        if (!strcmp(k->name, name) && (!k->arch || k->arch == unsigned(arch))) {
+        if (!strcmp(k->name, name) && (!k->arch || (k->arch == unsigned(arch) && static_cast<Module*>(m)->has_sm_90a))) {
             *f = new Function{k};
             return OK;
         }
@@ -226,7 +299,7 @@ API cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** e
     if (c->dynamic_bytes > function->most_dynamic) return refuse(k.name, std::to_string(c->dynamic_bytes) + " bytes of dynamic shared memory, allowed are " + std::to_string(function->most_dynamic));
     if (!blocks || blocks > 8 || (has_cluster && arch < 90) || c->grid[0] % cluster.x || c->grid[1] % cluster.y || c->grid[2] % cluster.z) return refuse(k.name, "a cluster that the grid is no multiple of, or the GPU does not have");
     const Launch made{&k, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, cluster, c->dynamic_bytes, nullptr};
-    Work w{function, made, {}, nullptr, nullptr, 0, 0};
+    Work w{&k, made, {}, nullptr, nullptr, 0, 0, {}};
     for (unsigned i = 0; i < k.count; i++) {
         memcpy(w.parameters.emplace_back((values[i].size() + 63) / 64).data(), values[i].data(), values[i].size());
         if (!k.parameters[i].is_pointer) continue;
@@ -268,25 +341,24 @@ API cuTensorMapEncodeTiled(void* to, int type, unsigned rank, void* base, const 
 
 API cuStreamBeginCapture_v2(void* s, int) {
     HEALTHY;
-    if (stream_of(s)->capture) return INVALID_VALUE;
-    stream_of(s)->capture = std::make_unique<Graph>();
+    if (stream_of(s).capture) return INVALID_VALUE;
+    stream_of(s).capture = std::make_shared<Graph>();
     return OK;
 }
+// A graph's handle is a share in it: it may be destroyed while it is under way.
+using Share = std::shared_ptr<Graph>;
 API cuStreamEndCapture(void* s, void** graph) {
     HEALTHY;
-    if (!stream_of(s)->capture) return INVALID_VALUE;
-    *graph = stream_of(s)->capture.release();
+    if (!stream_of(s).capture) return INVALID_VALUE;
+    *graph = new Share(std::move(stream_of(s).capture));
     return OK;
 }
-API cuGraphInstantiateWithFlags(void** made, void* graph, unsigned long long) { HEALTHY; *made = new Graph(*static_cast<Graph*>(graph)); return OK; }
-API cuGraphDestroy(void* graph) { LOCKED; delete static_cast<Graph*>(graph); return OK; }
-API cuGraphExecDestroy(void* graph) { LOCKED; delete static_cast<Graph*>(graph); return OK; }
-API cuGraphLaunch(void* graph, void*) {
+API cuGraphInstantiateWithFlags(void** made, void* graph, unsigned long long) { HEALTHY; *made = new Share(*static_cast<Share*>(graph)); return OK; }
+API cuGraphDestroy(void* graph) { LOCKED; delete static_cast<Share*>(graph); return OK; }
+API cuGraphExecDestroy(void* graph) { LOCKED; delete static_cast<Share*>(graph); return OK; }
+API cuGraphLaunch(void* graph, void* s) {
     HEALTHY;
-    for (Work& w : static_cast<Graph*>(graph)->work) {
-        perform(w);
-        if (sticky) break;
-    }
+    put(stream_of(s), {[graph = *static_cast<Share*>(graph)] { for (Work& w : graph->work) perform(w); }});
     return OK;
 }
 
@@ -298,6 +370,8 @@ API cuGetErrorName(int e, const char** s) {
         case NO_DEVICE: *s = "CUDA_ERROR_NO_DEVICE"; break;
         case INVALID_DEVICE: *s = "CUDA_ERROR_INVALID_DEVICE"; break;
         case NO_BINARY: *s = "CUDA_ERROR_NO_BINARY_FOR_GPU"; break;
+        case INVALID_HANDLE: *s = "CUDA_ERROR_INVALID_HANDLE"; break;
+        case NOT_READY: *s = "CUDA_ERROR_NOT_READY"; break;
         case NOT_FOUND: *s = "CUDA_ERROR_NOT_FOUND"; break;
         case ILLEGAL_ADDRESS: *s = "CUDA_ERROR_ILLEGAL_ADDRESS"; break;
         case MISALIGNED: *s = "CUDA_ERROR_MISALIGNED_ADDRESS"; break;

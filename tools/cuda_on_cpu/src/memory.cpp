@@ -148,6 +148,11 @@ void host_wrote(void* p, size_t bytes, bool defined) {
     if (checked) set(p, bytes, defined ? epoch(1, 0, 0, false) : UNDEFINED);
 }
 
+bool is_defined(const void* p, size_t bytes) {
+    const Cell* first = &cell(p);
+    return !checked || std::none_of(first, first + (bytes + 1) / 2, [](const Cell& c) { return c.write == UNDEFINED; });
+}
+
 size_t in_use() { return used; }
 void begin_launch() { launch_unit = unit + 1; }
 

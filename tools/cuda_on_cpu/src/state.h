@@ -46,7 +46,7 @@ struct Launch {
 extern const Launch* launch;
 extern uint3 block_of[16];  // the blocks of the cluster that is there now
 
-enum Status { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101, NO_BINARY = 209, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, OUT_OF_RESOURCES = 701, MISALIGNED = 716, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
+enum Status { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101, NO_BINARY = 209, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, OUT_OF_RESOURCES = 701, MISALIGNED = 716, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
 
 // Runs a launch to its end; what is wrong with it is a status, and the text of `report`.
 Status run(const Launch&);
@@ -82,6 +82,8 @@ bool release(void*);
 bool is_device(const void* p, size_t bytes);
 // Bytes that the host wrote; `defined` is false for what stands for nothing.
 void host_wrote(void* p, size_t bytes, bool defined);
+// False where some of these bytes of the device nobody wrote.
+bool is_defined(const void* p, size_t bytes);
 size_t in_use();
 inline char* shared_base(unsigned block) { return arena + block * SHARED_EACH; }
 inline bool in_shared(const void* p) { return size_t(static_cast<const char*>(p) - arena) < 16 * SHARED_EACH; }
