@@ -1,5 +1,6 @@
-// Attention backward by tensor cores: the equations are those of attention_backward.cu, whose `delta` comes before, the products those of common/attention_mma.cuh. `query` owns 64 queries and walks along the keys for dQ; `key` owns 64 keys and walks along the queries, of all
-// batches that share them, for dK and dV, in their order. No atomics: two runs are equal bit for bit.
+// Attention backward by tensor cores: the equations are those of attention_backward.cu, whose `delta` comes before, the products those of
+// common/attention_mma.cuh. `query` owns 64 queries and walks along the keys for dQ; `key` owns 64 keys and walks along the queries, of all batches that share
+// them, for dK and dV, in their order. No atomics: two runs are equal bit for bit.
 //
 // Both have two tiles of their own in shared memory, queries and dy or keys and values, and meet the two others, 64 or 32 rows of them, which come in two stages:
 // while one is multiplied the next is on its way. Own rows times the others' are scores and dy V^T, with queries as rows or keys as rows; P and dS, made of them in
@@ -23,13 +24,14 @@ template <unsigned SIZE> struct Place {
 };
 
 // Scores of the own rows with the others, and the products of dy and the values.
-template <unsigned SIZE, class T, unsigned N> __device__ __forceinline__ void meet(const Place<SIZE>& place, const Stage<SIZE>& stage, float (&p)[N][4], float (&ds)[N][4]) {
+template <unsigned SIZE, class T, unsigned N>
+__device__ __forceinline__ void meet(const Place<SIZE>& place, const Stage<SIZE>& stage, float (&p)[N][4], float (&ds)[N][4]) {
     score_fragments<SIZE, T>(p, stage.others[0], [&](unsigned(&to)[4], unsigned deep) { left_of<SIZE>(to, place.own[0], deep); });
     score_fragments<SIZE, T>(ds, stage.others[1], [&](unsigned(&to)[4], unsigned deep) { left_of<SIZE>(to, place.own[1], deep); });
 }
 
-// Scores become what met the values, but for dropout's factor; products of dy and the values become dS, but for the scale. whole(n, i) and mean(n, i) are lse and
-// delta of the query of p[n][i].
+// Scores become what met the values, but for dropout's factor; products of dy and the values become dS, but for the scale; what is not seen is
+// not told apart yet. whole(n, i) and mean(n, i) are lse and delta of the query of p[n][i].
 template <unsigned N, class Whole, class Mean>
 __device__ __forceinline__ void turn(float (&p)[N][4], float (&ds)[N][4], const Attention& a, const Kept& kept, float factor, Whole whole, Mean mean) {
 #pragma unroll
@@ -160,6 +162,7 @@ __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const flo
 }  // namespace of_attention_backward_mma
 using namespace of_attention_backward_mma;
 
+// Blocks of a processor, two at least: what registers leave room for without spills.
 #define KERNELS(columns, suffix, T)                                                                                                                         \
     extern "C" __global__ void __launch_bounds__(MMA_THREADS, 3) attention_backward_query_mma##columns##_##suffix(                                             \
         const T* q, const T* k, const T* v, const int* mask, const int* lengths, const int* rng, const T* dy, const float* lse, const float* delta, T* dq,   \

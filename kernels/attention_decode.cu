@@ -66,7 +66,8 @@ template <class T> __device__ __forceinline__ void decode(const Sources<T>& in, 
         most = max(most, limit_of(a, length_of(in.lengths, a, key_batch * a.group + row / a.queries), row % a.queries));
     most = block_joined(most, [](unsigned a, unsigned b) { return max(a, b); });
     const unsigned count = min((unsigned)PIECE, max(most, first) - first);
-    const Rows<T> keys = key_rows(in.k, a, a.key_offset, key_batch, head, first, first + count), values = key_rows(in.v, a, a.value_offset, key_batch, head, first, first + count);
+    const Rows<T> keys = key_rows(in.k, a, a.key_offset, key_batch, head, first, first + count);
+    const Rows<T> values = key_rows(in.v, a, a.value_offset, key_batch, head, first, first + count);
     const unsigned own_column = threadIdx.x % ACROSS * COUNT, own_key = threadIdx.x / ACROSS;
     for (unsigned block = 0; block < rows; block += FEW) {
         // Threads of rows beyond the last do that one's work and write nothing.

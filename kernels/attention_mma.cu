@@ -124,6 +124,7 @@ template <unsigned SIZE, class T> __device__ __forceinline__ void probabilities(
 }  // namespace of_attention_mma
 using namespace of_attention_mma;
 
+// Blocks of a processor, two at least: what registers leave room for without spills.
 #define KERNELS(columns, suffix, T)                                                                                                                        \
     extern "C" __global__ void __launch_bounds__(MMA_THREADS, columns == 64 ? 3 : 2) attention_forward_mma##columns##_##suffix(                                                   \
         const T* q, const T* k, const T* v, const int* mask, const int* lengths, const int* rng, T* y, float* lse, Attention a) {                          \

@@ -73,7 +73,8 @@ template <unsigned SIZE, class T, unsigned N, class Left> __device__ __forceinli
 }
 
 // The same with all columns of the rows in registers.
-template <unsigned SIZE, class T, unsigned N> __device__ __forceinline__ void score_fragments(float (&s)[N][4], const Chunk* others, const unsigned (&left)[SIZE / 16][4]) {
+template <unsigned SIZE, class T, unsigned N>
+__device__ __forceinline__ void score_fragments(float (&s)[N][4], const Chunk* others, const unsigned (&left)[SIZE / 16][4]) {
     score_fragments<SIZE, T>(s, others, [&](unsigned(&to)[4], unsigned deep) {
 #pragma unroll
         for (unsigned i = 0; i < 4; i++) to[i] = left[deep][i];
