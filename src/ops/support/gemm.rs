@@ -325,7 +325,7 @@ mod tests {
             for product in [gemm(1, 1, 768, 768), gemm(1, 16, 30_524, 768), gemm(12, 3, 1, 257)] {
                 assert_eq!(choose(product, ALONG), Variant::Skinny, "{arch} {dtype} {product:?}");
                 for across in [[false, true], [true, false], [false; 2]] {
-                    assert_ne!(choose(product, across), Variant::Skinny, "{arch} {dtype} {product:?} {across:?}");
+                    assert_ne!(choose(product, Some(across)), Variant::Skinny, "{arch} {dtype} {product:?} {across:?}");
                 }
             }
             assert_ne!(choose(gemm(1, 17, 768, 768), ALONG), Variant::Skinny, "a row more than there are");
