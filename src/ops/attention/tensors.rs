@@ -43,8 +43,10 @@ pub struct Extents {
 }
 
 /// Keys of a piece where GPUs decode.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 pub const PIECE: usize = 64;
 
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 impl Extents {
     /// In how many pieces GPUs take the keys, where there are at most `few` queries: more of these are taken by tiles, but few would leave most of a tile idle, and one
     /// workgroup to go along all the keys.
@@ -247,7 +249,7 @@ impl<'a, T: Real> Tensors<'a, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "cuda", feature = "wgpu")))]
 mod tests {
     use super::Extents;
 
