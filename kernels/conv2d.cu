@@ -1,5 +1,5 @@
-// Convolution as a matrix product whose factors are never in memory (implicit GEMM). x is [B, H, W, I], w is [O, KH, KW, I], y is [B, OH, OW, O]; pixel (oy, ox)
-// of y meets pixel (oy s + ky - p, ox s + kx - p) of x at tap (ky, kx), and x outside the picture is 0.
+// Convolution as a matrix product whose factors are never in memory (implicit GEMM). x is [B, H, W, I], w is [O, KH, KW, I], y is [B, OH, OW, O]; pixel
+// (oy, ox) of y meets pixel (oy s + ky - p, ox s + kx - p) of x at tap (ky, kx), and x outside the picture is 0.
 //
 //   forward           A = patches of x [B OH OW, KH KW I], B = w^T        y = act(A B + bias + residual), done to the sums in registers
 //   backward_input    A = patches of dy [pixels, taps O],  B = w          dx = A B
@@ -9,10 +9,11 @@
 // With stride s the pixels of x fall into s x s phases, each of which meets its own taps: ky = fy + a s with fy = (py + p) mod s for the phase's first row py.
 // backward_input is a batch of products, a phase each, in which nothing is multiplied by zeros in between.
 //
-// A patch's number lies where its pixel's corner and its tap say: the one is found once for all of K, the other once for what a thread reads of a strip, and what
-// is left is a sum, whether it is in the picture, and an address. Tiles and strips are those of common/gemm.cuh, and for bf16 and f16 of common/gemm_mma.cuh: there
-// eight neighbouring numbers of K (of dw's columns) are channels of one tap where channels come in eights, which one copy of 16 bytes brings, or zeros for it; else
-// each of the eight is looked up for itself. 2 B OH OW O KH KW I FLOPs each; bound by arithmetic, by memory for 1 x 1 filters of few channels.
+// A patch's number lies where its pixel's corner and its tap say: the one is found once for all of K, the other once for what a thread reads of a strip, and
+// what is left is a sum, whether it is in the picture, and an address. Tiles and strips are those of common/gemm.cuh, and for bf16 and f16 of
+// common/gemm_mma.cuh: there eight neighbouring numbers of K (of dw's columns) are channels of one tap where channels come in eights, which one copy of 16
+// bytes brings, or zeros for it; else each of the eight is looked up for itself. 2 B OH OW O KH KW I FLOPs each; bound by arithmetic, by memory for 1 x 1
+// filters of few channels.
 #include "common/activation.cuh"
 #include "common/column_sums.cuh"
 #include "common/gemm_mma.cuh"
@@ -22,14 +23,14 @@ struct Conv {
 };
 
 namespace of_conv2d {
-// A share of a place in a picture: its row and column, and what is to be added to the address: where the picture begins, to a patch's corner, and the channel, to
-// a tap. Rows and columns of a corner may be negative: they wrap, and sums wrap back.
+// A share of a place in a picture: its row and column, and what is added to the address: of a patch's corner where the picture begins, of a tap the channel.
+// Rows and columns of a corner may be negative: they wrap, and sums wrap back.
 struct Share {
     size_t at;
     unsigned y, x;
 };
 
-// Pictures that patches are cut from, zeros around them, and the taps of a patch: so many a row, to the right and down, or where `step` is -1 to the left and up.
+// Pictures that patches are cut from, zeros around them, and a patch's taps: so many a row, to the right and down, or where `step` is -1 to the left and up.
 template <class T> struct Pictures {
     const T* numbers;
     unsigned height, width, channels, taps, step;

@@ -1,10 +1,9 @@
 // Products of matrices of bf16 or f16 by tensor cores, f32 sums, for any way in which the factors lie: from sm_80 on.
 //
-// A factor says where its numbers lie, eight at a time (a chunk), as one of common/gemm.cuh says it of each:
-//   across(batch, index)              what its row (column, of B) says of a place, asked once for all of K; the first of eight rows where it lies across K
-//   along(batch, k)                   what k says of it, asked once a strip, or for each line of it across K; the first of eight where the factor lies along K
-//   load(chunk, across, along, count) begins to copy the first `count` numbers of the chunk there, and zeros behind them
-// So a factor need not be in memory as such: convolutions gather patches of pictures.
+// A factor says where its numbers lie, eight at a time (a chunk), as one of common/gemm.cuh says it of each. So it need not be in memory as such.
+//   across(batch, index)               what its row (column, of B) says of a place, once for all of K; the first of eight, where it lies across K
+//   along(batch, k)                    what k says of it, once a strip, or for each of its lines across K; the first of eight, where it lies along K
+//   load(chunk, across, along, count)  begins to copy the first `count` numbers of the chunk there, and zeros behind them
 //
 // A block computes a tile of C of 128 x 128 or 64 x 64 for a part of K, split and joined as in common/gemm.cuh: 8 or 4 warps, each of them half of the tile's rows
 // by 32 columns, which it keeps in registers. It walks along K in strips of 32, of which four are on their way or in use: while one is multiplied, cp.async
