@@ -1,6 +1,6 @@
 //! How products are shared out among blocks, and which kernels compute them: `kernels/common/gemm.cuh`, `gemm_mma.cuh` and `gemm_wgmma.cuh` there.
 
-use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, Swizzle, TensorMap};
+use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, Swizzle, TensorMap, Tile};
 use crate::tensor::DType;
 
 /// Blocks that keep a large GPU busy: two for each of its processors.
@@ -167,7 +167,7 @@ impl Gemm {
     fn map(self, operand: Operand, dtype: DType, rows: usize, along_k: bool, tile: usize) -> TensorMap {
         let (line, lines, tile) = if along_k { (self.k, rows, vec![64, tile, 1]) } else { (rows, self.k, vec![64, 64, 1]) };
         let (dims, strides) = (vec![line, lines, self.batch], vec![2 * line, 2 * line * lines]);
-        TensorMap { operand, dtype, dims, strides, tile, swizzle: Swizzle::Bytes128 }
+        TensorMap { operand, dtype, dims, strides, tile: Tile::Box(tile), swizzle: Swizzle::Bytes128 }
     }
 
     /// Adds the launches of a product of the first inputs, by the variant that is asked for or best: `product`, and where K is cut `sum`, which has no factors.
