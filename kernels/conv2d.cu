@@ -1,5 +1,5 @@
-// Convolution as a matrix product whose factors are never in memory (implicit GEMM, common/gemm.cuh). x is [B, H, W, I], w is [O, KH, KW, I], y is [B, OH, OW, O];
-// pixel (oy, ox) of y meets pixel (oy s + ky - p, ox s + kx - p) of x at tap (ky, kx), and x outside the picture is 0.
+// Convolution as a matrix product whose factors are never in memory (implicit GEMM). x is [B, H, W, I], w is [O, KH, KW, I], y is [B, OH, OW, O]; pixel (oy, ox)
+// of y meets pixel (oy s + ky - p, ox s + kx - p) of x at tap (ky, kx), and x outside the picture is 0.
 //
 //   forward           A = patches of x [B OH OW, KH KW I], B = w^T        y = act(A B + bias + residual), done to the sums in registers
 //   backward_input    A = patches of dy [pixels, taps O],  B = w          dx = A B
@@ -9,130 +9,144 @@
 // With stride s the pixels of x fall into s x s phases, each of which meets its own taps: ky = fy + a s with fy = (py + p) mod s for the phase's first row py.
 // backward_input is a batch of products, a phase each, in which nothing is multiplied by zeros in between.
 //
-// A patch's number lies where its pixel's corner and its tap say: the one is found once for all of K, the other once for a thread's four numbers of a strip, and
-// what is left is a sum and whether it is in the picture. 2 B OH OW O KH KW I FLOPs each; bound by arithmetic, by memory for 1 x 1 filters of few channels.
+// A patch's number lies where its pixel's corner and its tap say: the one is found once for all of K, the other once for what a thread reads of a strip, and what
+// is left is a sum, whether it is in the picture, and an address. Tiles and strips are those of common/gemm.cuh, and for bf16 and f16 of common/gemm_mma.cuh: there
+// eight neighbouring numbers of K (of dw's columns) are channels of one tap where channels come in eights, which one copy of 16 bytes brings, or zeros for it; else
+// each of the eight is looked up for itself. 2 B OH OW O KH KW I FLOPs each; bound by arithmetic, by memory for 1 x 1 filters of few channels.
 #include "common/activation.cuh"
 #include "common/column_sums.cuh"
-#include "common/gemm.cuh"
+#include "common/gemm_mma.cuh"
 
 struct Conv {
     unsigned height, width, channels, filters, kernel_height, kernel_width, out_height, out_width, stride, padding;
 };
 
 namespace of_conv2d {
-// A share of an address, and of a row and a column of the picture. Those of a corner may be negative: they wrap, and sums wrap back.
-struct Place {
+// A share of a place in a picture: its row and column, and what is to be added to the address: where the picture begins, to a patch's corner, and the channel, to
+// a tap. Rows and columns of a corner may be negative: they wrap, and sums wrap back.
+struct Share {
     size_t at;
     unsigned y, x;
 };
 
-// The patches of x: a pixel of y, and [KH, KW, I] counted from its corner.
-struct Patch {
-    Conv c;
-    __device__ __forceinline__ Place corner(unsigned index) const {
-        const unsigned row = index / c.out_width;
-        const unsigned y0 = row % c.out_height * c.stride - c.padding, x0 = index % c.out_width * c.stride - c.padding;
-        return {(((size_t)(row / c.out_height) * c.height + (int)y0) * c.width + (int)x0) * c.channels, y0, x0};
-    }
-    __device__ __forceinline__ Place tap(unsigned index) const {
-        const unsigned tap = index / c.channels, ky = tap / c.kernel_width, kx = tap % c.kernel_width;
-        return {((size_t)ky * c.width + kx) * c.channels + index % c.channels, ky, kx};
-    }
-    template <class T> __device__ __forceinline__ float number(const T* x, Place a, Place b) const {
-        return a.y + b.y < c.height && a.x + b.x < c.width ? to_float(x[a.at + b.at]) : 0;
-    }
-};
-
-template <class T> struct PatchRows {
-    typedef Place Across;
-    typedef Place Along;
-    const T* x;
-    Patch patch;
-    __device__ __forceinline__ Place across(unsigned, unsigned pixel) const { return patch.corner(pixel); }
-    __device__ __forceinline__ Place along(unsigned, unsigned k) const { return patch.tap(k); }
-    __device__ __forceinline__ float at(unsigned, Place corner, Place tap) const { return patch.number(x, corner, tap); }
-};
-
-template <class T> struct PatchColumns {
-    typedef Place Across;
-    typedef Place Along;
-    const T* x;
-    Patch patch;
-    __device__ __forceinline__ Place across(unsigned, unsigned column) const { return patch.tap(column); }
-    __device__ __forceinline__ Place along(unsigned, unsigned pixel) const { return patch.corner(pixel); }
-    __device__ __forceinline__ float at(unsigned, Place tap, Place corner) const { return patch.number(x, tap, corner); }
-};
-
-// A factor as it lies: its number at across * by_across + k * by_k.
-template <class T> struct Plain {
-    typedef size_t Across;
-    typedef size_t Along;
+// Pictures that patches are cut from, zeros around them, and the taps of a patch: so many a row, to the right and down, or where `step` is -1 to the left and up.
+template <class T> struct Pictures {
     const T* numbers;
-    size_t by_across, by_k;
-    __device__ __forceinline__ size_t across(unsigned, unsigned index) const { return index * by_across; }
-    __device__ __forceinline__ size_t along(unsigned, unsigned k) const { return k * by_k; }
-    __device__ __forceinline__ float at(unsigned, size_t across, size_t k) const { return to_float(numbers[across + k]); }
+    unsigned height, width, channels, taps, step;
+    // The tap and the channel of a number of a patch.
+    __device__ __forceinline__ Share tap(unsigned index) const {
+        const unsigned tap = index / channels;
+        return {index % channels, tap / taps * step, tap % taps * step};
+    }
+    // Leads a tap's share to the next number of the patch.
+    __device__ __forceinline__ void advance(Share& tap) const {
+        if (++tap.at < channels) return;
+        tap.at = 0, tap.x += step;
+        if (tap.x != taps * step) return;
+        tap.x = 0, tap.y += step;
+    }
+    __device__ __forceinline__ bool has(Share a, Share b) const { return a.y + b.y < height && a.x + b.x < width; }
+    __device__ __forceinline__ const T& number(Share a, Share b) const { return numbers[a.at + b.at + ((size_t)(a.y + b.y) * width + (a.x + b.x)) * channels]; }
+    __device__ __forceinline__ void load(Chunk& to, Share corner, Share tap, unsigned count) const {
+        if (channels % 8 == 0) {
+            const bool is_there = count && has(corner, tap);
+            cp_async<16>(to.at, is_there ? &number(corner, tap) : numbers, is_there ? 2 * count : 0);
+        } else {
+            Chunk chunk;
+#pragma unroll
+            for (unsigned i = 0; i < 8; i++, advance(tap)) chunk.at[i] = i < count && has(corner, tap) ? number(corner, tap).bits : 0;
+            to = chunk;
+        }
+    }
+};
+
+// Patches as a factor, a number of each along K or across it. `corners` says where one of a pixel begins.
+template <class T, bool along_k, class Corners> struct Patches {
+    typedef Share Across;
+    typedef Share Along;
+    Pictures<T> pictures;
+    Corners corners;
+    __device__ __forceinline__ Share across(unsigned, unsigned index) const { return along_k ? corners.corner(index) : pictures.tap(index); }
+    __device__ __forceinline__ Share along(unsigned, unsigned k) const { return along_k ? pictures.tap(k) : corners.corner(k); }
+    __device__ __forceinline__ float at(unsigned, Share across, Share along) const {
+        return pictures.has(across, along) ? to_float(pictures.number(across, along)) : 0;
+    }
+    __device__ __forceinline__ void load(Chunk& to, Share across, Share along, unsigned count) const {
+        pictures.load(to, along_k ? across : along, along_k ? along : across, count);
+    }
+};
+
+// The patch of x that a pixel of y sees.
+struct Windows {
+    Conv c;
+    __device__ __forceinline__ Share corner(unsigned pixel) const {
+        const unsigned row = pixel / c.out_width, picture = row / c.out_height;
+        return {(size_t)picture * c.height * c.width * c.channels, row % c.out_height * c.stride - c.padding, pixel % c.out_width * c.stride - c.padding};
+    }
 };
 
 // Rows, or columns, of x in one phase: the first, how many there are, the first tap that it meets, and how many it meets.
-struct Phase {
+struct Side {
     unsigned start, count, tap, taps;
+    __device__ __forceinline__ Side(const Conv& c, unsigned start, unsigned extent, unsigned kernel) : start(start), tap((start + c.padding) % c.stride) {
+        count = (max(extent, start) - start + c.stride - 1) / c.stride;
+        taps = (max(kernel, tap) - tap + c.stride - 1) / c.stride;
+    }
 };
 
-struct Phases {
+// The product of a batch that backward_input is: the pixels of x in one phase.
+struct Phase {
     Conv c;
-    __device__ __forceinline__ Phase phase(unsigned start, unsigned extent, unsigned kernel) const {
-        const unsigned tap = (start + c.padding) % c.stride;
-        return {start, (max(extent, start) - start + c.stride - 1) / c.stride, tap, (max(kernel, tap) - tap + c.stride - 1) / c.stride};
-    }
-    __device__ __forceinline__ Phase down(unsigned batch) const { return phase(batch / c.stride, c.height, c.kernel_height); }
-    __device__ __forceinline__ Phase right(unsigned batch) const { return phase(batch % c.stride, c.width, c.kernel_width); }
+    Side down, right;
+    __device__ __forceinline__ Phase(const Conv& c, unsigned batch)
+        : c(c), down(c, batch / c.stride, c.height, c.kernel_height), right(c, batch % c.stride, c.width, c.kernel_width) {}
 
-    // As common/gemm.cuh asks.
-    __device__ __forceinline__ unsigned rows(const Gemm& g, unsigned batch) const {
-        const unsigned most = down(0).count * right(0).count;
-        return g.m / most * (down(batch).count * right(batch).count);
+    // As common/gemm.cuh asks. The first phase has the most rows.
+    __device__ __forceinline__ unsigned rows(const Gemm& g, unsigned) const {
+        const unsigned most = Side(c, 0, c.height, 0).count * Side(c, 0, c.width, 0).count;
+        return g.m / most * (down.count * right.count);
     }
-    __device__ __forceinline__ unsigned depth(const Gemm&, unsigned batch) const { return down(batch).taps * right(batch).taps * c.filters; }
+    __device__ __forceinline__ unsigned depth(const Gemm&, unsigned) const { return down.taps * right.taps * c.filters; }
+
+    // The pixel of dy that the first tap of a pixel of x leads to; the others lead back from it.
+    __device__ __forceinline__ Share corner(unsigned index) const {
+        const unsigned row = index / right.count, picture = row / down.count;
+        const unsigned y = row % down.count + (down.start + c.padding) / c.stride, x = index % right.count + (right.start + c.padding) / c.stride;
+        return {(size_t)picture * c.out_height * c.out_width * c.filters, y, x};
+    }
+    // The pixel of x. One phase is all of them.
+    __device__ __forceinline__ size_t pixel(unsigned index) const {
+        if (c.stride == 1) return index;
+        const unsigned row = index / right.count, y = row % down.count * c.stride + down.start, x = index % right.count * c.stride + right.start;
+        return ((size_t)(row / down.count) * c.height + y) * c.width + x;
+    }
 };
 
-// The patches of dy that a phase's pixels meet: the pixel above the first tap, from which the others lead back.
-template <class T> struct BackRows {
-    typedef Place Across;
-    typedef Place Along;
-    const T* dy;
-    Phases phases;
-    __device__ __forceinline__ Place across(unsigned batch, unsigned index) const {
-        const Conv& c = phases.c;
-        const Phase down = phases.down(batch), right = phases.right(batch);
-        const unsigned row = index / right.count;
-        const unsigned y0 = row % down.count + (down.start + c.padding) / c.stride, x0 = index % right.count + (right.start + c.padding) / c.stride;
-        return {(((size_t)(row / down.count) * c.out_height + y0) * c.out_width + x0) * c.filters, y0, x0};
-    }
-    __device__ __forceinline__ Place along(unsigned batch, unsigned k) const {
-        const Conv& c = phases.c;
-        const unsigned at = k / c.filters, taps = phases.right(batch).taps, y = at / taps, x = at % taps;
-        return {k % c.filters - ((size_t)y * c.out_width + x) * c.filters, 0 - y, 0 - x};
-    }
-    __device__ __forceinline__ float at(unsigned, Place pixel, Place back) const {
-        return pixel.y + back.y < phases.c.out_height && pixel.x + back.x < phases.c.out_width ? to_float(dy[pixel.at + back.at]) : 0;
-    }
-};
+template <bool along_k, class T> __device__ __forceinline__ Patches<T, along_k, Windows> patches(const T* x, const Conv& c) {
+    return {{x, c.height, c.width, c.channels, c.kernel_width, 1}, {c}};
+}
+
+// The patches of dy that a phase's pixels meet.
+template <class T> __device__ __forceinline__ Patches<T, true, Phase> patches_back(const T* dy, const Phase& phase) {
+    return {{dy, phase.c.out_height, phase.c.out_width, phase.c.filters, phase.right.taps, 0u - 1}, phase};
+}
 
 // The filters' numbers at those taps.
-template <class T> struct BackFilters {
+template <class T> struct FiltersBack {
     typedef unsigned Across;
     typedef size_t Along;
     const T* w;
-    Phases phases;
+    Phase phase;
     __device__ __forceinline__ unsigned across(unsigned, unsigned channel) const { return channel; }
-    __device__ __forceinline__ size_t along(unsigned batch, unsigned k) const {
-        const Conv& c = phases.c;
-        const Phase down = phases.down(batch), right = phases.right(batch);
-        const unsigned at = k / c.filters, ky = down.tap + at / right.taps * c.stride, kx = right.tap + at % right.taps * c.stride;
+    __device__ __forceinline__ size_t along(unsigned, unsigned k) const {
+        const Conv& c = phase.c;
+        const unsigned at = k / c.filters, ky = phase.down.tap + at / phase.right.taps * c.stride, kx = phase.right.tap + at % phase.right.taps * c.stride;
         return (((size_t)(k % c.filters) * c.kernel_height + ky) * c.kernel_width + kx) * c.channels;
     }
     __device__ __forceinline__ float at(unsigned, unsigned channel, size_t tap) const { return to_float(w[tap + channel]); }
+    __device__ __forceinline__ void load(Chunk& to, unsigned channel, size_t tap, unsigned count) const {
+        load_chunk(to, count ? w + tap + channel : w, count, phase.c.channels);
+    }
 };
 
 // bias and residual are null where there are none; y may be the residual.
@@ -156,41 +170,57 @@ template <class T> struct Store {
 
 template <class T> struct Scatter {
     T* dx;
-    Phases phases;
-    __device__ __forceinline__ void operator()(unsigned batch, unsigned row, unsigned column, float sum) const {
-        const Conv& c = phases.c;
-        const Phase down = phases.down(batch), right = phases.right(batch);
-        const unsigned line = row / right.count, y = line % down.count * c.stride + down.start, x = row % right.count * c.stride + right.start;
-        dx[(((size_t)(line / down.count) * c.height + y) * c.width + x) * c.channels + column] = Element<T>::of(sum);
+    Phase phase;
+    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum) const {
+        dx[phase.pixel(row) * phase.c.channels + column] = Element<T>::of(sum);
     }
 };
 }  // namespace of_conv2d
 using namespace of_conv2d;
 
-#define KERNELS(suffix, T)                                                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                         \
-        conv2d_forward_##suffix(float* partials, const T* x, const T* w, const T* bias, const T* residual, T* y, Gemm g, Conv c, unsigned has_relu) {           \
-        gemm_of<true, true>(g, partials, PatchRows<T>{x, {c}}, Plain<T>{w, g.k, 1}, Epilogue<T>{bias, residual, y, has_relu, g.n}, Alike());                    \
-    }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                         \
-        conv2d_forward_sum_##suffix(const float* partials, const T* bias, const T* residual, T* y, Gemm g, Conv, unsigned has_relu) {                           \
-        gemm_sum(g, partials, Epilogue<T>{bias, residual, y, has_relu, g.n});                                                                                   \
-    }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_input_##suffix(float* partials, const T* dy, const T* w, T* dx, Gemm g, Conv c) {        \
-        gemm_of<true, false>(g, partials, BackRows<T>{dy, {c}}, BackFilters<T>{w, {c}}, Scatter<T>{dx, {c}}, Phases{c});                                        \
-    }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_input_sum_##suffix(const float* partials, T* dx, Gemm g, Conv c) {                       \
-        gemm_sum(g, partials, Scatter<T>{dx, {c}}, Phases{c});                                                                                                  \
-    }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_##suffix(float* partials, const T* dy, const T* x, T* dw, Gemm g, Conv c) {       \
-        gemm_of<false, false>(g, partials, Plain<T>{dy, 1, g.m}, PatchColumns<T>{x, {c}}, Store<T>{dw, g.n}, Alike());                                          \
-    }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_sum_##suffix(const float* partials, T* dw, Gemm g, Conv) {                        \
-        gemm_sum(g, partials, Store<T>{dw, g.n});                                                                                                               \
-    }                                                                                                                                                           \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_bias_##suffix(float* partials, const T* dy, T* db, Columns columns) {                    \
-        sum_columns<1>(                                                                                                                                         \
-            columns, partials, [=](size_t row, unsigned column, float (&sum)[1]) { sum[0] = to_float(dy[row * columns.width + column]); },                      \
-            [=](size_t, unsigned column, const float (&sum)[1]) { db[column] = Element<T>::of(sum[0]); });                                                      \
+#define KERNELS(suffix, T)                                                                                                                                     \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                     \
+        conv2d_forward_##suffix(float* partials, const T* x, const T* w, const T* bias, const T* residual, T* y, Gemm g, Conv c, unsigned has_relu) {          \
+        gemm_of<true, true>(g, partials, patches<true>(x, c), Matrix<T, true>{w, g.k}, Epilogue<T>{bias, residual, y, has_relu, g.n}, Alike());                \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                     \
+        conv2d_forward_sum_##suffix(const float* partials, const T* bias, const T* residual, T* y, Gemm g, Conv, unsigned has_relu) {                          \
+        gemm_sum(g, partials, Epilogue<T>{bias, residual, y, has_relu, g.n});                                                                                  \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_input_##suffix(float* partials, const T* dy, const T* w, T* dx, Gemm g, Conv c) {   \
+        const Phase phase(c, tile_of<TILE>(g).batch);                                                                                                          \
+        gemm_of<true, false>(g, partials, patches_back(dy, phase), FiltersBack<T>{w, phase}, Scatter<T>{dx, phase}, phase);                                    \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_input_sum_##suffix(const float* partials, T* dx, Gemm g, Conv c) {                  \
+        const Phase phase(c, element() / ((size_t)g.m * g.n));                                                                                                 \
+        gemm_sum(g, partials, Scatter<T>{dx, phase}, phase);                                                                                                   \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_##suffix(float* partials, const T* dy, const T* x, T* dw, Gemm g, Conv c) {  \
+        gemm_of<false, false>(g, partials, Matrix<T, false>{dy, g.m}, patches<false>(x, c), Store<T>{dw, g.n}, Alike());                                       \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_sum_##suffix(const float* partials, T* dw, Gemm g, Conv) {                   \
+        gemm_sum(g, partials, Store<T>{dw, g.n});                                                                                                              \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_bias_##suffix(float* partials, const T* dy, T* db, Columns columns) {               \
+        sum_columns<1>(                                                                                                                                        \
+            columns, partials, [=](size_t row, unsigned column, float (&sum)[1]) { sum[0] = to_float(dy[row * columns.width + column]); },                     \
+            [=](size_t, unsigned column, const float (&sum)[1]) { db[column] = Element<T>::of(sum[0]); });                                                     \
     }
 FOR_EACH_TYPE(KERNELS)
+
+#define MMA_KERNELS(tile, suffix, T)                                                                                                                           \
+    extern "C" __global__ void __launch_bounds__(2 * tile) conv2d_forward_mma##tile##_##suffix(                                                                \
+        float* partials, const T* x, const T* w, const T* bias, const T* residual, T* y, Gemm g, Conv c, unsigned has_relu) {                                  \
+        gemm_mma_of<tile, true, true, T>(g, partials, patches<true>(x, c), Matrix<T, true>{w, g.k}, Epilogue<T>{bias, residual, y, has_relu, g.n}, Alike());   \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                                     \
+        conv2d_backward_input_mma##tile##_##suffix(float* partials, const T* dy, const T* w, T* dx, Gemm g, Conv c) {                                          \
+        const Phase phase(c, tile_of<tile>(g).batch);                                                                                                          \
+        gemm_mma_of<tile, true, false, T>(g, partials, patches_back(dy, phase), FiltersBack<T>{w, phase}, Scatter<T>{dx, phase}, phase);                       \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                                     \
+        conv2d_backward_weight_mma##tile##_##suffix(float* partials, const T* dy, const T* x, T* dw, Gemm g, Conv c) {                                         \
+        gemm_mma_of<tile, false, false, T>(g, partials, Matrix<T, false>{dy, g.m}, patches<false>(x, c), Store<T>{dw, g.n}, Alike());                          \
+    }
+#define MMA_TILES(suffix, T) MMA_KERNELS(64, suffix, T) MMA_KERNELS(128, suffix, T)
+FOR_EACH_HALF(MMA_TILES)

@@ -142,7 +142,7 @@ impl Op for MatMul {
         let way = |transposed: bool| if transposed { 't' } else { 'n' };
         let name = format!("matmul_forward_{}{}", way(self.transpose_a), way(self.transpose_b));
         let (factors, along_k) = ([cuda::Operand::Input(0), cuda::Operand::Input(1)], [!self.transpose_a, self.transpose_b]);
-        let tensors = Tensors { factors, along_k, results: &[cuda::Operand::Output(0)] };
+        let tensors = Tensors { factors, along_k: Some(along_k), results: &[cuda::Operand::Output(0)] };
         Gemm { batch, m, n, k }.launch(launch, &KERNELS, (&name, "matmul_forward_sum"), tensors, |dispatch| dispatch);
         Ok(())
     }

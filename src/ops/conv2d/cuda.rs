@@ -3,7 +3,7 @@
 use super::{Conv2d, Extents};
 use crate::device::cuda::{Columns, Dispatch, Image, Launch, Operand, Summed, image};
 use crate::ops::linear::Activation;
-use crate::ops::support::gemm::{Gemm, Tensors, Variant};
+use crate::ops::support::gemm::{Gemm, Tensors};
 
 static KERNELS: Image = image!("conv2d");
 
@@ -38,8 +38,8 @@ pub fn backward_weight(e: &Extents, launch: &mut Launch) {
 /// A product of the first two inputs.
 fn add(launch: &mut Launch, pass: &str, product: Gemm, results: &[Operand], finish: impl Fn(Dispatch) -> Dispatch) {
     let (name, sum) = (format!("conv2d_{pass}"), format!("conv2d_{pass}_sum"));
-    let tensors = Tensors { factors: [Operand::Input(0), Operand::Input(1)], along_k: [false; 2], results };
-    product.launch_as(Variant::Exact, launch, &KERNELS, (&name, &sum), tensors, finish);
+    let tensors = Tensors { factors: [Operand::Input(0), Operand::Input(1)], along_k: None, results };
+    product.launch(launch, &KERNELS, (&name, &sum), tensors, finish);
 }
 
 /// The structure `Conv` of the kernels.

@@ -39,6 +39,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
+    variants: &["exact", "mma64", "mma128"],
     fusion: Some((20, fusion::absorb)),
     golden: Some(|case, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;

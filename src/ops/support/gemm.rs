@@ -39,8 +39,8 @@ pub struct Gemm {
 pub struct Tensors<'a> {
     /// The factors.
     pub factors: [Operand; 2],
-    /// Whether each of them is contiguous along K: [m, k] and [n, k]; else [k, m] and [k, n].
-    pub along_k: [bool; 2],
+    /// Whether each of them is contiguous along K: [m, k] and [n, k]; else [k, m] and [k, n]. Nothing where a kernel gathers one of them.
+    pub along_k: Option<[bool; 2]>,
     /// What becomes of the sums.
     pub results: &'a [Operand],
 }
@@ -65,14 +65,14 @@ impl Variant {
     }
 
     /// Whether a device computes a product so whose factors are stored as this type and lie as `along_k` says.
-    fn takes(self, arch: u32, dtype: DType, gemm: Gemm, along_k: [bool; 2]) -> bool {
+    fn takes(self, arch: u32, dtype: DType, gemm: Gemm, along_k: Option<[bool; 2]>) -> bool {
         let is_half = matches!(dtype, DType::F16 | DType::BF16);
         match self {
             Variant::Exact => true,
             Variant::Mma64 | Variant::Mma128 => arch >= 80 && is_half,
             // Tensor maps have no empty dimension, and lines that begin at multiples of 16 bytes.
             Variant::Wgmma128 | Variant::Wgmma256 => {
-                let Gemm { batch, m, n, k } = gemm;
+                let (Gemm { batch, m, n, k }, Some(along_k)) = (gemm, along_k) else { return false };
                 let lines = [if along_k[0] { k } else { m }, if along_k[1] { k } else { n }];
                 arch == 90 && is_half && batch * m * n * k > 0 && lines.iter().all(|line| line.is_multiple_of(8))
             }
@@ -82,7 +82,7 @@ impl Variant {
     /// What is best for a product, as far as its extents tell: warpgroups where they take it and a tile would be at least a quarter full, else tensor cores
     /// wherever they take the numbers; and the large tile where every processor of a large GPU gets one and edges do not make the blocks compute more than a
     /// quarter in vain.
-    pub fn choose(arch: u32, dtype: DType, gemm: Gemm, along_k: [bool; 2]) -> Self {
+    pub fn choose(arch: u32, dtype: DType, gemm: Gemm, along_k: Option<[bool; 2]>) -> Self {
         // By how much the area of a large tile is more than that of a small one.
         let is_large = |small: Variant, large: Variant, more: usize| {
             let (small, large) = (gemm.tiles(small), gemm.tiles(large));
@@ -104,7 +104,7 @@ impl Variant {
     }
 
     /// The variant of this name, where it computes such a product.
-    fn forced(name: Option<&str>, arch: u32, dtype: DType, gemm: Gemm, along_k: [bool; 2]) -> Option<Self> {
+    fn forced(name: Option<&str>, arch: u32, dtype: DType, gemm: Gemm, along_k: Option<[bool; 2]>) -> Option<Self> {
         Self::ALL.into_iter().find(|v| Some(v.name()) == name && v.takes(arch, dtype, gemm, along_k))
     }
 
@@ -179,7 +179,7 @@ impl Gemm {
     }
 
     /// The same by this variant.
-    pub fn launch_as(
+    fn launch_as(
         self,
         variant: Variant,
         launch: &mut Launch,
@@ -199,7 +199,7 @@ impl Gemm {
         let (threads, shared) = variant.block();
         let dispatch = Dispatch::new(image, name).tensors([partials]);
         let tiles = parts * self.tiles(variant);
-        let (dispatch, blocks) = if variant.is_wgmma() {
+        let (dispatch, blocks) = if let Some(along_k) = along_k.filter(|_| variant.is_wgmma()) {
             let (high, wide) = variant.tile();
             let dispatch = dispatch.tensor_map(self.map(factors[0], stored, m, along_k[0], high));
             (dispatch.tensor_map(self.map(factors[1], stored, n, along_k[1], wide)), tiles.min(launch.processors()))
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::ops;
 
-    const ALONG: [bool; 2] = [true; 2];
+    const ALONG: Option<[bool; 2]> = Some([true; 2]);
 
     fn gemm(batch: usize, m: usize, n: usize, k: usize) -> Gemm {
         Gemm { batch, m, n, k }
@@ -286,11 +286,12 @@ mod tests {
     fn warpgroups_are_for_lines_of_multiples_of_16_bytes_on_hopper() {
         let choose = |product, along_k| Variant::choose(90, DType::F16, product, along_k);
         assert_eq!(choose(gemm(1, 577, 768, 768), ALONG), Variant::Wgmma128);
-        assert_eq!(choose(gemm(1, 577, 768, 768), [false, true]), Variant::Mma64, "lines of 577");
-        assert_eq!(choose(gemm(1, 576, 769, 768), [true, false]), Variant::Mma64, "lines of 769");
+        assert_eq!(choose(gemm(1, 577, 768, 768), Some([false, true])), Variant::Mma64, "lines of 577");
+        assert_eq!(choose(gemm(1, 576, 769, 768), Some([true, false])), Variant::Mma64, "lines of 769");
         assert_eq!(choose(gemm(1, 577, 767, 768), ALONG), Variant::Wgmma128, "no line is along N");
         assert_eq!(choose(gemm(1, 577, 768, 4), ALONG), Variant::Mma64);
         assert_eq!(choose(gemm(1, 577, 768, 0), ALONG), Variant::Mma64);
+        assert_eq!(choose(gemm(1, 577, 768, 768), None), Variant::Mma64, "a factor is gathered");
         assert_eq!(choose(gemm(1, 16, 768, 768), ALONG), Variant::Mma64, "an eighth of a tile");
         assert_eq!(choose(gemm(1, 4616, 3072, 768), ALONG), Variant::Wgmma256, "37 x 12 of them");
         assert_eq!(choose(gemm(1, 4616, 1152, 768), ALONG), Variant::Wgmma256, "37 x 5 of them as well as 37 x 9");
@@ -306,5 +307,7 @@ mod tests {
         for row in [&ops::linear::ROW, &ops::matmul::ROW] {
             assert_eq!(row.variants, Variant::ALL.map(Variant::name), "{}", row.stem);
         }
+        let gathered = Variant::ALL.into_iter().filter(|v| v.takes(90, DType::F16, gemm(1, 64, 64, 64), None)).map(Variant::name);
+        assert_eq!(ops::conv2d::ROW.variants, gathered.collect::<Vec<_>>());
     }
 }
