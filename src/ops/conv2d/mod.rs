@@ -338,6 +338,17 @@ fn cases() -> Vec<Case> {
         case([2, 25, 24, 12], [40, 1, 1], 1, 0),
         case([1, 2, 2, 128], [64, 1, 1], 1, 0),
         case([1, 5, 5, 64], [20, 3, 3], 1, 1),
+        // In eights: several tiles of several stages of a pipeline, sums cut in parts, phases whose sums end before the second part or that meet nothing, more
+        // padding than filter, the stem of a ResNet.
+        case([1, 12, 11, 16], [72, 3, 3], 1, 1).normal("bias", [72]),
+        case([1, 3, 3, 128], [120, 3, 3], 1, 1),
+        case([1, 2, 2, 232], [8, 3, 3], 1, 1),
+        case([1, 3, 4, 8], [520, 3, 3], 2, 1),
+        case([2, 9, 7, 8], [16, 3, 3], 2, 1),
+        case([2, 5, 7, 8], [16, 1, 1], 2, 0),
+        case([1, 4, 5, 8], [8, 1, 1], 1, 2),
+        case([2, 8, 7, 8], [8, 2, 3], 3, 3),
+        case([1, 11, 13, 3], [8, 7, 7], 2, 3).normal("bias", [8]),
         // Tiles that are twice as tall.
         case([2, 128, 129, 4], [36, 3, 3], 1, 1).without_gradients(),
         fused([2, 5, 4, 3], 7, false, false),
