@@ -1,7 +1,8 @@
-// Factors of convolutions for common/gemm_wgmma.cuh, by tensor maps: patches of pictures, which no memory holds as such, by im2col maps, and filters tap by tap.
+// Factors of convolutions for common/gemm_wgmma.cuh, by tensor maps: patches of pictures, which no memory holds as such, by im2col maps, and filters tap by
+// tap.
 //
-// K, and the columns of a filter's gradient, go from tap to tap, and in each through `depth` channels: those that are there, and zeros up to a multiple of 64, which
-// the accelerator fills in. So 64 of them are channels of one tap, and they are one load.
+// K, and the columns of a filter's gradient, go from tap to tap, and in each through `depth` channels: those that are there, and zeros up to a multiple of 64,
+// which the accelerator fills in. So 64 of them are channels of one tap, and they are one load.
 #pragma once
 #include "common/gemm_wgmma.cuh"
 

@@ -17,6 +17,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/gemm_mma.cuh",
     "common/gemm_wgmma.cuh",
     "common/hopper.cuh",
+    "common/im2col.cuh",
     "common/layernorm.cuh",
     "common/map.cuh",
     "common/optimizer.cuh",
