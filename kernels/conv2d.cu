@@ -12,14 +12,17 @@
 // A patch's number lies where its pixel's corner and its tap say: the one is found once for all of K, the other once for what a thread reads of a strip, and
 // what is left is a sum, whether it is in the picture, and an address. Tiles and strips are those of common/gemm.cuh, and for bf16 and f16 of
 // common/gemm_mma.cuh: there eight neighbouring numbers of K (of dw's columns) are channels of one tap where channels come in eights, which one copy of 16
-// bytes brings, or zeros for it; else each of the eight is looked up for itself. 2 B OH OW O KH KW I FLOPs each; bound by arithmetic, by memory for 1 x 1
-// filters of few channels.
+// bytes brings, or zeros for it; else each of the eight is looked up for itself. On Hopper (common/gemm_wgmma.cuh) im2col tensor maps do all of that:
+// common/im2col.cuh. K, or dw's columns, go tap by tap there, and a phase is a launch, since each has its own map. 2 B OH OW O KH KW I FLOPs each; bound by
+// arithmetic, by memory for 1 x 1 filters of few channels.
 #include "common/activation.cuh"
 #include "common/column_sums.cuh"
 #include "common/gemm_mma.cuh"
+#include "common/im2col.cuh"
 
+// `phase` is the first one of a launch.
 struct Conv {
-    unsigned height, width, channels, filters, kernel_height, kernel_width, out_height, out_width, stride, padding;
+    unsigned height, width, channels, filters, kernel_height, kernel_width, out_height, out_width, stride, padding, phase;
 };
 
 namespace of_conv2d {
@@ -100,11 +103,11 @@ struct Phase {
     Conv c;
     Side down, right;
     __device__ __forceinline__ Phase(const Conv& c, unsigned batch)
-        : c(c), down(c, batch / c.stride, c.height, c.kernel_height), right(c, batch % c.stride, c.width, c.kernel_width) {}
+        : c(c), down(c, (c.phase + batch) / c.stride, c.height, c.kernel_height), right(c, (c.phase + batch) % c.stride, c.width, c.kernel_width) {}
 
     // As common/gemm.cuh asks. The first phase has the most rows.
     __device__ __forceinline__ unsigned rows(const Gemm& g, unsigned) const {
-        const unsigned most = Side(c, 0, c.height, 0).count * Side(c, 0, c.width, 0).count;
+        const unsigned most = Side(c, c.phase / c.stride, c.height, 0).count * Side(c, c.phase % c.stride, c.width, 0).count;
         return g.m / most * (down.count * right.count);
     }
     __device__ __forceinline__ unsigned depth(const Gemm&, unsigned) const { return down.taps * right.taps * c.filters; }
@@ -169,6 +172,20 @@ template <class T> struct Store {
     __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum) const { dw[(size_t)row * n + column] = Element<T>::of(sum); }
 };
 
+// The same where a tap's columns go on behind its channels.
+template <class T> struct StoreTaps {
+    T* dw;
+    unsigned channels, depth, width;
+    __device__ __forceinline__ StoreTaps(T* dw, const Gemm& g, const Conv& c) : dw(dw), channels(c.channels) {
+        const unsigned taps = c.kernel_height * c.kernel_width;
+        depth = g.n / taps, width = taps * channels;
+    }
+    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum) const {
+        const unsigned channel = column % depth;
+        if (channel < channels) dw[(size_t)row * width + column / depth * channels + channel] = Element<T>::of(sum);
+    }
+};
+
 template <class T> struct Scatter {
     T* dx;
     Phase phase;
@@ -176,6 +193,25 @@ template <class T> struct Scatter {
         dx[phase.pixel(row) * phase.c.channels + column] = Element<T>::of(sum);
     }
 };
+
+#ifdef SM_90A
+__device__ __forceinline__ of_im2col::Grid grid(const Conv& c) {
+    return {c.out_height, c.out_width, c.stride, -(int)c.padding, -(int)c.padding, c.kernel_width, of_im2col::depth_of(c.channels)};
+}
+
+// Of the patches that a phase's pixels meet, from the last tap on.
+__device__ __forceinline__ of_im2col::Grid grid_back(const Phase& p) {
+    const auto first = [&](const Side& side) { return (int)((side.start + p.c.padding) / p.c.stride) - (int)(side.taps - 1); };
+    return {p.down.count, p.right.count, 1, first(p.right), first(p.down), p.right.taps, of_im2col::depth_of(p.c.filters)};
+}
+
+// The filters' numbers at those taps.
+__device__ __forceinline__ of_im2col::ChannelColumns filters_back(const TensorMap& w, const Phase& p) {
+    const auto last = [&](const Side& side) { return side.tap + (side.taps - 1) * p.c.stride; };
+    const unsigned width = p.c.kernel_width;
+    return {w, p.right.taps, of_im2col::depth_of(p.c.filters), last(p.down) * width + last(p.right), p.c.stride, p.c.stride * width};
+}
+#endif
 }  // namespace of_conv2d
 using namespace of_conv2d;
 
@@ -199,8 +235,8 @@ using namespace of_conv2d;
     extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_##suffix(float* partials, const T* dy, const T* x, T* dw, Gemm g, Conv c) {  \
         gemm_of<false, false>(g, partials, Matrix<T, false>{dy, g.m}, patches<false>(x, c), Store<T>{dw, g.n}, Alike());                                       \
     }                                                                                                                                                          \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_sum_##suffix(const float* partials, T* dw, Gemm g, Conv) {                   \
-        gemm_sum(g, partials, Store<T>{dw, g.n});                                                                                                              \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_weight_sum_##suffix(const float* partials, T* dw, Gemm g, Conv c) {                 \
+        gemm_sum(g, partials, StoreTaps<T>(dw, g, c));                                                                                                         \
     }                                                                                                                                                          \
     extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_bias_##suffix(float* partials, const T* dy, T* db, Columns columns) {               \
         sum_columns<1>(                                                                                                                                        \
@@ -225,3 +261,25 @@ FOR_EACH_TYPE(KERNELS)
     }
 #define MMA_TILES(suffix, T) MMA_KERNELS(64, suffix, T) MMA_KERNELS(128, suffix, T)
 FOR_EACH_HALF(MMA_TILES)
+
+#ifdef SM_90A
+#define WGMMA_KERNELS(wide, suffix, T)                                                                                                                         \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) conv2d_forward_wgmma##wide##_##suffix(                                      \
+        float* partials, const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const T* bias, const T* residual, T* y, Gemm g, Conv c,     \
+        unsigned has_relu) {                                                                                                                                   \
+        const of_im2col::Grid patches = grid(c);                                                                                                               \
+        gemm_wgmma<wide, T>(g, partials, of_im2col::PatchRows{x, patches}, of_im2col::FilterColumns{w, patches.depth},                                         \
+                            Epilogue<T>{bias, residual, y, has_relu, g.n});                                                                                    \
+    }                                                                                                                                                          \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) conv2d_backward_input_wgmma##wide##_##suffix(                               \
+        float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap w, T* dx, Gemm g, Conv c) {                                   \
+        const Phase phase(c, 0);                                                                                                                               \
+        gemm_wgmma<wide, T>(g, partials, of_im2col::PatchRows{dy, grid_back(phase)}, filters_back(w, phase), Scatter<T>{dx, phase});                           \
+    }                                                                                                                                                          \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) conv2d_backward_weight_wgmma##wide##_##suffix(                              \
+        float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x, T* dw, Gemm g, Conv c) {                                   \
+        gemm_wgmma<wide, T>(g, partials, Matrices<false>{dy}, of_im2col::PatchColumns{x, grid(c)}, StoreTaps<T>(dw, g, c));                                    \
+    }
+#define WGMMA_TILES(suffix, T) WGMMA_KERNELS(128, suffix, T) WGMMA_KERNELS(256, suffix, T)
+FOR_EACH_HALF(WGMMA_TILES)
+#endif

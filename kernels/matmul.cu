@@ -67,7 +67,7 @@ FOR_EACH_HALF(MMA_TILES)
 #define WGMMA_WAY(name, wide, suffix, T, transpose_a, transpose_b)                                                                                       \
     extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) matmul_forward_##name##_wgmma##wide##_##suffix(                         \
         float* partials, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, T* c, Gemm g) {                                        \
-        gemm_wgmma<wide, !transpose_a, transpose_b, T>(g, partials, a, b, Store<T>{c, g.m, g.n});                                                        \
+        gemm_wgmma<wide, T>(g, partials, Matrices<!transpose_a>{a}, Matrices<transpose_b>{b}, Store<T>{c, g.m, g.n});                                    \
     }
 #define WGMMA_KERNELS(wide, suffix, T)            \
     WGMMA_WAY(nn, wide, suffix, T, false, false)  \

@@ -10,6 +10,10 @@
 //
 // Of (128 + wide) * 64 numbers read for 128 * wide * 64 multiply-adds: 64 FLOPs a byte, or 85. Edges are the accelerator's: it fills with zeros what is outside, and
 // its lines begin at multiples of 16 bytes. A strip lies along K or across it as in memory, in lines of 64 numbers that are mixed by the swizzle of 128 bytes.
+//
+// A factor says how it lies (`along_k`) and how a strip of it is asked for, so that it need not be in memory as such; the thread that loads calls
+//   start(batch, row)                   once a tile: what the tile's first row (column, of B) says of where its strips are
+//   load<lines>(to, full, start, k)     for a strip of so many rows and 64 of K from `k` on: along K a line a row, else boxes of 64 rows in which a line is one of K
 #pragma once
 #include "common/gemm.cuh"
 #include "common/hopper.cuh"
@@ -31,16 +35,23 @@ template <unsigned wide> struct Place {
     Mbarrier full[RING], empty[RING];
 };
 
-// Begins to load `lines` of a factor's rows (columns, of B).
-template <unsigned lines, bool along_k>
-__device__ __forceinline__ void load(unsigned short* to, const TensorMap& map, Mbarrier& full, unsigned row, unsigned k, unsigned batch) {
-    if constexpr (along_k) {
-        tma_load(to, map, full, (int)k, (int)row, (int)batch);
-    } else {
+// A factor that lies in memory as it is: a batch of matrices with lines along K or across it, by a map of [batch, lines, numbers].
+template <bool along> struct Matrices {
+    static constexpr bool along_k = along;
+    struct Start {
+        int row, batch;
+    };
+    const TensorMap& map;
+    __device__ __forceinline__ Start start(unsigned batch, unsigned row) const { return {(int)row, (int)batch}; }
+    template <unsigned lines> __device__ __forceinline__ void load(unsigned short* to, Mbarrier& full, const Start& s, unsigned k) const {
+        if constexpr (along) {
+            tma_load(to, map, full, (int)k, s.row, s.batch);
+        } else {
 #pragma unroll
-        for (unsigned i = 0; i < lines / 64; i++) tma_load(to + i * BOX, map, full, (int)(row + 64 * i), (int)k, (int)batch);
+            for (unsigned i = 0; i < lines / 64; i++) tma_load(to + i * BOX, map, full, s.row + 64 * (int)i, (int)k, s.batch);
+        }
     }
-}
+};
 
 // Where 16 of a strip's K lie, from `k` on: eight lines are 1024 bytes, whether they are rows or K; across K a box has 64 rows.
 template <bool along_k> __device__ __forceinline__ unsigned long long factor(const unsigned short* strip, unsigned k) {
@@ -63,8 +74,8 @@ __device__ __forceinline__ void put_rows(const Gemm& g, float* partials, const T
     }
 }
 
-template <unsigned wide, bool a_along_k, bool b_along_k, class T, class Put>
-__device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const TensorMap& a, const TensorMap& b, Put put) {
+// Of factors of T; put(batch, row, column, sum) takes the sums.
+template <unsigned wide, class T, class A, class B, class Put> __device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const A& a, const B& b, Put put) {
     DYNAMIC_SHARED(place, Place<wide>);
     const unsigned tiles = g.batch * g.parts * ((g.m + HIGH - 1) / HIGH) * ((g.n + wide - 1) / wide);
     if (threadIdx.x == 0) {
@@ -82,13 +93,15 @@ __device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const
         if (threadIdx.x != 0) return;
         for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
             const Tile t = tile_of<HIGH, wide>(g, number);
+            const typename A::Start of_a = a.start(t.batch, t.row);
+            const typename B::Start of_b = b.start(t.batch, t.column);
             for (unsigned k = t.start; k < t.end; k += DEPTH, strip++) {
                 Stage<wide>& stage = place.stages[strip % RING];
                 Mbarrier& full = place.full[strip % RING];
                 mbarrier_wait(place.empty[strip % RING], strip / RING % 2 ^ 1);
                 mbarrier_expect(full, sizeof stage);
-                load<HIGH, a_along_k>(stage.a, a, full, t.row, k, t.batch);
-                load<wide, b_along_k>(stage.b, b, full, t.column, k, t.batch);
+                a.template load<HIGH>(stage.a, full, of_a, k);
+                b.template load<wide>(stage.b, full, of_b, k);
             }
         }
         return;
@@ -104,7 +117,7 @@ __device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const
             wgmma_fence(d);
 #pragma unroll
             for (unsigned deep = 0; deep < DEPTH; deep += 16)
-                wgmma<wide, T, !a_along_k, !b_along_k>(d, factor<a_along_k>(stage.a + half * BOX, deep), factor<b_along_k>(stage.b, deep), true);
+                wgmma<wide, T, !A::along_k, !B::along_k>(d, factor<A::along_k>(stage.a + half * BOX, deep), factor<B::along_k>(stage.b, deep), true);
             wgmma_commit();
             // The strip before it is multiplied then.
             wgmma_wait<1>(d);
@@ -117,4 +130,5 @@ __device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const
 }
 }  // namespace of_wgmma
 using of_wgmma::gemm_wgmma;
+using of_wgmma::Matrices;
 #endif

@@ -70,7 +70,7 @@ struct alignas(64) TensorMap {
 };
 
 #ifdef CUDA_ON_CPU
-#define TMA_LOAD(rank, list, ...) const int at[] = {__VA_ARGS__}; sim::tma_load(to, &map, &b.word, rank, at, 0)
+#define TMA_LOAD(rank, list, ...) const int at[] = {__VA_ARGS__}; sim::tma_load(to, &map, &b.word, rank, at, nullptr, 0)
 #define TMA_STORE(rank, list, ...) const int at[] = {__VA_ARGS__}; sim::tma_store(&map, from, rank, at)
 #else
 #define TMA_LOAD(rank, list, ...)                                                                                                                       \
@@ -97,11 +97,26 @@ __device__ __forceinline__ void tma_load(void* to, const TensorMap& map, Mbarrie
 __device__ __forceinline__ void tma_load(void* to, const TensorMap& map, Mbarrier& b, int x, int y, int z, int u, int v) {
     TMA_LOAD(5, "%3, %4, %5, %6, %7", x, y, z, u, v);
 }
+// The same of pictures [n, h, w, c] by an im2col map: some channels from c on of each of some pixels, those that a filter's tap, so far across and down from its
+// corner, lies over while the corner goes through the map's bounding box: from (w, h), which is in it, along w by the map's steps, then from the box's first w of
+// the next line on, and from the box's first line of picture n + 1. Pixels outside of the picture are zeros, and so are those of pictures behind the last.
+__device__ __forceinline__ void tma_load_im2col(void* to, const TensorMap& map, Mbarrier& b, int c, int w, int h, int n, unsigned short across, unsigned short down) {
+#ifdef CUDA_ON_CPU
+    const int at[] = {c, w, h, n};
+    const unsigned offsets[] = {across, down};
+    sim::tma_load(to, &map, &b.word, 4, at, offsets, 0);
+#else
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};" ::"r"(
+                     shared_address(to)),
+                 "l"(&map), "r"(shared_address(&b)), "r"(c), "r"(w), "r"(h), "r"(n), "h"(across), "h"(down)
+                 : "memory");
+#endif
+}
 // To the same place in each block of the cluster whose bit is set; each one's barrier of the same place counts the bytes.
 __device__ __forceinline__ void tma_load_to(void* to, const TensorMap& map, Mbarrier& b, unsigned short blocks, int x, int y, int z) {
 #ifdef CUDA_ON_CPU
     const int at[] = {x, y, z};
-    sim::tma_load(to, &map, &b.word, 3, at, blocks);
+    sim::tma_load(to, &map, &b.word, 3, at, nullptr, blocks);
 #else
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%4, %5, %6}], [%2], %3;" ::"r"(
                      shared_address(to)),
@@ -119,7 +134,8 @@ template <int left> __device__ __forceinline__ void tma_wait_read() { PTX(sim::t
 template <int left> __device__ __forceinline__ void tma_wait() { PTX(sim::tma_wait(left, false), "cp.async.bulk.wait_group %0;" ::"n"(left) : "memory"); }
 
 // --- Products of a warpgroup
-// Where a matrix of 16-bit numbers lies in shared memory. Its start is in the first row of the pattern of the swizzle, whose width is 0, 32, 64 or 128 bytes.
+// Where a matrix of 16-bit numbers lies in shared memory. Its start is in the first 128 bytes of the pattern of the swizzle, whose width is 0, 32, 64 or 128 bytes
+// and which repeats by eight times as many: both strides are multiples of that, so that the base offset is 0.
 //   contiguous along K   `stride` from eight rows to the next eight; `leading`, without a swizzle, from eight k to the next
 //   across it            `stride` from eight k to the next; `leading` from the swizzle's width of rows to the next; without a swizzle the two change places
 template <unsigned swizzle> __device__ __forceinline__ unsigned long long matrix(const void* start, unsigned leading, unsigned stride) {

@@ -7,7 +7,7 @@ use super::gelu::Gelu;
 use super::relu::Relu;
 use super::support::case::Case;
 #[cfg(feature = "cuda")]
-use super::support::gemm::{Gemm, Tensors};
+use super::support::gemm::{Factors, Gemm, Tensors};
 use super::support::elementwise::{Function, MapBackward};
 #[cfg(feature = "wgpu")]
 use super::support::product::{Lies, Product, Texts, product_texts};
@@ -173,7 +173,7 @@ impl Op for Linear {
             Activation::Relu => 1,
             Activation::Gelu => 2,
         };
-        let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], along_k: Some([true; 2]), results: &results };
+        let tensors = Tensors { factors: Factors::Matrices([0, 1].map(cuda::Operand::Input), [true; 2]), results: &results };
         let names = ("linear_forward", "linear_forward_sum");
         Gemm { batch: 1, m, n, k }.launch(launch, &KERNELS, names, tensors, |dispatch| dispatch.word(activation));
         Ok(())
@@ -366,7 +366,7 @@ impl Op for LinearBackwardWeight {
 /// A gradient from the first two inputs: the bare product.
 #[cfg(feature = "cuda")]
 fn cuda_gradient(launch: &mut cuda::Launch, name: &str, product: Gemm, along_k: [bool; 2]) {
-    let tensors = Tensors { factors: [cuda::Operand::Input(0), cuda::Operand::Input(1)], along_k: Some(along_k), results: &[cuda::Operand::Output(0)] };
+    let tensors = Tensors { factors: Factors::Matrices([0, 1].map(cuda::Operand::Input), along_k), results: &[cuda::Operand::Output(0)] };
     product.launch(launch, &KERNELS, (name, "linear_backward_sum"), tensors, |dispatch| dispatch);
 }
 

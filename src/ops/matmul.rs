@@ -5,7 +5,7 @@
 
 use super::{Kernel, Row};
 #[cfg(feature = "cuda")]
-use super::support::gemm::{Gemm, Tensors};
+use super::support::gemm::{Factors, Gemm, Tensors};
 use super::support::case::Case;
 use super::support::elementwise::dims_of;
 #[cfg(feature = "wgpu")]
@@ -141,8 +141,8 @@ impl Op for MatMul {
         let Extents { batch, m, n, k } = self.extents(&launch.ty(0).shape, &launch.ty(1).shape);
         let way = |transposed: bool| if transposed { 't' } else { 'n' };
         let name = format!("matmul_forward_{}{}", way(self.transpose_a), way(self.transpose_b));
-        let (factors, along_k) = ([cuda::Operand::Input(0), cuda::Operand::Input(1)], [!self.transpose_a, self.transpose_b]);
-        let tensors = Tensors { factors, along_k: Some(along_k), results: &[cuda::Operand::Output(0)] };
+        let factors = Factors::Matrices([0, 1].map(cuda::Operand::Input), [!self.transpose_a, self.transpose_b]);
+        let tensors = Tensors { factors, results: &[cuda::Operand::Output(0)] };
         Gemm { batch, m, n, k }.launch(launch, &KERNELS, (&name, "matmul_forward_sum"), tensors, |dispatch| dispatch);
         Ok(())
     }

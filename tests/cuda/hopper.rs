@@ -4,7 +4,7 @@ use super::probe::run;
 use super::{is_required, nvrtc};
 use escnet::device::cuda::nvrtc::{OPTIONS, Target};
 use escnet::device::cuda::source::{HEADERS, Source};
-use escnet::device::cuda::{Dispatch, Image, Operand, Swizzle, TensorMap, adapters};
+use escnet::device::cuda::{Dispatch, Image, Operand, Swizzle, TensorMap, Tile, adapters};
 use escnet::{DType, Device, Error, Tensor, TensorType};
 use half::{bf16, f16};
 
@@ -56,28 +56,61 @@ fn map_of(operand: Operand, dtype: DType, rank: usize, (swizzle, width): (Swizzl
     let (dims, mut strides) = (vec![80 - 3 * dtype.size(), 10, 3, 2, 2], vec![336]);
     (1..4).for_each(|d| strides.push(strides[d - 1] * dims[d] + 16));
     let tile = [row / dtype.size(), 8, 2, 1, 2];
-    TensorMap { operand, dtype, dims: dims[..rank].to_vec(), strides: strides[..rank - 1].to_vec(), tile: tile[..rank].to_vec(), swizzle }
+    let tile = Tile::Box(tile[..rank].to_vec());
+    TensorMap { operand, dtype, dims: dims[..rank].to_vec(), strides: strides[..rank - 1].to_vec(), tile, swizzle }
 }
 
-/// Each element of the map's tile at these coordinates: the byte where it lies in the tile before it is swizzled, and where in memory if it is in the tensor.
-fn elements(map: &TensorMap, at: &[i32]) -> Vec<(usize, Option<usize>)> {
+/// Each element of the map's tile at these coordinates, of pixels with these offsets: the byte where it lies in the tile before it is swizzled, and where in memory
+/// if it is in the tensor.
+fn elements(map: &TensorMap, at: &[i32], offsets: [i32; 2]) -> Vec<(usize, Option<usize>)> {
     let size = map.dtype.size();
-    let each = |n: usize| {
-        let (mut left, mut place) = (n, Some(0));
-        for (d, &extent) in map.tile.iter().enumerate() {
-            let i = at[d] + (left % extent) as i32;
-            let stride = if d == 0 { size } else { map.strides[d - 1] };
-            let inside = usize::try_from(i).ok().filter(|&i| i < map.dims[d]);
-            place = place.zip(inside).map(|(place, i)| place + i * stride);
-            left /= extent;
-        }
-        (n * size, place)
+    let place = |coordinates: &[i32]| {
+        let inside = coordinates.iter().zip(&map.dims).all(|(&i, &extent)| usize::try_from(i).is_ok_and(|i| i < extent));
+        let strides = std::iter::once(&size).chain(&map.strides);
+        inside.then(|| coordinates.iter().zip(strides).map(|(&i, stride)| i as usize * stride).sum())
     };
-    (0..map.tile.iter().product()).map(each).collect()
+    let in_box = |tile: &[usize], n: usize| {
+        let mut left = n;
+        let along = |(&extent, &first): (&usize, &i32)| {
+            let i = first + (left % extent) as i32;
+            left /= extent;
+            i
+        };
+        tile.iter().zip(at).map(along).collect::<Vec<i32>>()
+    };
+    // All places of the filter are numbered, through all pictures.
+    let in_pixels = |channels: usize, corners: [[isize; 2]; 2], step: usize, n: usize| {
+        let [first, last, step] = [corners[0].map(|c| c as i32), corners[1].map(|c| c as i32), [step as i32; 2]];
+        let places = [0, 1].map(|d| (map.dims[1 + d] as i32 - 1 + last[d] - first[d]) / step[d] + 1);
+        let [across, down] = [0, 1].map(|d| (at[1 + d] - first[d]) / step[d]);
+        let number = (at[3] * places[1] + down) * places[0] + across + (n / channels) as i32;
+        let at_place = [number % places[0], number / places[0] % places[1]];
+        let [w, h] = [0, 1].map(|d| first[d] + at_place[d] * step[d] + offsets[d]);
+        vec![at[0] + (n % channels) as i32, w, h, number / places[0] / places[1]]
+    };
+    let coordinates = |n: usize| match &map.tile {
+        Tile::Box(tile) => in_box(tile, n),
+        &Tile::Pixels { channels, corners, step, .. } => in_pixels(channels, corners, step, n),
+    };
+    (0..tile_bytes(map) / size).map(|n| (n * size, place(&coordinates(n)))).collect()
 }
 
 fn tile_bytes(map: &TensorMap) -> usize {
-    map.tile.iter().product::<usize>() * map.dtype.size()
+    let elements = match &map.tile {
+        Tile::Box(tile) => tile.iter().product(),
+        Tile::Pixels { pixels, channels, .. } => pixels * channels,
+    };
+    elements * map.dtype.size()
+}
+
+/// The tile as it lies in shared memory.
+fn image_of(map: &TensorMap, width: usize, memory: &[u8], at: &[i32], offsets: [i32; 2]) -> Vec<u32> {
+    let (mut image, size) = (vec![0; tile_bytes(map)], map.dtype.size());
+    for (to, from) in elements(map, at, offsets) {
+        let to = swizzled(to, width);
+        from.inspect(|&from| image[to..to + size].copy_from_slice(&memory[from..from + size]));
+    }
+    words_of(&image)
 }
 
 /// Words that differ from one another and hold no zero.
@@ -98,16 +131,11 @@ fn tiles_are_loaded() {
                 for at in CORNERS {
                     let map = map_of(Operand::Input(0), dtype, rank, swizzle);
                     let bytes = tile_bytes(&map);
-                    let mut expected = vec![0; bytes];
-                    for (to, from) in elements(&map, &at) {
-                        let size = dtype.size();
-                        let to = swizzled(to, swizzle.1);
-                        from.inspect(|&from| expected[to..to + size].copy_from_slice(&memory[from..from + size]));
-                    }
+                    let expected = image_of(&map, swizzle.1, &memory, &at, [0; 2]);
                     let load = kernel(format!("hopper_load_{rank}")).shared(TILE).tensor_map(map).tensors([Operand::Output(0)]).word(bytes as u32);
                     let load = at[..rank].iter().fold(load, |load, &i| load.word(i as u32));
                     let got = words(&device, &[tensor_of(&source)], bytes / 4, vec![load]);
-                    assert_eq!(got, words_of(&expected), "{rank} dimensions, {swizzle:?}, {dtype}, {at:?}");
+                    assert_eq!(got, expected, "{rank} dimensions, {swizzle:?}, {dtype}, {at:?}");
                 }
             }
         }
@@ -127,7 +155,7 @@ fn tiles_are_stored_within_the_tensor() {
                 let image = bytes_of(&tile);
                 let len = 336 * 10 * 3 / 4 + 40;
                 let mut expected = bytes_of(&vec![UNTOUCHED; len]);
-                for (from, to) in elements(&map, &at) {
+                for (from, to) in elements(&map, &at, [0; 2]) {
                     let from = swizzled(from, swizzle.1);
                     to.inspect(|&to| expected[to..to + 2].copy_from_slice(&image[from..from + 2]));
                 }
@@ -276,38 +304,103 @@ fn a_tile_is_loaded_into_both_blocks_of_a_cluster() {
     let Some(device) = device() else { return };
     let source = some_words(500);
     let memory = bytes_of(&source);
-    let (dims, strides, tile) = (vec![40, 6, 2], vec![96, 608], vec![32, 4, 1]);
+    let (dims, strides, tile) = (vec![40, 6, 2], vec![96, 608], Tile::Box(vec![32, 4, 1]));
     let map = TensorMap { operand: Operand::Input(0), dtype: DType::BF16, dims, strides, tile, swizzle: Swizzle::None };
     let bytes = tile_bytes(&map);
-    let mut both = Vec::new();
-    for rank in 0..2 {
-        let mut tile = vec![0; bytes];
-        for (to, from) in elements(&map, &[8, -1, rank]) {
-            from.inspect(|&from| tile[to..to + 2].copy_from_slice(&memory[from..from + 2]));
-        }
-        both.extend(words_of(&tile));
-    }
+    let both: Vec<u32> = (0..2).flat_map(|rank| image_of(&map, 0, &memory, &[8, -1, rank], [0; 2])).collect();
     let load = kernel("hopper_multicast").rows(2).cluster(2).shared(TILE).tensor_map(map).tensors([Operand::Output(0)]).word(bytes as u32);
     assert_eq!(words(&device, &[tensor_of(&source)], bytes, vec![load]), [both.clone(), both].concat());
+}
+
+/// Pictures of 9 x 7 pixels of some channels, three of them, and a filter that goes over them.
+fn pictures(dtype: DType, corners: [[isize; 2]; 2], step: usize, (swizzle, width): (Swizzle, usize)) -> TensorMap {
+    let row = if width == 0 { 48 } else { width };
+    let tile = Tile::Pixels { pixels: 45, channels: row / dtype.size(), corners, step };
+    TensorMap {
+        operand: Operand::Input(0),
+        dtype,
+        dims: vec![80 - 3 * dtype.size(), 9, 7, 3],
+        strides: vec![336, 336 * 9 + 16, 336 * 9 * 7 + 160],
+        tile,
+        swizzle,
+    }
+}
+
+#[test]
+fn pixels_under_a_filter_are_loaded() {
+    let Some(device) = device() else { return };
+    let source = some_words((336 * 9 * 7 + 160) * 3 / 4);
+    let memory = bytes_of(&source);
+    // Corners, steps, where the first pixel lies (c, w, h, picture), which tap. Columns of 45 pixels are most of a picture or more than two; they begin and end
+    // within lines.
+    type Filter = ([[isize; 2]; 2], usize, [i32; 4], [i32; 2]);
+    let filters: [Filter; 11] = [
+        ([[0, 0], [0, 0]], 1, [0, 0, 0, 0], [0, 0]),
+        ([[0, 0], [0, 0]], 1, [8, 5, 3, 0], [0, 0]),
+        ([[-1, -1], [-1, -1]], 1, [0, -1, -1, 0], [0, 0]),
+        ([[-1, -1], [-1, -1]], 1, [16, 4, 2, 1], [2, 1]),
+        ([[-2, 1], [0, -3]], 1, [0, 8, 3, 1], [3, 0]),
+        ([[0, 0], [-6, -4]], 1, [0, 2, 1, 0], [6, 4]),
+        ([[-3, -3], [-3, -3]], 2, [32, 1, -1, 0], [5, 6]),
+        ([[-1, -1], [-1, -1]], 2, [-8, 7, 5, 0], [2, 2]),
+        ([[0, -2], [-1, 1]], 3, [0, 6, 4, 2], [1, 0]),
+        ([[-128, -128], [127, 127]], 8, [0, 0, 0, 0], [0, 0]),
+        ([[-8, -6], [0, 0]], 1, [72, 3, 6, 2], [255, 255]),
+    ];
+    for swizzle in SWIZZLES {
+        for dtype in [DType::BF16, DType::F16, DType::F32] {
+            for (corners, step, at, offsets) in filters {
+                let map = pictures(dtype, corners, step, swizzle);
+                let bytes = tile_bytes(&map);
+                let expected = image_of(&map, swizzle.1, &memory, &at, offsets);
+                let load = kernel("hopper_load_im2col").shared(TILE).tensor_map(map).tensors([Operand::Output(0)]).word(bytes as u32);
+                let load = at.iter().chain(&offsets).fold(load, |load, &i| load.word(i as u32));
+                let got = words(&device, &[tensor_of(&source)], bytes / 4, vec![load]);
+                assert_eq!(got, expected, "{swizzle:?}, {dtype}, {corners:?} by {step}, {at:?} + {offsets:?}");
+            }
+        }
+    }
 }
 
 #[test]
 fn maps_that_no_driver_takes_are_errors() {
     let Some(device) = device() else { return };
     let good = map_of(Operand::Input(0), DType::BF16, 3, (Swizzle::Bytes128, 128));
+    let tile = |extents: [usize; 3]| TensorMap { tile: Tile::Box(extents.to_vec()), ..good.clone() };
+    let seen = pictures(DType::BF16, [[-1, -1], [-1, -1]], 1, (Swizzle::Bytes128, 128));
+    let filter = |pixels: usize, channels: usize, corners: [[isize; 2]; 2], step: usize| {
+        let tile = Tile::Pixels { pixels, channels, corners, step };
+        TensorMap { tile, ..seen.clone() }
+    };
+    let (small, none) = ([[-1, -1], [-1, -1]], Swizzle::None);
     let wrong = [
-        TensorMap { strides: vec![336, 1000], ..good.clone() },
-        TensorMap { strides: vec![336], ..good.clone() },
-        TensorMap { tile: vec![64, 257, 1], ..good.clone() },
-        TensorMap { tile: vec![68, 8, 1], ..good.clone() },
-        TensorMap { tile: vec![128, 8, 1], ..good.clone() },
-        TensorMap { dims: vec![8, 0, 1], ..good.clone() },
-        TensorMap { operand: Operand::Nothing, ..good.clone() },
+        (TensorMap { strides: vec![336, 1000], ..good.clone() }, "a stride of 1000"),
+        (TensorMap { strides: vec![336], ..good.clone() }, "one stride fewer"),
+        (tile([64, 257, 1]), "a box of 257"),
+        (tile([68, 8, 1]), "rows of 136 bytes"),
+        (tile([128, 8, 1]), "rows of 256 bytes"),
+        (TensorMap { dims: vec![8, 0, 1], ..good.clone() }, "an extent of 0"),
+        (TensorMap { operand: Operand::Nothing, ..good.clone() }, "none of the device's"),
+        (TensorMap { dims: vec![80, 9, 7], strides: vec![336, 3024], ..seen.clone() }, "as many extents"),
+        (filter(1025, 64, small, 1), "1025 pixels"),
+        (filter(0, 64, small, 1), "0 pixels"),
+        (TensorMap { swizzle: none, ..filter(16, 264, small, 1) }, "264 channels"),
+        (filter(16, 72, small, 1), "rows of 144 bytes"),
+        (filter(16, 60, small, 1), "rows of 120 bytes"),
+        (filter(16, 64, small, 9), "a step of 9"),
+        (filter(16, 64, small, 0), "a step of 0"),
+        (filter(16, 64, [[-129, 0], [0, 0]], 1), "a corner at -129"),
+        (filter(16, 64, [[0, 0], [0, 128]], 1), "a corner at 128"),
+        (filter(16, 64, [[0, 4], [0, -3]], 1), "it is empty"),
     ];
-    for map in wrong {
+    for (map, why) in wrong {
         let load = kernel("hopper_load_3").shared(TILE).tensor_map(map.clone()).tensors([Operand::Output(0)]).word(0).word(0).word(0).word(0);
         let got = run(&device, &[tensor_of(&some_words(4000))], &[TensorType::new(DType::I32, [8])], move |launch| launch.add(load.clone()));
-        assert!(matches!(&got, Err(Error::Graph { name, .. }) if name == "hopper_load_3"), "{map:?}: {got:?}");
+        let Err(Error::Graph { name, .. }) = &got else { panic!("{map:?}: {got:?}") };
+        assert_eq!(name, "hopper_load_3");
+        // In these words by the stand-in.
+        let said = got.map_err(|e| e.to_string()).unwrap_err();
+        assert!(said.contains(why) || !device.describe().contains("CUDA on CPU"), "{map:?}: {said}");
     }
 }
 

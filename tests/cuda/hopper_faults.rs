@@ -2,7 +2,7 @@
 //! of the device, so each has a process of its own.
 
 use super::probe::{self, fault, is_simulated};
-use escnet::device::cuda::{Dispatch, Image, Operand, Swizzle, TensorMap};
+use escnet::device::cuda::{Dispatch, Image, Operand, Swizzle, TensorMap, Tile};
 use escnet::{DType, Device, Tensor, TensorType};
 use half::bf16;
 
@@ -22,6 +22,9 @@ fn factor(seed: usize) -> (Tensor, Vec<i32>) {
 #[ignore = "run by the other test, with a kernel's name"]
 fn one() {
     let Some(name) = fault() else { return };
+    if let Some(name) = name.strip_prefix("pixels_") {
+        return pixels(name);
+    }
     let ((a, of_a), (b, of_b)) = (factor(1), factor(2));
     let sum = |i: usize| (0..K).map(|k| (of_a[i / 64 * K + k] * of_b[i % 64 * K + k]) as f32).sum::<f32>();
     let map = |input| TensorMap {
@@ -29,16 +32,46 @@ fn one() {
         dtype: DType::BF16,
         dims: vec![K, 64],
         strides: vec![2 * K],
-        tile: vec![64, if name == "map_box" { 32 } else { 64 }],
+        tile: Tile::Box(vec![64, if name == "map_box" { 32 } else { 64 }]),
         swizzle: if name == "map_swizzle" { Swizzle::None } else { Swizzle::Bytes128 },
     };
-    let (dims, strides, tile) = (vec![64, 64], vec![256], vec![64, 64]);
+    let (dims, strides, tile) = (vec![64, 64], vec![256], Tile::Box(vec![64, 64]));
     let out = TensorMap { operand: Operand::Output(0), dtype: DType::F32, dims, strides, tile, swizzle: Swizzle::None };
     let kernel = format!("hopper_fault_{}", if name.starts_with("map_") || name == "older_device" { "none" } else { &name });
     let dispatch = Dispatch::new(&IMAGE, kernel).block(256).shared(65_536).tensor_map(map(0)).tensor_map(map(1)).tensor_map(out);
     let dispatch = dispatch.word((K / 64) as u32);
     let y = probe::run(&Device::cuda_simulated().unwrap(), &[a, b], &[TensorType::f32([64, 64])], move |launch| launch.add(dispatch.clone()));
     let same = |y: &[Tensor]| y[0].as_f32().unwrap().iter().enumerate().all(|(i, &y)| y == sum(i));
+    println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if same(&y) { "nothing".to_owned() } else { "other numbers".to_owned() }));
+}
+
+/// A column of 64 pixels of 64 channels, of pictures of 8 x 8 with a filter of 3 x 3 that goes over them by steps of 2.
+fn pixels(name: &str) {
+    let (dims, strides) = (vec![64, 8, 8, 4], vec![128, 8 * 128, 64 * 128]);
+    let corner = if name == "corner" { -2 } else { -1 };
+    let tile = match name {
+        "by_a_box" => Tile::Box(vec![64, 8, 8, 1]),
+        _ => Tile::Pixels { pixels: 64, channels: 64, corners: [[corner, -1], [-1, -1]], step: 2 },
+    };
+    let map = TensorMap { operand: Operand::Input(0), dtype: DType::BF16, dims, strides, tile, swizzle: Swizzle::None };
+    let bytes = if name == "few_bytes" { 2 * 64 * 63 } else { 2 * 64 * 64 };
+    let (w, h) = match name {
+        "outside" => (-2, -1),
+        "behind" => (-1, 7),
+        "between" => (0, -1),
+        _ => (-1, -1),
+    };
+    let (across, down) = if name == "offset" { (256, 0) } else { (1, 1) };
+    let dispatch = Dispatch::new(&IMAGE, "hopper_fault_pixels").block(128).shared(9216).tensor_map(map).tensors([Operand::Output(0)]);
+    let dispatch = dispatch.word(bytes).flag(name == "as_a_box").word(w as u32).word(h as u32).word(across).word(down);
+    // A word a pixel's first two channels: which it is.
+    let x = (0..4 * 64 * 32).map(|i| i / 32 + 1).collect();
+    let x = Tensor::from_i32([4 * 64 * 32], x).unwrap();
+    let y =
+        probe::run(&Device::cuda_simulated().unwrap(), &[x], &[TensorType::new(DType::I32, [64 * 32])], move |launch| launch.add(dispatch.clone()));
+    // The filter has 4 x 4 places in each picture, and its middle tap is in the picture at all of them.
+    let pixel = |n: i32| n / 16 * 64 + n / 4 % 4 * 16 + n % 4 * 2 + 1;
+    let same = |y: &[Tensor]| y[0].as_i32().unwrap().iter().enumerate().all(|(i, &y)| y == pixel(i as i32 / 32));
     println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if same(&y) { "nothing".to_owned() } else { "other numbers".to_owned() }));
 }
 
@@ -62,8 +95,10 @@ fn each_is_told() {
         ("no_init_fence", &["no fence made the mbarrier's initialisation visible"]),
         ("no_init_barrier", &["mbarrier"]),
         ("init_count", &["deadlock", "lacks 1 arrivals"]),
-        ("stride", &["other numbers"]),
-        ("leading", &["other numbers"]),
+        ("stride", &["is no multiple of 1024 bytes"]),
+        ("leading", &["is no multiple of 1024 bytes"]),
+        ("base_offset", &["a base offset of 1"]),
+        ("row_of_the_pattern", &["is not in the first 128 bytes of its swizzle's pattern of 1024 bytes"]),
         ("swizzle", &["other numbers"]),
         ("next_k", &["other numbers"]),
         ("across", &["other numbers"]),
@@ -90,6 +125,15 @@ fn each_is_told() {
         ("tile_not_aligned", &["not aligned to 1024 bytes"]),
         ("generic_over_copied", &["race: a wgmma.mma_async reads", "no fence.proxy.async between"]),
         ("older_device", &["cuTensorMapEncodeTiled", "a GPU without TMA"]),
+        ("pixels_none", &["nothing"]),
+        ("pixels_corner", &["from W = -1 on, which steps of 2 from -2 on do not meet"]),
+        ("pixels_outside", &["from W = -2 on, outside of the bounding box from -1 to 6"]),
+        ("pixels_behind", &["from H = 7 on, outside of the bounding box from -1 to 6"]),
+        ("pixels_between", &["from W = 0 on, which steps of 2 from -1 on do not meet"]),
+        ("pixels_offset", &["an offset of 256 along W, beyond 8 bits"]),
+        ("pixels_few_bytes", &["mbarrier"]),
+        ("pixels_by_a_box", &["by a map that is none for im2col"]),
+        ("pixels_as_a_box", &["by a map for im2col"]),
     ];
     let missed: Vec<String> = all
         .iter()

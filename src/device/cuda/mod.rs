@@ -36,7 +36,7 @@ pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
 pub(crate) use replay::Recording;
 pub use sweep::Side;
-pub use tensor_map::{Swizzle, TensorMap};
+pub use tensor_map::{Swizzle, TensorMap, Tile};
 
 use crate::error::Result;
 use driver::{Context, Function, Module};

@@ -19,6 +19,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/gemm_skinny.cuh",
     "common/gemm_wgmma.cuh",
     "common/hopper.cuh",
+    "common/im2col.cuh",
     "common/layernorm.cuh",
     "common/map.cuh",
     "common/optimizer.cuh",

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::tensor::DType;
 use cudarc::driver::sys as api;
 use std::ffi::c_void;
+use std::num::TryFromIntError;
 
 /// How wide the pattern is by which a tile's rows are mixed in shared memory, so that neither rows nor columns of it lie in one bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,24 @@ pub enum Swizzle {
     Bytes128,
 }
 
+/// What is copied at once. A row of it, along the contiguous dimension, is a multiple of 16 bytes and no wider than the swizzle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tile {
+    /// A box of these extents, at most 256 each.
+    Box(Vec<usize>),
+    /// What lies under one tap of a filter that goes over pictures ("im2col"), whose dimensions are channels, W, H and the pictures.
+    Pixels {
+        /// Pixels, at most 1024: along W first, then H, then from picture to picture.
+        pixels: usize,
+        /// Channels of each, at most 256.
+        channels: usize,
+        /// Along W and H: where the filter's first tap may lie at the least, and at the most, counted from the last pixel on: from -128 to 127.
+        corners: [[isize; 2]; 2],
+        /// From one of its places to the next, in both directions: at most 8.
+        step: usize,
+    },
+}
+
 /// How a tensor lies in memory for the tensor memory accelerator, and which tile of it is copied at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorMap {
@@ -31,9 +50,9 @@ pub struct TensorMap {
     pub dims: Vec<usize>,
     /// Bytes from one element to the next along each dimension but the first: multiples of 16.
     pub strides: Vec<usize>,
-    /// A tile's extents, of at most 256; a row of it is a multiple of 16 bytes, and no wider than the swizzle.
-    pub tile: Vec<usize>,
-    /// How the tile lies in shared memory.
+    /// What is copied.
+    pub tile: Tile,
+    /// How it lies in shared memory.
     pub swizzle: Swizzle,
 }
 
@@ -45,8 +64,13 @@ pub(super) fn encode(context: &Context, kernel: &str, map: &TensorMap, at: u64) 
     use api::CUtensorMapDataType_enum as Type;
     use api::CUtensorMapSwizzle_enum as Pattern;
     let refused = |why: &str| Error::graph(kernel, "a tensor map that the driver takes", format!("{map:?}: {why}"));
+    let beyond = |_: TryFromIntError| refused("a tile beyond 2^31");
     let rank = map.dims.len();
-    if rank == 0 || map.strides.len() != rank - 1 || map.tile.len() != rank {
+    let fits = match &map.tile {
+        Tile::Box(tile) => tile.len() == rank,
+        Tile::Pixels { .. } => rank == 4,
+    };
+    if rank == 0 || map.strides.len() != rank - 1 || !fits {
         return Err(refused("as many extents as the tile has, and one stride fewer"));
     }
     let data_type = match map.dtype {
@@ -62,26 +86,37 @@ pub(super) fn encode(context: &Context, kernel: &str, map: &TensorMap, at: u64) 
         Swizzle::Bytes128 => Pattern::CU_TENSOR_MAP_SWIZZLE_128B,
     };
     let long = |numbers: &[usize]| numbers.iter().map(|&n| n as u64).collect::<Vec<_>>();
-    let tile = map.tile.iter().map(|&n| u32::try_from(n)).collect::<std::result::Result<Vec<_>, _>>().map_err(|_| refused("a tile beyond 2^32"))?;
-    let (dims, strides, steps) = (long(&map.dims), long(&map.strides), vec![1; rank]);
+    let (dims, strides) = (long(&map.dims), long(&map.strides));
+    let interleave = api::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE;
+    let promotion = api::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
+    let fill = api::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
     let mut encoded = api::CUtensorMap { opaque: [0; 16] };
+    let (rank, address, dims, strides) = (rank as u32, at as *mut c_void, dims.as_ptr(), strides.as_ptr());
     context.enter()?;
-    // SAFETY: each list is as long as the rank says, the strides' but one, and the map is aligned as its type says.
-    let status = unsafe {
-        api::cuTensorMapEncodeTiled(
-            &mut encoded,
-            data_type,
-            rank as u32,
-            at as *mut c_void,
-            dims.as_ptr(),
-            strides.as_ptr(),
-            tile.as_ptr(),
-            steps.as_ptr(),
-            api::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE,
-            swizzle,
-            api::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-            api::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-        )
+    let status = match &map.tile {
+        Tile::Box(tile) => {
+            let tile = tile.iter().map(|&n| u32::try_from(n)).collect::<std::result::Result<Vec<_>, _>>().map_err(beyond)?;
+            let (tile, steps) = (tile.as_ptr(), vec![1; map.dims.len()]);
+            // SAFETY: each list is as long as the rank says, the strides' but one, and the map is aligned as its type says.
+            unsafe {
+                let map = &mut encoded;
+                api::cuTensorMapEncodeTiled(map, data_type, rank, address, dims, strides, tile, steps.as_ptr(), interleave, swizzle, promotion, fill)
+            }
+        }
+        Tile::Pixels { pixels, channels, corners, step } => {
+            let short = |n: &usize| u32::try_from(*n).map_err(beyond);
+            let corner = |[w, h]: [isize; 2]| -> Result<[i32; 2]> { Ok([i32::try_from(w).map_err(beyond)?, i32::try_from(h).map_err(beyond)?]) };
+            let (pixels, channels, step) = (short(pixels)?, short(channels)?, short(step)?);
+            let (first, last, steps) = (corner(corners[0])?, corner(corners[1])?, [1, step, step, 1]);
+            let (first, last, steps) = (first.as_ptr(), last.as_ptr(), steps.as_ptr());
+            // SAFETY: as above; the rank is 4, and corners have two numbers, which is two fewer.
+            unsafe {
+                let map = &mut encoded;
+                api::cuTensorMapEncodeIm2col(
+                    map, data_type, rank, address, dims, strides, first, last, channels, pixels, steps, interleave, swizzle, promotion, fill,
+                )
+            }
+        }
     };
     match status {
         api::CUresult::CUDA_ERROR_INVALID_VALUE => Err(refused(&words(status))),

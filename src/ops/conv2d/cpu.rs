@@ -8,7 +8,7 @@
 //!
 //! Blocks and partial sums depend on the shape alone; threads share them out.
 
-use super::patches::Patches;
+use super::patches::{Patches, Phase, phases};
 use super::{Conv2d, Extents};
 use crate::device::cpu::gemm::{Matrix, PackedB, Rhs, gemm, transpose};
 use crate::device::cpu::{Args, for_rows, sum_rows};
@@ -135,21 +135,16 @@ fn gather(patches: &Patches, x: &[f32], first: usize, to: &mut [f32]) {
     to.par_chunks_mut(rows * patches.width()).enumerate().for_each(|(n, to)| patches.gather(x, first + n * rows, to));
 }
 
-fn of_input(e: &Extents) -> Patches {
-    let origin = [-(e.padding as isize); 2];
-    Patches { batch: e.batch, source: e.size, channels: e.channels, target: e.out, taps: e.kernel, step: e.stride, origin }
-}
-
 /// Scratch: the filters transposed, and the patches.
 pub fn forward_workspace(e: &Extents, threads: usize) -> usize {
-    let patches = of_input(e);
+    let patches = Patches::of_input(e);
     e.filters * patches.width() + product_scratch(&patches, threads)
 }
 
 /// The forward pass.
 pub fn forward(op: &Conv2d, args: &mut Args<f32>) -> Result<()> {
     let e = Extents::new(args.shape(0), args.shape(1), op.stride, op.padding);
-    let patches = of_input(&e);
+    let patches = Patches::of_input(&e);
     let (transposed, scratch) = args.workspace()?.split_at_mut(e.filters * patches.width());
     let bias = if op.bias { Some(args.floats(2)?) } else { None };
     let (residual, y) = match op.residual {
@@ -168,38 +163,6 @@ pub fn forward(op: &Conv2d, args: &mut Args<f32>) -> Result<()> {
         }
     };
     product(y, args.floats(0)?, &patches, filters, &finish, scratch)
-}
-
-/// The pixels (s t + offset\[0\], s u + offset\[1\]) of dx, and the taps that they meet.
-struct Phase {
-    offset: [usize; 2],
-    /// The first tap; the others follow at a distance of the stride.
-    first: [usize; 2],
-    patches: Patches,
-}
-
-/// All phases that have pixels.
-///
-/// Pixel i meets tap k and output j where `i + padding = stride j + k`. For i = s t + offset the taps are k = first + s m, m < taps, with
-/// the outputs `j = t + shift - m`; in the order of falling m they are neighbours.
-fn phases(e: &Extents) -> Vec<Phase> {
-    let s = e.stride;
-    let axis = |offset: usize, d: usize| {
-        let first = (offset + e.padding) % s;
-        let shift = (offset + e.padding) / s;
-        let taps = e.kernel[d].saturating_sub(first).div_ceil(s);
-        let target = e.size[d].saturating_sub(offset).div_ceil(s);
-        (first, taps, target, shift as isize + 1 - taps as isize)
-    };
-    let mut phases = Vec::new();
-    for (py, px) in (0..s * s).map(|n| (n / s, n % s)) {
-        let ((fy, ky, ty, oy), (fx, kx, tx, ox)) = (axis(py, 0), axis(px, 1));
-        let patches = Patches { batch: e.batch, source: e.out, channels: e.filters, target: [ty, tx], taps: [ky, kx], step: 1, origin: [oy, ox] };
-        if ty * tx > 0 {
-            phases.push(Phase { offset: [py, px], first: [fy, fx], patches });
-        }
-    }
-    phases
 }
 
 /// Scratch: the filters by phase, dx by phase where there are several, and the patches.
@@ -270,7 +233,7 @@ fn interleave(e: &Extents, phases: &[Phase], apart: &[f32], dx: &mut [f32]) {
 
 /// How many partial sums dW is added up in.
 fn splits(e: &Extents) -> usize {
-    let patches = of_input(e);
+    let patches = Patches::of_input(e);
     let weights = (e.filters * patches.width()).max(1);
     let most = patches.rows().div_ceil(DEPTH).min(16).min(PARTIAL / weights).max(1);
     // A power of two.
@@ -279,7 +242,7 @@ fn splits(e: &Extents) -> usize {
 
 /// Scratch of one lane: the transposed side of a block, and its patches.
 fn lane_scratch(e: &Extents) -> usize {
-    let patches = of_input(e);
+    let patches = Patches::of_input(e);
     let width = patches.width();
     DEPTH * (e.filters.min(width) + if patches.is_source() { 0 } else { width })
 }
@@ -287,14 +250,14 @@ fn lane_scratch(e: &Extents) -> usize {
 /// Scratch: the partial sums where there are several or they are transposed, and that of the lanes.
 pub fn backward_weight_workspace(e: &Extents, threads: usize) -> usize {
     let splits = splits(e);
-    let partial = if splits > 1 || is_transposed(e) { splits * e.filters * of_input(e).width() } else { 0 };
+    let partial = if splits > 1 || is_transposed(e) { splits * e.filters * Patches::of_input(e).width() } else { 0 };
     partial + splits.min(threads) * lane_scratch(e)
 }
 
 /// The gradients of w and bias.
 pub fn backward_weight(e: &Extents, args: &mut Args<f32>) -> Result<()> {
     let (dy, x, dw, workspace) = (args.floats(0)?, args.floats(1)?, args.out(0)?, args.workspace()?);
-    let patches = of_input(e);
+    let patches = Patches::of_input(e);
     let (rows, o) = (patches.rows(), e.filters);
     if let Some(db) = args.optional_out(1) {
         sum_rows(db, rows, |row, sum| sum.iter_mut().zip(&dy[row * o..]).for_each(|(s, &d)| *s += d));
@@ -328,13 +291,13 @@ pub fn backward_weight(e: &Extents, args: &mut Args<f32>) -> Result<()> {
 
 /// The product is computed as `dW^T` where x is the narrower side, since that one is transposed block by block.
 fn is_transposed(e: &Extents) -> bool {
-    of_input(e).width() < e.filters
+    Patches::of_input(e).width() < e.filters
 }
 
 /// Copies the sum to where it belongs.
 fn untranspose(e: &Extents, sum: &[f32], dw: &mut [f32]) {
     if is_transposed(e) {
-        transpose(dw, sum, of_input(e).width(), e.filters);
+        transpose(dw, sum, Patches::of_input(e).width(), e.filters);
     } else {
         dw.copy_from_slice(sum);
     }

@@ -12,6 +12,8 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod fusion;
+#[cfg(feature = "cuda")]
+mod maps;
 mod patches;
 #[cfg(feature = "wgpu")]
 mod wgpu;
@@ -39,7 +41,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    variants: &["exact", "mma64", "mma128"],
+    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256"],
     fusion: Some((20, fusion::absorb)),
     golden: Some(|case, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
@@ -122,6 +124,12 @@ impl Extents {
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
     fn patch(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.channels
+    }
+
+    /// The shape of w.
+    #[cfg(feature = "cuda")]
+    fn w(&self) -> [usize; 4] {
+        [self.filters, self.kernel[0], self.kernel[1], self.channels]
     }
 
     /// The shape of y.
@@ -349,6 +357,17 @@ fn cases() -> Vec<Case> {
         case([1, 4, 5, 8], [8, 1, 1], 1, 2),
         case([2, 8, 7, 8], [8, 2, 3], 3, 3),
         case([1, 11, 13, 3], [8, 7, 7], 2, 3).normal("bias", [8]),
+        // Warpgroups' tiles of 128 and 256, K by 64 channels of a tap: several tiles each way, lines and columns that end within one, several pictures in one, filters
+        // that are not square, taps that a phase does not have, none at all; several parts of each product's K.
+        case([3, 9, 7, 72], [40, 3, 3], 1, 1).normal("bias", [40]),
+        case([5, 6, 5, 136], [24, 3, 2], 1, 1),
+        case([2, 11, 10, 64], [40, 3, 3], 2, 1),
+        case([3, 8, 9, 64], [16, 2, 3], 3, 2),
+        case([4, 9, 8, 64], [264, 1, 1], 2, 0),
+        case([2, 20, 21, 8], [16, 7, 7], 2, 3),
+        case([1, 3, 3, 256], [16, 3, 3], 1, 1),
+        case([1, 3, 3, 16], [256, 3, 3], 1, 1),
+        case([2, 33, 34, 8], [8, 1, 1], 1, 0),
         // Tiles that are twice as tall.
         case([2, 128, 129, 4], [36, 3, 3], 1, 1).without_gradients(),
         fused([2, 5, 4, 3], 7, false, false),
@@ -357,6 +376,7 @@ fn cases() -> Vec<Case> {
         fused([2, 5, 4, 3], 7, true, true),
         fused([6, 8, 8, 4], 8, true, false),
         fused([6, 8, 8, 4], 8, false, true),
+        fused([3, 7, 7, 16], 24, true, true),
     ];
     cases.extend(RESNET50.iter().map(|&(size, i, o, kernel, stride)| case([8, size, size, i], [o, kernel, kernel], stride, kernel / 2).large()));
     cases

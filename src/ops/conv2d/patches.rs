@@ -1,5 +1,6 @@
 //! Patches of a picture as the rows of a matrix ("im2col").
 
+use super::Extents;
 use crate::device::cpu::vectorized;
 
 /// A grid of target pixels, and under each a patch of source pixels: target (ty, tx) lies over the sources
@@ -23,6 +24,12 @@ pub struct Patches {
 }
 
 impl Patches {
+    /// Those of x that y's pixels see.
+    pub fn of_input(e: &Extents) -> Self {
+        let origin = [-(e.padding as isize); 2];
+        Patches { batch: e.batch, source: e.size, channels: e.channels, target: e.out, taps: e.kernel, step: e.stride, origin }
+    }
+
     /// Target pixels of all pictures: the rows of the matrix.
     pub fn rows(&self) -> usize {
         self.batch * self.target[0] * self.target[1]
@@ -73,6 +80,40 @@ impl Patches {
             after.fill(0.0);
         }
     }
+}
+
+/// The pixels (s t + offset\[0\], s u + offset\[1\]) of dx, and the taps that they meet.
+pub struct Phase {
+    /// Below the stride.
+    pub offset: [usize; 2],
+    /// The first tap; the others follow at a distance of the stride.
+    pub first: [usize; 2],
+    /// Those of dy that the pixels meet: from the last tap on.
+    pub patches: Patches,
+}
+
+/// All phases that have pixels.
+///
+/// Pixel i meets tap k and output j where `i + padding = stride j + k`. For i = s t + offset the taps are k = first + s m, m < taps, with
+/// the outputs `j = t + shift - m`; in the order of falling m they are neighbours.
+pub fn phases(e: &Extents) -> Vec<Phase> {
+    let s = e.stride;
+    let axis = |offset: usize, d: usize| {
+        let first = (offset + e.padding) % s;
+        let shift = (offset + e.padding) / s;
+        let taps = e.kernel[d].saturating_sub(first).div_ceil(s);
+        let target = e.size[d].saturating_sub(offset).div_ceil(s);
+        (first, taps, target, shift as isize + 1 - taps as isize)
+    };
+    let mut phases = Vec::new();
+    for (py, px) in (0..s * s).map(|n| (n / s, n % s)) {
+        let ((fy, ky, ty, oy), (fx, kx, tx, ox)) = (axis(py, 0), axis(px, 1));
+        let patches = Patches { batch: e.batch, source: e.out, channels: e.filters, target: [ty, tx], taps: [ky, kx], step: 1, origin: [oy, ox] };
+        if ty * tx > 0 {
+            phases.push(Phase { offset: [py, px], first: [fy, fx], patches });
+        }
+    }
+    phases
 }
 
 /// Copies a run. Short ones are worth more than a call: two vectors that overlap in the middle.

@@ -1,7 +1,7 @@
 //! How products are shared out among blocks, and which kernels compute them: `kernels/common/gemm.cuh`, `gemm_mma.cuh`, `gemm_wgmma.cuh` and
 //! `gemm_skinny.cuh` there.
 
-use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, Swizzle, TensorMap};
+use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, Swizzle, TensorMap, Tile};
 use crate::tensor::DType;
 
 /// Blocks that keep a large GPU busy: two for each of its processors.
@@ -37,13 +37,22 @@ pub struct Gemm {
     pub k: usize,
 }
 
+/// What kernels are given to multiply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Factors {
+    /// Matrices, and whether each of them is contiguous along K: [m, k] and [n, k]; else [k, m] and [k, n].
+    Matrices([Operand; 2], [bool; 2]),
+    /// What they find the factors in by rules of their own: those that are not for warpgroups.
+    Gathered([Operand; 2]),
+    /// What those for warpgroups find them by: for tiles of [`Variant::tile`], strips of 64 of K.
+    Maps(Box<[TensorMap; 2]>),
+}
+
 /// The tensors of the two launches, between `partials` and the sizes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensors<'a> {
     /// The factors.
-    pub factors: [Operand; 2],
-    /// Whether each of them is contiguous along K: [m, k] and [n, k]; else [k, m] and [k, n]. Nothing where a kernel gathers one of them.
-    pub along_k: Option<[bool; 2]>,
+    pub factors: Factors,
     /// What becomes of the sums.
     pub results: &'a [Operand],
 }
@@ -64,12 +73,13 @@ impl Variant {
         }
     }
 
-    fn is_wgmma(self) -> bool {
+    /// Whether its kernels see their factors by tensor maps.
+    pub fn is_wgmma(self) -> bool {
         matches!(self, Variant::Wgmma128 | Variant::Wgmma256)
     }
 
-    /// Whether a device computes a product so whose factors are stored as this type and lie as `along_k` says.
-    fn takes(self, arch: u32, dtype: DType, gemm: Gemm, along_k: Option<[bool; 2]>) -> bool {
+    /// Whether a device computes a product so whose factors are stored as this type and lie as `along_k` says; nothing where they are gathered.
+    pub fn takes(self, arch: u32, dtype: DType, gemm: Gemm, along_k: Option<[bool; 2]>) -> bool {
         let is_half = matches!(dtype, DType::F16 | DType::BF16);
         match self {
             Variant::Exact => true,
@@ -84,16 +94,15 @@ impl Variant {
         }
     }
 
-    /// What is best for a product, as far as its extents tell: what is made for few rows where each of its eight warps gets something of K; warpgroups where
-    /// they take it and a tile would be at least a quarter full, else tensor cores wherever they take the numbers; and the large tile where every processor of
-    /// a large GPU gets one and edges do not make the blocks compute more than a quarter in vain.
-    pub fn choose(arch: u32, dtype: DType, gemm: Gemm, along_k: Option<[bool; 2]>) -> Self {
+    /// What is best for a product of those that take it, as far as its extents tell: what is made for few rows where each of its eight warps gets something of K;
+    /// warpgroups where a tile would be at least a quarter full, else tensor cores wherever they take the numbers; and the large tile where every processor of a
+    /// large GPU gets one and edges do not make the blocks compute more than a quarter in vain.
+    pub fn best(gemm: Gemm, takes: impl Fn(Variant) -> bool) -> Self {
         // By how much the area of a large tile is more than that of a small one.
         let is_large = |small: Variant, large: Variant, more: usize| {
             let (small, large) = (gemm.tiles(small), gemm.tiles(large));
             large >= ENOUGH / 2 && more * large <= small + small / 4
         };
-        let takes = |variant: Variant| variant.takes(arch, dtype, gemm, along_k);
         match () {
             () if takes(Variant::Skinny) && gemm.k >= 256 => Variant::Skinny,
             () if takes(Variant::Wgmma128) && gemm.m >= 64 && gemm.n >= 64 => {
@@ -109,13 +118,13 @@ impl Variant {
         }
     }
 
-    /// The variant of this name, where it computes such a product.
-    fn forced(name: Option<&str>, arch: u32, dtype: DType, gemm: Gemm, along_k: Option<[bool; 2]>) -> Option<Self> {
-        Self::ALL.into_iter().find(|v| Some(v.name()) == name && v.takes(arch, dtype, gemm, along_k))
+    /// The variant of this name, where it takes a product.
+    pub fn forced(name: Option<&str>, takes: impl Fn(Variant) -> bool) -> Option<Self> {
+        Self::ALL.into_iter().find(|&v| Some(v.name()) == name && takes(v))
     }
 
     /// Rows and columns of a block's tile.
-    fn tile(self) -> (usize, usize) {
+    pub fn tile(self) -> (usize, usize) {
         match self {
             Variant::Exact | Variant::Mma64 => (64, 64),
             Variant::Mma128 | Variant::Wgmma128 => (128, 128),
@@ -177,28 +186,30 @@ impl Gemm {
     }
 
     /// A factor of this many rows (columns, of B) as the tensor memory accelerator sees it: strips of 64 of K, `tile` rows along K or 64 across it at once.
-    fn map(self, operand: Operand, dtype: DType, rows: usize, along_k: bool, tile: usize) -> TensorMap {
+    pub fn map(self, operand: Operand, dtype: DType, rows: usize, along_k: bool, tile: usize) -> TensorMap {
         let (line, lines, tile) = if along_k { (self.k, rows, vec![64, tile, 1]) } else { (rows, self.k, vec![64, 64, 1]) };
         let (dims, strides) = (vec![line, lines, self.batch], vec![2 * line, 2 * line * lines]);
-        TensorMap { operand, dtype, dims, strides, tile, swizzle: Swizzle::Bytes128 }
+        TensorMap { operand, dtype, dims, strides, tile: Tile::Box(tile), swizzle: Swizzle::Bytes128 }
     }
 
     /// Adds the launches of a product of the first inputs, by the variant that is asked for or best: `product`, and where K is cut `sum`, which has no factors.
     /// `finish` adds what comes behind the sizes.
     pub fn launch(self, launch: &mut Launch, image: &'static Image, names: (&str, &str), tensors: Tensors, finish: impl Fn(Dispatch) -> Dispatch) {
-        let (arch, stored, along_k) = (launch.arch(), launch.ty(0).dtype, tensors.along_k);
-        let variant = Variant::forced(launch.variant(), arch, stored, self, along_k).unwrap_or_else(|| Variant::choose(arch, stored, self, along_k));
+        let (arch, stored) = (launch.arch(), launch.ty(0).dtype);
+        let along_k = if let Factors::Matrices(_, along_k) = tensors.factors { Some(along_k) } else { None };
+        let takes = |variant: Variant| variant.takes(arch, stored, self, along_k);
+        let variant = Variant::forced(launch.variant(), takes).unwrap_or_else(|| Variant::best(self, takes));
         self.launch_as(variant, launch, image, names, tensors, finish);
     }
 
     /// The same by this variant.
-    fn launch_as(
+    pub fn launch_as(
         self,
         variant: Variant,
         launch: &mut Launch,
         image: &'static Image,
         (product, sum): (&str, &str),
-        Tensors { factors, along_k, results }: Tensors,
+        Tensors { factors, results }: Tensors,
         finish: impl Fn(Dispatch) -> Dispatch,
     ) {
         let Gemm { batch, m, n, k } = self;
@@ -212,12 +223,19 @@ impl Gemm {
         let (threads, shared) = variant.block();
         let dispatch = Dispatch::new(image, name).tensors([partials]);
         let tiles = parts * self.tiles(variant);
-        let (dispatch, blocks) = if let Some(along_k) = along_k.filter(|_| variant.is_wgmma()) {
-            let (high, wide) = variant.tile();
-            let dispatch = dispatch.tensor_map(self.map(factors[0], stored, m, along_k[0], high));
-            (dispatch.tensor_map(self.map(factors[1], stored, n, along_k[1], wide)), tiles.min(launch.processors()))
-        } else {
-            (dispatch.tensors(factors), tiles)
+        let (high, wide) = variant.tile();
+        let factors = match factors {
+            Factors::Matrices([a, b], along_k) if variant.is_wgmma() => {
+                Factors::Maps(Box::new([self.map(a, stored, m, along_k[0], high), self.map(b, stored, n, along_k[1], wide)]))
+            }
+            others => others,
+        };
+        let (dispatch, blocks) = match factors {
+            Factors::Maps(maps) => {
+                let [a, b] = *maps;
+                (dispatch.tensor_map(a).tensor_map(b), tiles.min(launch.processors()))
+            }
+            Factors::Matrices(operands, _) | Factors::Gathered(operands) => (dispatch.tensors(operands), tiles),
         };
         launch.add(sizes(dispatch.tensors(results.iter().copied())).block(threads).shared(shared).rows(blocks));
         if split {
@@ -236,6 +254,10 @@ mod tests {
 
     fn gemm(batch: usize, m: usize, n: usize, k: usize) -> Gemm {
         Gemm { batch, m, n, k }
+    }
+
+    fn choose(arch: u32, dtype: DType, gemm: Gemm, along_k: Option<[bool; 2]>) -> Variant {
+        Variant::best(gemm, |variant| variant.takes(arch, dtype, gemm, along_k))
     }
 
     #[test]
@@ -271,8 +293,8 @@ mod tests {
     #[test]
     fn tensor_cores_are_for_numbers_of_16_bits_where_there_are_some() {
         let product = gemm(1, 577, 768, 769);
-        let (choose, forced) =
-            (|arch, dtype| Variant::choose(arch, dtype, product, ALONG), |name, arch, dtype| Variant::forced(name, arch, dtype, product, ALONG));
+        let choose = |arch, dtype| choose(arch, dtype, product, ALONG);
+        let forced = |name, arch, dtype| Variant::forced(name, |v| v.takes(arch, dtype, product, ALONG));
         for dtype in [DType::F16, DType::BF16] {
             assert_eq!(choose(75, dtype), Variant::Exact);
             for arch in [80, 86, 89, 90, 100, 120] {
@@ -289,7 +311,7 @@ mod tests {
 
     #[test]
     fn large_tiles_are_for_products_that_fill_many() {
-        let choose = |product| Variant::choose(80, DType::BF16, product, ALONG);
+        let choose = |product| choose(80, DType::BF16, product, ALONG);
         assert_eq!(choose(gemm(1, 4616, 768, 768)), Variant::Mma128, "37 x 6 of them");
         assert_eq!(choose(gemm(1, 577, 3072, 768)), Variant::Mma64, "5 x 24 of them");
         assert_eq!(choose(gemm(1, 64, 100_000, 768)), Variant::Mma64, "the lower half of each would be empty");
@@ -300,7 +322,7 @@ mod tests {
 
     #[test]
     fn warpgroups_are_for_lines_of_multiples_of_16_bytes_on_hopper() {
-        let choose = |product, along_k| Variant::choose(90, DType::F16, product, along_k);
+        let choose = |product, along_k| choose(90, DType::F16, product, along_k);
         assert_eq!(choose(gemm(1, 577, 768, 768), ALONG), Variant::Wgmma128);
         assert_eq!(choose(gemm(1, 577, 768, 768), Some([false, true])), Variant::Mma64, "lines of 577");
         assert_eq!(choose(gemm(1, 576, 769, 768), Some([true, false])), Variant::Mma64, "lines of 769");
@@ -321,7 +343,8 @@ mod tests {
     #[test]
     fn few_rows_are_for_what_reads_the_other_factor_once() {
         for (arch, dtype) in [(75, DType::F32), (80, DType::F32), (80, DType::F16), (90, DType::BF16), (120, DType::BF16)] {
-            let choose = |product, along_k| Variant::choose(arch, dtype, product, along_k);
+            let choose = |product, along_k| choose(arch, dtype, product, along_k);
+            let forced = |product: Gemm| Variant::forced(Some("skinny"), |v| v.takes(arch, dtype, product, ALONG));
             for product in [gemm(1, 1, 768, 768), gemm(1, 16, 30_524, 768), gemm(12, 3, 1, 257)] {
                 assert_eq!(choose(product, ALONG), Variant::Skinny, "{arch} {dtype} {product:?}");
                 for across in [[false, true], [true, false], [false; 2]] {
@@ -330,18 +353,18 @@ mod tests {
             }
             assert_ne!(choose(gemm(1, 17, 768, 768), ALONG), Variant::Skinny, "a row more than there are");
             assert_ne!(choose(gemm(1, 16, 768, 255), ALONG), Variant::Skinny, "a warp would have nothing");
-            assert_eq!(Variant::forced(Some("skinny"), arch, dtype, gemm(1, 16, 3, 2), ALONG), Some(Variant::Skinny));
-            assert_eq!(Variant::forced(Some("skinny"), arch, dtype, gemm(1, 17, 3, 2), ALONG), None);
+            assert_eq!(forced(gemm(1, 16, 3, 2)), Some(Variant::Skinny));
+            assert_eq!(forced(gemm(1, 17, 3, 2)), None);
         }
-        assert_eq!(Variant::choose(75, DType::F16, gemm(1, 1, 768, 768), ALONG), Variant::Exact);
+        assert_eq!(choose(75, DType::F16, gemm(1, 1, 768, 768), ALONG), Variant::Exact);
     }
 
     #[test]
     fn rows_name_the_variants() {
+        let all = Variant::ALL.map(Variant::name);
         for row in [&ops::linear::ROW, &ops::matmul::ROW] {
-            assert_eq!(row.variants, Variant::ALL.map(Variant::name), "{}", row.stem);
+            assert_eq!(row.variants, all, "{}", row.stem);
         }
-        let gathered = Variant::ALL.into_iter().filter(|v| v.takes(90, DType::F16, gemm(1, 64, 64, 64), None)).map(Variant::name);
-        assert_eq!(ops::conv2d::ROW.variants, gathered.collect::<Vec<_>>());
+        assert_eq!(ops::conv2d::ROW.variants, all[..5], "patches are gathered, so that none is for few rows");
     }
 }

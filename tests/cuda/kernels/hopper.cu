@@ -92,6 +92,10 @@ extern "C" __global__ void SM_90A_ONLY __launch_bounds__(128)
     hopper_load_5(const __grid_constant__ TensorMap map, unsigned* out, unsigned bytes, int x, int y, int z, int u, int v) {
     show_tile(out, bytes, [&](Tile& t) { tma_load(t.words, map, t.come, x, y, z, u, v); });
 }
+extern "C" __global__ void SM_90A_ONLY __launch_bounds__(128)
+    hopper_load_im2col(const __grid_constant__ TensorMap map, unsigned* out, unsigned bytes, int c, int w, int h, int n, unsigned across, unsigned down) {
+    show_tile(out, bytes, [&](Tile& t) { tma_load_im2col(t.words, map, t.come, c, w, h, n, (unsigned short)across, (unsigned short)down); });
+}
 
 extern "C" __global__ void SM_90A_ONLY __launch_bounds__(128) hopper_fill(unsigned* out, unsigned words, unsigned word) {
     for (unsigned i = threadIdx.x; i < words; i += 128) out[i] = word;

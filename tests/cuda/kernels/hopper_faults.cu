@@ -7,7 +7,7 @@
     each(init_count) each(stride) each(leading) each(swizzle) each(next_k) each(across) each(coordinates) each(no_wgmma_fence) each(no_last_wait)       \
     each(no_commit) each(no_empty_arrive) each(other_stage_freed) each(freed_early) each(no_full_wait) each(no_empty_wait) each(sums_written)            \
     each(one_thread_waits) each(too_many_registers) each(registers_of_eight) each(no_store_fence) each(no_store_barrier) each(no_store_wait)             \
-    each(no_store_commit) each(store_not_waited_for) each(tile_not_aligned) each(generic_over_copied)
+    each(no_store_commit) each(store_not_waited_for) each(tile_not_aligned) each(generic_over_copied) each(base_offset) each(row_of_the_pattern)
 
 #ifdef SM_90A
 namespace of_faults {
@@ -57,7 +57,8 @@ template <Fault fault> __device__ __forceinline__ void product(const TensorMap& 
 #pragma unroll
         for (unsigned k = 0; k < 64; k += 16) {
             const unsigned from = fault == next_k ? 2 * k % 64 : k;
-            const unsigned long long of_a = fault == swizzle ? matrix<0>(stage.a + from, 128, 1024) : matrix<128>(stage.a + from, 0, fault == stride ? 512 : 1024);
+            const unsigned long long right_a = fault == swizzle ? matrix<0>(stage.a + from, 128, 1024) : matrix<128>(stage.a + from, 0, fault == stride ? 512 : 1024);
+            const unsigned long long of_a = right_a + (fault == base_offset ? 1ull << 49 : fault == row_of_the_pattern ? 128 >> 4 : 0);
             wgmma<64, bf16, false, fault == across>(d, of_a, matrix<128>(stage.b + from, fault == leading ? 64 : 0, fault == leading ? 512 : 1024), true);
         }
         if (fault != no_commit) wgmma_commit();
@@ -86,4 +87,26 @@ template <Fault fault> __device__ __forceinline__ void product(const TensorMap& 
         of_faults::product<of_faults::fault>(a, b, c, strips);                                                                                    \
     }
 FAULTS(KERNEL)
+
+// Pixels by an im2col map, or told to be `tiled` by a map for tiles: what is wrong is an argument.
+extern "C" __global__ void SM_90A_ONLY __launch_bounds__(128)
+    hopper_fault_pixels(const __grid_constant__ TensorMap map, unsigned short* out, unsigned bytes, unsigned tiled, int w, int h, unsigned across, unsigned down) {
+    struct Place {
+        alignas(1024) unsigned short numbers[64 * 64];
+        Mbarrier come;
+    };
+    DYNAMIC_SHARED(place, Place);
+    if (threadIdx.x == 0) {
+        mbarrier_init(place.come, 1);
+        mbarrier_init_fence();
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        mbarrier_expect(place.come, bytes);
+        if (tiled) tma_load(place.numbers, map, place.come, 0, w, h, 0);
+        else tma_load_im2col(place.numbers, map, place.come, 0, w, h, 0, (unsigned short)across, (unsigned short)down);
+    }
+    mbarrier_wait(place.come, 0);
+    for (unsigned i = threadIdx.x; i < 64 * 64; i += 128) out[i] = place.numbers[i];
+}
 #endif

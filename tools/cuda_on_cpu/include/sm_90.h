@@ -13,7 +13,8 @@ void mbarrier_expect(Barrier*, unsigned bytes);
 void mbarrier_wait(Barrier*, unsigned parity);
 void async_proxy_fence();
 
-void tma_load(void* to, const void* map, Barrier*, unsigned rank, const int* at, unsigned blocks);
+// `offsets` of an im2col map, else null; `blocks` of the cluster as bits, 0 for the thread's own.
+void tma_load(void* to, const void* map, Barrier*, unsigned rank, const int* at, const unsigned* offsets, unsigned blocks);
 void tma_store(const void* map, const void* from, unsigned rank, const int* at);
 void tma_commit();
 void tma_wait(unsigned pending, bool only_read);

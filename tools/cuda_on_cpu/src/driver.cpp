@@ -310,33 +310,79 @@ API cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** e
     return submit(c->stream, std::move(w));
 }
 
-// What a tensor map may say, as the driver's manual has it.
-API cuTensorMapEncodeTiled(void* to, int type, unsigned rank, void* base, const unsigned long long* dims, const unsigned long long* strides, const unsigned* box, const unsigned* steps, int interleave, int swizzle, int promotion, int fill) {
-    LOCKED;
+// What a tensor map may say, as the driver's manual has it. Empty where it may be said.
+namespace {
+std::string encode(TensorMap& map, void* to, int type, unsigned rank, void* base, const unsigned long long* dims, const unsigned long long* strides, int interleave, int swizzle, int promotion, int fill) {
     // Of unsigned and signed integers, f16, f32, f64, bf16, and the roundings of f32.
     static const uint16_t sizes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
-    const auto wrong = [](const std::string& why) { return refuse("cuTensorMapEncodeTiled", why); };
-    if (arch < 90) return wrong("a GPU without TMA");
-    if (!to || size_t(to) % 64) return wrong("a map that is not aligned to 64 bytes");
-    if (type < 0 || type > 12 || rank < 1 || rank > 5) return wrong("type " + std::to_string(type) + ", " + std::to_string(rank) + " dimensions");
-    if (interleave || fill) return wrong("interleaved tensors, and NaN for what is outside, are not known here");
-    if (swizzle < 0 || swizzle > 3 || promotion < 0 || promotion > 3) return wrong("swizzle " + std::to_string(swizzle) + ", promotion " + std::to_string(promotion));
-    if (!base || size_t(base) % 16 || !is_device(base, 1)) return wrong("an address that is none of the device's, or not aligned to 16 bytes");
-    TensorMap map{};
+    if (arch < 90) return "a GPU without TMA";
+    if (!to || size_t(to) % 64) return "a map that is not aligned to 64 bytes";
+    if (type < 0 || type > 12 || rank < 1 || rank > 5) return "type " + std::to_string(type) + ", " + std::to_string(rank) + " dimensions";
+    if (interleave || fill) return "interleaved tensors, and NaN for what is outside, are not known here";
+    if (swizzle < 0 || swizzle > 3 || promotion < 0 || promotion > 3) return "swizzle " + std::to_string(swizzle) + ", promotion " + std::to_string(promotion);
+    if (!base || size_t(base) % 16 || !is_device(base, 1)) return "an address that is none of the device's, or not aligned to 16 bytes";
     map.mark = TensorMap::MARK, map.rank = uint16_t(rank), map.element = sizes[type], map.swizzle = unsigned(swizzle), map.base = static_cast<char*>(base);
     for (unsigned d = 0; d < rank; d++) {
         const std::string of = " of dimension " + std::to_string(d);
-        if (!dims[d] || dims[d] > 1ull << 32) return wrong("an extent of " + std::to_string(dims[d]) + of);
-        if (!box[d] || box[d] > 256) return wrong("a box of " + std::to_string(box[d]) + of + ": from 1 to 256");
-        if (steps[d] != 1) return wrong("a step of " + std::to_string(steps[d]) + of + ", which is not known here");
-        if (d && (strides[d - 1] % 16 || strides[d - 1] >= 1ull << 40)) return wrong("a stride of " + std::to_string(strides[d - 1]) + of + ": a multiple of 16 below 2^40");
-        map.dims[d] = dims[d], map.box[d] = uint16_t(box[d]);
+        if (!dims[d] || dims[d] > 1ull << 32) return "an extent of " + std::to_string(dims[d]) + of;
+        if (d && (strides[d - 1] % 16 || strides[d - 1] >= 1ull << 40)) return "a stride of " + std::to_string(strides[d - 1]) + of + ": a multiple of 16 below 2^40";
+        map.dims[d] = dims[d], map.box[d] = 1;
         if (d) map.strides[d - 1] = strides[d - 1];
     }
-    const unsigned row = box[0] * map.element;
-    if (row % 16 || (swizzle && row > 16u << swizzle)) return wrong("a box with rows of " + std::to_string(row) + " bytes and swizzle " + std::to_string(swizzle));
+    return {};
+}
+
+std::string check_rows(const TensorMap& map) {
+    const unsigned row = map.box[0] * map.element;
+    return row % 16 || (map.swizzle && row > 16u << map.swizzle) ? "a box with rows of " + std::to_string(row) + " bytes and swizzle " + std::to_string(map.swizzle) : std::string();
+}
+
+// What was wrong with it, or the map.
+int encoded(const char* name, const std::string& wrong, void* to, const TensorMap& map) {
+    if (!wrong.empty()) return refuse(name, wrong);
     memcpy(to, &map, sizeof map);
     return OK;
+}
+}  // namespace
+
+API cuTensorMapEncodeTiled(void* to, int type, unsigned rank, void* base, const unsigned long long* dims, const unsigned long long* strides, const unsigned* box, const unsigned* steps, int interleave, int swizzle, int promotion, int fill) {
+    LOCKED;
+    TensorMap map{};
+    std::string wrong = encode(map, to, type, rank, base, dims, strides, interleave, swizzle, promotion, fill);
+    for (unsigned d = 0; d < rank && wrong.empty(); d++) {
+        const std::string of = " of dimension " + std::to_string(d);
+        if (!box[d] || box[d] > 256) wrong = "a box of " + std::to_string(box[d]) + of + ": from 1 to 256";
+        else if (steps[d] != 1) wrong = "a step of " + std::to_string(steps[d]) + of + ", which is not known here";
+        map.box[d] = uint16_t(box[d]);
+    }
+    if (wrong.empty()) wrong = check_rows(map);
+    return encoded("cuTensorMapEncodeTiled", wrong, to, map);
+}
+
+// Corners and steps come with W first, as dimensions do.
+API cuTensorMapEncodeIm2col(void* to, int type, unsigned rank, void* base, const unsigned long long* dims, const unsigned long long* strides, const int* lower, const int* upper, unsigned channels, unsigned pixels, const unsigned* steps, int interleave, int swizzle, int promotion, int fill) {
+    LOCKED;
+    TensorMap map{};
+    std::string wrong = encode(map, to, type, rank, base, dims, strides, interleave, swizzle, promotion, fill);
+    if (wrong.empty() && rank < 3) wrong = std::to_string(rank) + " dimensions: from 3 to 5";
+    if (wrong.empty() && (!channels || channels > 256 || !pixels || pixels > 1024)) wrong = std::to_string(channels) + " channels a pixel, " + std::to_string(pixels) + " pixels: from 1 to 256 and to 1024";
+    const int most = rank == 3 ? 1 << 15 : rank == 4 ? 1 << 7 : 1 << 4;
+    for (unsigned d = 0; d < rank && wrong.empty(); d++) {
+        const std::string of = " of dimension " + std::to_string(d);
+        // A step along C is not looked at.
+        if (d && (!steps[d] || steps[d] > 8)) wrong = "a step of " + std::to_string(steps[d]) + of + ": from 1 to 8";
+        const bool has_corners = d && d + 1 < rank;
+        if (d && !has_corners && steps[d] != 1) wrong = "a step of " + std::to_string(steps[d]) + " from a picture to the next, which is not known here";
+        if (!wrong.empty() || !has_corners) continue;
+        const unsigned i = d - 1;
+        for (int corner : {lower[i], upper[i]})
+            if (corner < -most || corner >= most) wrong = "a corner at " + std::to_string(corner) + of + ": from " + std::to_string(-most) + " to " + std::to_string(most - 1);
+        if (wrong.empty() && (long long)dims[d] + upper[i] - lower[i] <= 0) wrong = "a bounding box from " + std::to_string(lower[i]) + " to " + std::to_string((long long)dims[d] - 1 + upper[i]) + of + ": it is empty";
+        map.lower[i] = int16_t(lower[i]), map.upper[i] = int16_t(upper[i]), map.steps[i] = uint8_t(steps[d]);
+    }
+    map.is_im2col = true, map.box[0] = uint16_t(channels), map.box[1] = uint16_t(pixels);
+    if (wrong.empty()) wrong = check_rows(map);
+    return encoded("cuTensorMapEncodeIm2col", wrong, to, map);
 }
 
 API cuStreamBeginCapture_v2(void* s, int) {

@@ -1,4 +1,5 @@
-// Copies of tiles between global and shared memory by the tensor memory accelerator, as their maps say.
+// Copies of tiles between global and shared memory by the tensor memory accelerator, as their maps say: boxes, or by an im2col map the pixels under one tap of a
+// filter that goes over pictures.
 //
 // When a copy's bytes move is left open: at once, or as late as can be (when nobody else can go on, or somebody waits for it). CUDA_ON_CPU_SEED decides.
 #include "asynchronous.h"
@@ -12,6 +13,8 @@ namespace {
 struct Copy {
     TensorMap map;
     int at[5];
+    // Of an im2col map, along W, H, D.
+    unsigned offsets[3];
     char* shared;
     // A load's; null for a store.
     Mbarrier* barrier;
@@ -32,22 +35,40 @@ constexpr const char *LOAD = "a cp.async.bulk.tensor", *STORE = "a cp.async.bulk
 
 unsigned span(const TensorMap& m) { return m.swizzle ? 16u << m.swizzle : 0; }
 
-// Each row of the box along the first dimension: where its elements inside the tensor begin in global memory, where they lie in the row, how many bytes they are.
+// Where the rows of a copy lie along a dimension: from the copy's coordinate on by steps, and behind the last one from the first one on again, one further along
+// the next dimension.
+struct Walk {
+    int64_t first, last, step, offset;
+};
+
+Walk walk_of(const Copy& c, unsigned d) {
+    const TensorMap& m = c.map;
+    if (!m.is_im2col) return {c.at[d], int64_t(c.at[d]) + m.box[d] - 1, 1, 0};
+    // Pictures follow one another without end.
+    if (d + 1 == m.rank) return {c.at[d], INT64_MAX, 1, 0};
+    return {m.lower[d - 1], int64_t(m.dims[d]) - 1 + m.upper[d - 1], m.steps[d - 1], c.offsets[d - 1]};
+}
+
+// Each row along the first dimension: where its elements inside the tensor begin in global memory, where they lie in the row, how many bytes they are.
 template <class Row> void rows(const Copy& c, Row row) {
     const TensorMap& m = c.map;
     unsigned others = 1;
     for (unsigned d = 1; d < m.rank; d++) others *= m.box[d];
+    const int64_t from = std::max<int64_t>(c.at[0], 0), to = std::min<int64_t>(int64_t(c.at[0]) + m.box[0], m.dims[0]);
+    Walk walks[5];
+    int64_t at[5];
+    for (unsigned d = 1; d < m.rank; d++) walks[d] = walk_of(c, d), at[d] = c.at[d];
     for (unsigned r = 0; r < others; r++) {
         int64_t offset = 0;
-        bool inside = true;
-        for (unsigned d = 1, left = r; d < m.rank; left /= m.box[d], d++) {
-            const int64_t i = int64_t(c.at[d]) + left % m.box[d];
+        bool inside = to > from;
+        for (unsigned d = 1; d < m.rank; d++) {
+            const int64_t i = at[d] + walks[d].offset;
             inside = inside && i >= 0 && i < int64_t(m.dims[d]);
             offset += i * int64_t(m.strides[d - 1]);
         }
-        const int64_t from = std::max<int64_t>(c.at[0], 0), to = std::min<int64_t>(int64_t(c.at[0]) + m.box[0], m.dims[0]);
-        const bool any = inside && to > from;
-        row(r, m.base + (any ? offset + from * m.element : 0), any ? size_t(from - c.at[0]) * m.element : 0, any ? size_t(to - from) * m.element : 0);
+        row(r, m.base + (inside ? offset + from * m.element : 0), inside ? size_t(from - c.at[0]) * m.element : 0, inside ? size_t(to - from) * m.element : 0);
+        for (unsigned d = 1; d < m.rank; at[d] = walks[d].first, d++)
+            if ((at[d] += walks[d].step) <= walks[d].last) break;
     }
 }
 
@@ -79,14 +100,29 @@ void do_now(Work c) {
     move(*c);
 }
 
-TensorMap map_of(const void* p, const char* what, unsigned rank, void* site) {
+TensorMap map_of(const void* p, const char* what, unsigned rank, bool is_im2col, void* site) {
     TensorMap map;
     if (size_t(p) % 64) fail(MISALIGNED, site, "%s: the tensor map is not aligned to 64 bytes", what);
     if (is_device(p, 1)) fail(LAUNCH_FAILED, site, "%s: a tensor map in memory, which is not known here: give it as a __grid_constant__ parameter", what);
     memcpy(&map, p, sizeof map);
     if (map.mark != TensorMap::MARK) fail(LAUNCH_FAILED, site, "%s: not a tensor map", what);
     if (map.rank != rank) fail(LAUNCH_FAILED, site, "%s: %u coordinates for a tensor of %u dimensions", what, rank, map.rank);
+    if (map.is_im2col != is_im2col) fail(LAUNCH_FAILED, site, "%s by a map %s", what, is_im2col ? "that is none for im2col" : "for im2col");
     return map;
+}
+
+// Where the filter lies has to be in the bounding box, and its offsets have as many bits as the manual gives them.
+void check_pixel(const Copy& c, void* site) {
+    const unsigned bits = c.map.rank == 3 ? 16 : c.map.rank == 4 ? 8 : 5;
+    for (unsigned d = 1; d + 1 < c.map.rank; d++) {
+        const Walk walk = walk_of(c, d);
+        const char axis = "WHD"[d - 1];
+        if (c.at[d] < walk.first || c.at[d] > walk.last)
+            fail(LAUNCH_FAILED, site, "%s of pixels from %c = %d on, outside of the bounding box from %ld to %ld", LOAD, axis, c.at[d], long(walk.first), long(walk.last));
+        if ((c.at[d] - walk.first) % walk.step)
+            fail(LAUNCH_FAILED, site, "%s of pixels from %c = %d on, which steps of %ld from %ld on do not meet: not known here", LOAD, axis, c.at[d], long(walk.step), long(walk.first));
+        if (c.offsets[d - 1] >> bits) fail(LAUNCH_FAILED, site, "%s with an offset of %u along %c, beyond %u bits", LOAD, c.offsets[d - 1], axis, bits);
+    }
 }
 
 void check_shared(const char* p, const TensorMap& m, const char* what, void* site) {
@@ -114,9 +150,9 @@ bool complete_work() {
     return true;
 }
 
-void tma_load(void* to, const void* p, Barrier* barrier, unsigned rank, const int* at, unsigned blocks) {
+void tma_load(void* to, const void* p, Barrier* barrier, unsigned rank, const int* at, const unsigned* offsets, unsigned blocks) {
     void* site = __builtin_return_address(0);
-    const TensorMap map = map_of(p, LOAD, rank, site);
+    const TensorMap map = map_of(p, LOAD, rank, offsets, site);
     check_shared(static_cast<char*>(to), map, LOAD, site);
     const uint3 cluster = launch->cluster;
     if (blocks == 0) blocks = 1u << self->block;
@@ -127,6 +163,7 @@ void tma_load(void* to, const void* p, Barrier* barrier, unsigned rank, const in
         const auto in_block = [&](void* q) { return shared_base(b) + (static_cast<char*>(q) - shared_base(self->block)); };
         c->map = map, c->shared = in_block(to);
         std::copy(at, at + rank, c->at);
+        if (offsets) std::copy(offsets, offsets + rank - 2, c->offsets), check_pixel(*c, site);
         c->barrier = &barrier_at(reinterpret_cast<Barrier*>(in_block(barrier)), LOAD, true, site);
         c->load = begin_work(ANY, LOAD);
         const View known = view();
@@ -139,7 +176,7 @@ void tma_load(void* to, const void* p, Barrier* barrier, unsigned rank, const in
 void tma_store(const void* p, const void* from, unsigned rank, const int* at) {
     void* site = __builtin_return_address(0);
     auto c = std::make_shared<Copy>();
-    c->map = map_of(p, STORE, rank, site), c->shared = static_cast<char*>(const_cast<void*>(from)), c->barrier = nullptr;
+    c->map = map_of(p, STORE, rank, false, site), c->shared = static_cast<char*>(const_cast<void*>(from)), c->barrier = nullptr;
     check_shared(c->shared, c->map, STORE, site);
     std::copy(at, at + rank, c->at);
     // Two workers, since one may wait for the reads alone.

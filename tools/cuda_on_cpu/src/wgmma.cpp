@@ -74,6 +74,8 @@ struct Descriptor {
     unsigned start, leading, stride, base, swizzle;
     explicit Descriptor(unsigned long long d)
         : start(unsigned(d & 0x3fff) << 4), leading(unsigned(d >> 16 & 0x3fff) << 4), stride(unsigned(d >> 32 & 0x3fff) << 4), base(unsigned(d >> 49 & 7)), swizzle(unsigned(d >> 62)) {}
+    // How often a swizzle's pattern repeats: eight rows of its width.
+    unsigned pattern() const { return 128u << log(); }
     // log2 of the swizzle's chunks of 16 bytes: fields say 1 for 128 bytes, 2 for 64, 3 for 32.
     unsigned log() const { return swizzle ? 4 - swizzle : 0; }
 
@@ -96,12 +98,24 @@ struct Descriptor {
 
 float number(uint16_t bits, bool is_bf16) { return is_bf16 ? cuda_on_cpu_bits<float>(uint32_t(bits) << 16) : float(cuda_on_cpu_bits<_Float16>(bits)); }
 
+// The manual has the base offset say in which row of eight (of 128 bytes) a swizzle's pattern starts where that is no multiple of the pattern's bytes, and leaves open
+// how addresses follow from it. Here patterns start at such multiples, as what the tensor memory accelerator writes does, each eight rows or k anew, and the base
+// offset is 0; anything else is an error, the field's use as well as its want.
+void check_pattern(const Descriptor& d, unsigned rows, bool across, void* site) {
+    if (d.base) fail(LAUNCH_FAILED, site, "%s: a descriptor with a base offset of %u: a swizzle's pattern that starts at byte %u of 1024 is not known here", NAME, d.base, d.base << 7);
+    if (!d.swizzle) return;
+    if (d.start % d.pattern() >> 7)
+        fail(LAUNCH_FAILED, site, "%s: a descriptor's start %u is not in the first 128 bytes of its swizzle's pattern of %u bytes, and its base offset is 0", NAME, d.start, d.pattern());
+    const bool has_leading = across && rows > 8u << d.log();
+    if (d.stride % d.pattern() || (has_leading && d.leading % d.pattern()))
+        fail(LAUNCH_FAILED, site, "%s: a descriptor's stride %u or leading %u is no multiple of %u bytes, by which its swizzle's pattern repeats", NAME, d.stride, d.leading, d.pattern());
+}
+
 // A factor of `rows` along M or N from shared memory, as [k][row].
 void read_shared(float* to, unsigned rows, unsigned long long bits, bool across, bool is_bf16, Moment moment, const View& view, void* site) {
     const Descriptor d(bits);
-    if (d.base) fail(LAUNCH_FAILED, site, "%s: a descriptor with a base offset of %u, which is not known here", NAME, d.base);
     if (bits & 0xc000'c000'c000ull || bits >> 46 & 7 || bits >> 52 & 0x3ff) fail(LAUNCH_FAILED, site, "%s: a descriptor of %#llx, where bits are set that say nothing", NAME, bits);
-    if (d.log() && (d.start >> 7 & ((1u << d.log()) - 1))) fail(LAUNCH_FAILED, site, "%s: a descriptor's start %u is not in the first row of the swizzle's pattern, and its base offset is 0", NAME, d.start);
+    check_pattern(d, rows, across, site);
     const char* base = shared_base(self->block);
     for (unsigned i = 0; i < rows; i += across ? 8 : 1)
         for (unsigned k = 0; k < K; k += across ? 1 : 8) {
