@@ -17,6 +17,7 @@ mod common;
 #[cfg(all(feature = "cuda", feature = "train"))]
 mod faults;
 
+use common::beam_search::searches;
 use common::cases;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::DType;
@@ -148,8 +149,16 @@ fn largest(cases: Vec<Case>) -> Option<Case> {
 
 /// Nodes that are never cut: their tensors are a model's parameters or smaller.
 #[cfg(feature = "wgpu")]
-const WHOLE: [&str; 7] =
-    ["advance", "batchnorm.fold", "batchnorm.stage", "gather.reorder", "loss_scale", "variable_weight_loss", "variable_weight_loss.backward"];
+const WHOLE: [&str; 8] = [
+    "advance",
+    "batchnorm.fold",
+    "batchnorm.stage",
+    "beam_step",
+    "gather.reorder",
+    "loss_scale",
+    "variable_weight_loss",
+    "variable_weight_loss.backward",
+];
 
 /// Of each of the operator's passes some node was cut, unless none ever is.
 #[cfg(feature = "wgpu")]
@@ -183,7 +192,8 @@ fn golden(path: &Path, device: &Device) -> Result<(), Failed> {
 type OnDevice = fn(&Device) -> Result<(), Failed>;
 
 /// What no error against f64 tells, on every device.
-const BY_HAND: [(&str, &str, OnDevice); 3] = [
+const BY_HAND: [(&str, &str, OnDevice); 4] = [
+    ("beam_step", "searches_as_written_down", |device| searches(device).map_err(Failed::from)),
     ("maxpool2d", "the_first_of_equals_wins_and_so_does_nan", first_of_equals_and_nan),
     ("cross_entropy", "a_label_that_is_no_class_makes_nan", |device| no_class(device, |b, x, labels| cross_entropy(b, x, labels, None, 0.1, -100))),
     ("variable_weight_loss", "a_label_that_is_no_class_makes_nan", |device| {

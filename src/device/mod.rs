@@ -250,6 +250,11 @@ impl Device {
         }
     }
 
+    /// True where runs are queued, so that reading waits for all of them; elsewhere results are there when a run returns.
+    pub(crate) fn runs_ahead(&self) -> bool {
+        !matches!(self.kind, Kind::Cpu(_) | Kind::Reference(_))
+    }
+
     /// Runs work on the host, in the device's threads where it has some.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.kind {

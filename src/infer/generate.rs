@@ -1,14 +1,20 @@
 //! Captions from images: the vision tower once, then one decoding step a token over cached keys and values.
 
-use super::search::{BeamSearch, Hypothesis, Sampling, SearchOptions};
+use super::search::{Hypothesis, Sampling};
 use crate::device::now::now;
 use crate::error::{Error, Result};
 use crate::graph::{Builder, NodeTime, Options, Segment, Session, Store, prepare};
-use crate::model::captioner::{decode_step, encode};
-use crate::model::config::CaptionerConfig;
+use crate::model::captioner::{SEARCHED, decode_step, encode, search_state};
+use crate::model::config::{CaptionerConfig, TextDecoderConfig};
 use crate::model::decoder::{Decoding, LENGTH, POSITION};
+use crate::ops::beam_step::{BeamStep, MOST_BEAMS};
 use crate::ops::rules;
 use crate::tensor::{DType, Tensor};
+
+/// Steps between two looks at whether all captions are done, where a look waits for the device: for all that is queued, and then for the way there and
+/// back, some milliseconds in a browser, in which the device has nothing to do. What was queued too much costs half as many steps. A caption has 10 to 20
+/// tokens, so that there are one or two looks.
+const STEPS_A_LOOK: usize = 8;
 
 /// How captions are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +25,7 @@ pub struct Generation {
     pub max_length: usize,
     /// The fewest tokens before a caption may end, start token and prompt included.
     pub min_length: usize,
-    /// See [`SearchOptions::length_penalty`].
+    /// A finished caption's score is sum log p / (tokens after the prompt)^this.
     pub length_penalty: f32,
     /// Token ids put after the start token.
     pub prompt: Vec<i32>,
@@ -34,12 +40,27 @@ impl Default for Generation {
     }
 }
 
+impl Generation {
+    /// The search that it asks for where tokens are not drawn.
+    pub(super) fn search(&self, config: &TextDecoderConfig) -> BeamStep {
+        let before = self.prompt.len() + 1;
+        BeamStep {
+            beams: self.beams,
+            steps: self.max_length.saturating_sub(before),
+            least: self.min_length.saturating_sub(before),
+            length_penalty: self.length_penalty,
+            end: config.sep_token_id as i32,
+        }
+    }
+}
+
 /// The sessions that caption a fixed number of images at a time. The parameters are the store's.
 #[derive(Debug)]
 pub struct Captioner {
     config: CaptionerConfig,
     options: Generation,
     decoding: Decoding,
+    search: BeamStep,
     encode: Session,
     step: Session,
 }
@@ -56,8 +77,9 @@ impl Captioner {
         if options.max_length < options.prompt.len() + 2 || options.max_length > longest {
             return argument("max_length", format!("{} to {longest}", options.prompt.len() + 2), options.max_length.to_string());
         }
-        if options.beams == 0 || (options.beams > 1 && options.sampling.is_some()) {
-            return argument("beams", "at least 1, and 1 for sampling".to_owned(), options.beams.to_string());
+        let most = if options.sampling.is_some() { 1 } else { MOST_BEAMS };
+        if !(1..=most).contains(&options.beams) {
+            return argument("beams", format!("1 to {MOST_BEAMS}, and 1 for sampling"), options.beams.to_string());
         }
         if let Some(&id) = options.prompt.iter().find(|&&id| id < 0 || id as usize >= text.vocab_size) {
             return argument("prompt", format!("ids below {}", text.vocab_size), id.to_string());
@@ -72,9 +94,10 @@ impl Captioner {
         };
         let encode = session(b)?;
         let mut b = Builder::new();
-        decode_step(&mut b, config, &decoding, BeamSearch::width(options.beams), options.sampling.is_some())?;
+        let search = options.search(text);
+        decode_step(&mut b, config, &decoding, options.sampling.is_none().then_some(search))?;
         let step = session(b)?;
-        Ok(Captioner { config: config.clone(), options, decoding, encode, step })
+        Ok(Captioner { config: config.clone(), options, decoding, search, encode, step })
     }
 
     /// Captions as many images as the sessions were built for: [images, S, S, 3], normalised. `first` is the number of the first of them
@@ -94,6 +117,7 @@ impl Captioner {
         self.encode.write("caption_image", image)?;
         self.encode.run(store, Segment::Run)?;
         let prompt: Vec<i32> = std::iter::once(self.config.text_config.bos_token_id as i32).chain(self.options.prompt.iter().copied()).collect();
+        self.feed(&prompt, store)?;
         match self.options.sampling {
             Some(sampling) => self.sample(&prompt, sampling, first, store).await,
             None => self.search(&prompt, store).await,
@@ -108,95 +132,66 @@ impl Captioner {
         Ok([self.encode.times_async().await?, self.step.times_async().await?])
     }
 
-    /// Runs one step at `position`.
-    fn run_step(&mut self, position: usize, ids: Vec<i32>, parents: Vec<i32>, store: &mut Store) -> Result<()> {
+    /// Says what the next step decodes, each row behind its own cache.
+    fn place(&self, position: usize, ids: Vec<i32>, store: &mut Store) -> Result<()> {
         let rows = self.decoding.rows();
-        self.step.write("ids", &Tensor::from_i32([rows, 1], ids)?)?;
-        self.step.write("parents", &Tensor::from_i32([rows], parents)?)?;
+        store.write(&self.decoding.ids(), &Tensor::from_i32([rows, 1], ids)?)?;
+        store.write(&self.decoding.parents(), &Tensor::from_i32([rows], (0..rows as i32).collect())?)?;
         store.write(POSITION, &Tensor::from_i32([1], vec![position as i32])?)?;
-        store.write(LENGTH, &Tensor::from_i32([1], vec![position as i32 + 1])?)?;
-        self.step.run(store, Segment::Run)
+        store.write(LENGTH, &Tensor::from_i32([1], vec![position as i32 + 1])?)
     }
 
-    /// Fills the caches with all of the prompt but its last token.
-    fn feed_prompt(&mut self, prompt: &[i32], store: &mut Store) -> Result<()> {
-        let rows = self.decoding.rows();
-        for (position, &id) in prompt.iter().enumerate().take(prompt.len().saturating_sub(1)) {
-            self.run_step(position, vec![id; rows], (0..rows as i32).collect(), store)?;
+    /// Fills the caches with all of the prompt but its last token, which the next step decodes.
+    fn feed(&mut self, prompt: &[i32], store: &mut Store) -> Result<()> {
+        for (position, &id) in prompt.iter().enumerate() {
+            if position > 0 {
+                self.step.run(store, Segment::Run)?;
+            }
+            self.place(position, vec![id; self.decoding.rows()], store)?;
         }
         Ok(())
     }
 
-    fn search_options(&self) -> SearchOptions {
-        SearchOptions {
-            beams: self.options.beams,
-            max_length: self.options.max_length,
-            min_length: self.options.min_length,
-            length_penalty: self.options.length_penalty,
-            end: self.config.text_config.sep_token_id as i32,
-        }
-    }
-
-    /// Greedy search is beam search with one beam that takes the best candidate, whatever ends: the first to end wins.
+    /// The steps follow each other on the device, and know by themselves when they have nothing more to do.
     async fn search(&mut self, prompt: &[i32], store: &mut Store) -> Result<Vec<Hypothesis>> {
-        if self.options.beams == 1 {
-            return self.sample(prompt, Sampling { temperature: 1.0, top_k: 1, top_p: 1.0, seed: 0 }, 0, store).await;
-        }
-        self.feed_prompt(prompt, store)?;
-        let Decoding { images, beams, .. } = self.decoding;
-        let mut searches: Vec<BeamSearch> = (0..images).map(|_| BeamSearch::new(self.search_options(), prompt)).collect();
-        let mut parents: Vec<i32> = (0..self.decoding.rows() as i32).collect();
-        let mut position = prompt.len() - 1;
-        while searches.iter().any(|s| !s.is_done()) {
-            let ids = searches.iter().flat_map(BeamSearch::last_tokens).collect();
-            self.run_step(position, ids, parents.clone(), store)?;
-            let next = self.candidates(store).await?;
-            for (image, search) in searches.iter_mut().enumerate().filter(|(_, s)| !s.is_done()) {
-                let of_image: Vec<&[(f32, i32)]> = next[image * beams..(image + 1) * beams].iter().map(Vec::as_slice).collect();
-                for (beam, from) in search.advance(&of_image).into_iter().enumerate() {
-                    parents[image * beams + beam] = (image * beams + from) as i32;
-                }
+        let search = self.search;
+        let [_, scores, status] = search_state(&self.decoding, &search);
+        let start = search.start(self.decoding.images)?;
+        store.write(&scores, &start[0])?;
+        store.write(&status, &start[1])?;
+        let [trellis, scores, status] = SEARCHED;
+        let steps_a_look = if store.device().runs_ahead() { STEPS_A_LOOK } else { 1 };
+        for step in 1..=search.steps {
+            self.step.run(store, Segment::Run)?;
+            let looks = step % steps_a_look == 0 && step < search.steps;
+            if looks && search.is_done(self.step.read_async(status, store).await?.as_i32().unwrap_or_default()) {
+                break;
             }
-            position += 1;
         }
-        Ok(searches.into_iter().map(BeamSearch::result).collect())
+        let trellis = self.step.read_async(trellis, store).await?;
+        let scores = self.step.read_async(scores, store).await?.to_f32();
+        let status = self.step.read_async(status, store).await?;
+        let captions = search.captions(trellis.as_i32().unwrap_or_default(), &scores, status.as_i32().unwrap_or_default());
+        Ok(captions.into_iter().map(|(tokens, score)| Hypothesis { ids: [prompt, &tokens].concat(), score }).collect())
     }
 
-    /// The most probable next tokens of each row.
-    async fn candidates(&self, store: &Store) -> Result<Vec<Vec<(f32, i32)>>> {
-        let (values, ids) = (self.step.read_async("top.log_probs", store).await?, self.step.read_async("top.ids", store).await?);
-        let (_, width) = values.shape().rows_and_width();
-        let pairs: Vec<(f32, i32)> = values.to_f32().into_iter().zip(ids.as_i32().unwrap_or_default().iter().copied()).collect();
-        Ok(pairs.chunks(width.max(1)).map(<[_]>::to_vec).collect())
-    }
-
-    /// One sequence an image, its tokens drawn; greedy where only the most probable may be.
+    /// One sequence an image, its tokens drawn.
     async fn sample(&mut self, prompt: &[i32], sampling: Sampling, first: usize, store: &mut Store) -> Result<Vec<Hypothesis>> {
-        self.feed_prompt(prompt, store)?;
-        let options = self.search_options();
-        let rows = self.decoding.rows();
-        let mut rows_now: Vec<Hypothesis> = vec![Hypothesis { ids: prompt.to_vec(), score: 0.0 }; rows];
-        let ended = |h: &Hypothesis| h.ids.len() > prompt.len() && h.ids.last() == Some(&options.end);
+        let Generation { max_length, min_length, length_penalty, .. } = self.options;
+        let TextDecoderConfig { sep_token_id, vocab_size, .. } = self.config.text_config;
+        let end = sep_token_id as i32;
+        let mut rows_now: Vec<Hypothesis> = vec![Hypothesis { ids: prompt.to_vec(), score: 0.0 }; self.decoding.rows()];
+        let ended = |h: &Hypothesis| h.ids.len() > prompt.len() && h.ids.last() == Some(&end);
         let mut position = prompt.len() - 1;
-        while position + 1 < options.max_length && !rows_now.iter().all(ended) {
-            let ids = rows_now.iter().map(|h| h.ids.last().copied().unwrap_or(options.end)).collect();
-            self.run_step(position, ids, (0..rows as i32).collect(), store)?;
-            let may_end = position + 1 >= options.min_length;
-            let drawn: Vec<(f32, i32)> = if sampling.top_k == 1 {
-                let best = |row: &Vec<(f32, i32)>| row.iter().copied().find(|(_, id)| *id != options.end || may_end);
-                self.candidates(store).await?.iter().map(|row| best(row).unwrap_or((0.0, options.end))).collect()
-            } else {
-                let mut log_probs = self.step.read_async("log_probs", store).await?.to_f32();
-                let vocabulary = self.config.text_config.vocab_size;
-                let row = |(r, row): (usize, &mut [f32])| {
-                    if let (false, Some(end)) = (may_end, row.get_mut(options.end as usize)) {
-                        *end = f32::NEG_INFINITY;
-                    }
-                    sampling.draw(row, first + r, position)
-                };
-                log_probs.chunks_mut(vocabulary).enumerate().map(row).collect()
-            };
-            for (h, (log_p, id)) in rows_now.iter_mut().zip(drawn) {
+        while position + 1 < max_length && !rows_now.iter().all(ended) {
+            self.place(position, rows_now.iter().map(|h| h.ids.last().copied().unwrap_or(end)).collect(), store)?;
+            self.step.run(store, Segment::Run)?;
+            let mut log_probs = self.step.read_async("log_probs", store).await?.to_f32();
+            for (r, (h, row)) in rows_now.iter_mut().zip(log_probs.chunks_mut(vocab_size)).enumerate() {
+                if let (true, Some(end)) = (position + 1 < min_length, row.get_mut(end as usize)) {
+                    *end = f32::NEG_INFINITY;
+                }
+                let (log_p, id) = sampling.draw(row, first + r, position);
                 if !ended(h) {
                     h.ids.push(id);
                     h.score += log_p;
@@ -204,7 +199,7 @@ impl Captioner {
             }
             position += 1;
         }
-        let penalty = |h: &Hypothesis| ((h.ids.len() - prompt.len()).max(1) as f32).powf(options.length_penalty);
+        let penalty = |h: &Hypothesis| ((h.ids.len() - prompt.len()).max(1) as f32).powf(length_penalty);
         rows_now.iter_mut().for_each(|h| h.score /= penalty(h));
         Ok(rows_now)
     }

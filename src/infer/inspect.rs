@@ -3,7 +3,6 @@
 use super::Generation;
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Graph, Plan, Segment, StateKind, prepare};
-use crate::infer::search::BeamSearch;
 use crate::model::captioner::{decode_step, encode};
 use crate::model::config::EscnetConfig;
 use crate::model::decoder::Decoding;
@@ -186,7 +185,10 @@ fn build(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result<Graph
             built.attention.into_iter().for_each(|attention| b.output("attention", attention));
         }
         Stage::CaptionEncode => encode(&mut b, &config.captioner, &decoding)?,
-        Stage::CaptionStep => decode_step(&mut b, &config.captioner, &decoding, BeamSearch::width(beams), generation.sampling.is_some())?,
+        Stage::CaptionStep => {
+            let search = Generation { max_length, ..generation.clone() }.search(&config.captioner.text_config);
+            decode_step(&mut b, &config.captioner, &decoding, generation.sampling.is_none().then_some(search))?;
+        }
     }
     Ok(b.finish())
 }

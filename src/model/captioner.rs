@@ -1,15 +1,17 @@
 //! The captioner: vision tower and decoder together, in the forms that training and generation need.
 
 use super::config::CaptionerConfig;
-use super::decoder::{Decoding, cross_keys, decoder, step};
+use super::decoder::{Decoding, Place, cross_keys, decoder, step};
 use super::layers::Training;
 use super::vision::vision;
 use crate::error::Result;
-use crate::graph::{Builder, Value};
+use crate::graph::{Builder, StateKind, Value};
+use crate::ops::advance::advance;
+use crate::ops::beam_step::{BeamStep, Search, beam_step};
 use crate::ops::log_softmax::log_softmax;
 use crate::ops::reshape::reshape;
 use crate::ops::top_k::top_k;
-use crate::tensor::TensorType;
+use crate::tensor::{Tensor, TensorType};
 
 /// A whole forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -48,24 +50,39 @@ pub fn encode(b: &mut Builder, config: &CaptionerConfig, decoding: &Decoding) ->
     })
 }
 
-/// Builds one decoding step on the inputs `ids` [rows, 1] and `parents` \[rows\]. Results: `top.log_probs` and `top.ids` [rows, k], the k
-/// most probable next tokens, falling; with `whole`, also `log_probs` [rows, vocabulary].
+/// Where a search's trellis is read after a run, and its scores and status: see [`crate::ops::beam_step`].
+pub const SEARCHED: [&str; 3] = ["trellis", "scores", "status"];
+
+/// The names of the state that holds the same.
+pub fn search_state(decoding: &Decoding, search: &BeamStep) -> [String; 3] {
+    SEARCHED.map(|which| decoding.search(&format!("{}.{which}", search.steps)))
+}
+
+/// Builds one decoding step on the state of [`Place`]. With a search its step follows, which says what is decoded next, and the place moves on: all that
+/// the host has to do between two tokens is to run it again. Results are those of [`SEARCHED`]. Without, `log_probs` [rows, vocabulary].
 ///
 /// # Errors
 /// Those of [`Builder::apply`].
-pub fn decode_step(b: &mut Builder, config: &CaptionerConfig, decoding: &Decoding, k: usize, whole: bool) -> Result<()> {
+pub fn decode_step(b: &mut Builder, config: &CaptionerConfig, decoding: &Decoding, search: Option<BeamStep>) -> Result<()> {
     b.scoped("captioner", |b| {
         let vocabulary = config.text_config.vocab_size;
-        let logits = step(b, &config.text_config, decoding)?;
+        let place = Place::new(b, decoding)?;
+        let logits = step(b, &config.text_config, decoding, place)?;
         let logits = reshape(b, logits, [decoding.rows(), vocabulary])?;
         let log_probs = log_softmax(b, logits)?;
-        let (values, ids) = top_k(b, log_probs, k.min(vocabulary))?;
-        b.output("top.log_probs", values);
-        b.output("top.ids", ids);
-        if whole {
+        let Some(search) = search else {
             b.output("log_probs", log_probs);
-        }
-        Ok(())
+            return Ok(());
+        };
+        let (values, tokens) = top_k(b, log_probs, search.width().min(vocabulary))?;
+        let (names, types) = (search_state(decoding, &search), search.types(decoding.images));
+        let mut state = |i: usize| b.global_state(&names[i], types[i], StateKind::Control);
+        let [trellis, scores, status] = [state(0)?, state(1)?, state(2)?];
+        beam_step(b, search, values, tokens, Search { trellis, scores, status, ids: place.ids, parents: place.parents })?;
+        SEARCHED.into_iter().zip([trellis, scores, status]).for_each(|(name, value)| b.output(name, value));
+        let one = b.constant(Tensor::from_i32([1], vec![1])?);
+        advance(b, place.position, one)?;
+        advance(b, place.length, one)
     })
 }
 

@@ -47,6 +47,22 @@ impl Decoding {
             _ => format!("cache.{images}.{layer}.{which}"),
         }
     }
+
+    /// The name of the state that holds the tokens being decoded: i32 [rows, 1].
+    pub fn ids(&self) -> String {
+        self.search("ids")
+    }
+
+    /// The name of the state that holds the rows that their caches are taken from: i32 \[rows\].
+    pub fn parents(&self) -> String {
+        self.search("parents")
+    }
+
+    /// The name of other state of a search, sizes and all.
+    pub(super) fn search(&self, which: &str) -> String {
+        let Decoding { images, beams, max_length, .. } = self;
+        format!("decode.{images}x{beams}x{max_length}.{which}")
+    }
 }
 
 fn layer_of(config: &TextDecoderConfig) -> BertLayer {
@@ -65,7 +81,7 @@ enum Keys<'a> {
     /// Of whole captions [B, L], with their mask, and the vision tokens [B, N, hidden].
     Whole { mask: Value, vision: Value, training: Option<&'a Training> },
     /// From the caches.
-    Cached { decoding: &'a Decoding, position: Value, length: Value, parents: Value },
+    Cached { decoding: &'a Decoding, place: Place },
 }
 
 /// Builds the decoder over whole captions: `ids` and `mask` [B, L], `vision` [B, N, hidden]; gives the logits [B, L, vocabulary].
@@ -77,17 +93,40 @@ pub fn decoder(b: &mut Builder, config: &TextDecoderConfig, ids: Value, mask: Va
     build(b, config, ids, start, &Keys::Whole { mask, vision, training }, training)
 }
 
-/// Builds one decoding step: the input `ids` [rows, 1], after the caches were reordered by the input `parents` \[rows\]; gives the logits
-/// [rows, 1, vocabulary].
+/// What a decoding step reads, all of it state.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The tokens: i32 [rows, 1].
+    pub ids: Value,
+    /// The rows that their caches are taken from: i32 \[rows\].
+    pub parents: Value,
+    /// See [`POSITION`].
+    pub position: Value,
+    /// See [`LENGTH`].
+    pub length: Value,
+}
+
+impl Place {
+    /// The state of these sizes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] where a name stands for something else.
+    pub fn new(b: &mut Builder, decoding: &Decoding) -> Result<Self> {
+        Ok(Place {
+            ids: b.global_state(&decoding.ids(), TensorType::i32([decoding.rows(), 1]), StateKind::Control)?,
+            parents: control(b, &decoding.parents(), decoding.rows())?,
+            position: control(b, POSITION, 1)?,
+            length: control(b, LENGTH, 1)?,
+        })
+    }
+}
+
+/// Builds one decoding step, which first reorders the caches by the parents; gives the logits [rows, 1, vocabulary].
 ///
 /// # Errors
 /// Those of [`Builder::apply`].
-pub fn step(b: &mut Builder, config: &TextDecoderConfig, decoding: &Decoding) -> Result<Value> {
-    let ids = b.input("ids", TensorType::i32([decoding.rows(), 1]))?;
-    let parents = b.input("parents", TensorType::i32([decoding.rows()]))?;
-    let position = control(b, POSITION, 1)?;
-    let length = control(b, LENGTH, 1)?;
-    build(b, config, ids, position, &Keys::Cached { decoding, position, length, parents }, None)
+pub fn step(b: &mut Builder, config: &TextDecoderConfig, decoding: &Decoding, place: Place) -> Result<Value> {
+    build(b, config, place.ids, place.position, &Keys::Cached { decoding, place }, None)
 }
 
 /// Builds what is computed once per image: the cross-attention keys and values of `vision` [images, N, hidden], into their caches.
@@ -135,7 +174,7 @@ fn self_attention(b: &mut Builder, layer: &BertLayer, i: usize, x: Value, keys: 
             let attended = attention(b, Qkv::Separate { q, k, v }, options)?;
             layer.close_attention(b, attended.y, x, training)
         }
-        Keys::Cached { decoding, position, length, parents } => {
+        Keys::Cached { decoding, place: Place { parents, position, length, .. } } => {
             let ty = TensorType::f32([decoding.rows(), decoding.max_length, layer.hidden]);
             let mut cache = |name: &str, new: Value| {
                 let cache = b.global_state(&decoding.cache(name, i), ty, StateKind::Cache)?;

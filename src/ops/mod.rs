@@ -66,6 +66,7 @@ table! {
     assign,
     attention,
     batchnorm,
+    beam_step,
     broadcast_add,
     cast,
     concat,

@@ -1,6 +1,7 @@
 //! What several test programs share.
 #![allow(dead_code)]
 
+pub mod beam_search;
 pub mod cases;
 
 /// Whether a GPU is missing, and whether one that stores numbers in 16 bits is. With ESCNET_REQUIRE_DEVICES neither is ever said to be: what needs
