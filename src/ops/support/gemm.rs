@@ -365,6 +365,6 @@ mod tests {
         for row in [&ops::linear::ROW, &ops::matmul::ROW] {
             assert_eq!(row.variants, all, "{}", row.stem);
         }
-        assert_eq!(ops::conv2d::ROW.variants, all[..5], "patches are gathered, so that none is for few rows");
+        assert_eq!(ops::conv2d::ROW.variants, &all[..5], "patches are gathered, so that none is for few rows");
     }
 }
