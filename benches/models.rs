@@ -3,9 +3,7 @@
 //! Prints the peers' JSON rows, each from a fresh process, so that peak memory is the row's own. Random weights; the fixed input of all
 //! peers. A row whose `others` (cores that other programs kept busy meanwhile) is above about 0.05 is no measurement.
 
-mod common;
-
-use common::Others;
+use escnet::bench::others::Others;
 use escnet::graph::{Builder, Graph, NodeTime, Options, Segment, Session, Source, StateKind, Store, Value, fuse, gradients};
 use escnet::infer::{Captioner, Generation};
 use escnet::model::config::{BackboneConfig, CaptionerConfig, TextDecoderConfig, TextEncoderConfig, VisionConfig};

@@ -4,9 +4,7 @@
 //! The GPU's own clock; both by turns, the first of them changing every round. Prints CSV on stdout, talks on stderr. A row in whose `others` other
 //! programs kept more than a tenth of a core busy tells little of milliseconds, and of ratios only what their spread says.
 
-mod common;
-
-use common::Others;
+use escnet::bench::others::Others;
 use escnet::device::wgpu::{Abilities, adapters};
 use escnet::graph::{Builder, Options, Segment, Session, Store, Value};
 use escnet::ops::attention::{AttentionOptions, Qkv, attention};

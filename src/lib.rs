@@ -3,6 +3,8 @@
 //! An image goes in; the probabilities of eight emotions, a caption and the words that mattered come out. Underneath
 //! is a small kernel library: one file an operator, a graph with automatic backward, a planner, and sessions that replay.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod data;
 pub mod device;
 pub mod durable;

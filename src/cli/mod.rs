@@ -4,6 +4,7 @@
 //! error. The exit code says how it ended, see [`Stop::code`].
 
 mod ablate;
+mod bench;
 mod cache;
 mod caption;
 mod captions;
@@ -19,6 +20,7 @@ mod inspect;
 mod interrupt;
 mod kernels;
 mod model;
+mod peaks;
 mod pictures;
 mod sheet;
 mod stop;
@@ -70,6 +72,10 @@ enum Verb {
     Data(data::Data),
     /// Counts a model's parameters, operations and memory
     Inspect(inspect::Inspect),
+    /// Measures operators on a device, or compares two measurements
+    Bench(bench::Bench),
+    /// Measures how fast a device moves bytes, multiplies and adds
+    Peaks(peaks::Measure),
     /// Lists the devices that `--device` takes
     Devices(devices::Devices),
     /// Compiles the kernels that the program carries
@@ -110,6 +116,8 @@ pub fn main() -> ExitCode {
         Verb::Convert(verb) => verb.run(&talk),
         Verb::Data(verb) => verb.run(&talk),
         Verb::Inspect(verb) => verb.run(),
+        Verb::Bench(verb) => verb.run(&talk),
+        Verb::Peaks(verb) => verb.run(&talk),
         Verb::Devices(verb) => verb.run(&talk),
         Verb::Kernels(verb) => verb.run(&talk),
         Verb::Completions(verb) => verb.run(),

@@ -22,7 +22,7 @@ pub use plan::Plan;
 pub use precision::{Precision, lower_precision};
 pub use run::{Options, Session};
 pub use store::{Store, WeightSource};
-pub use times::NodeTime;
+pub use times::{Clocked, NodeTime};
 
 use crate::error::{Error, Result};
 use crate::op::{Cost, Op};

@@ -2,19 +2,20 @@
 
 use super::Graph;
 use super::run::Options;
-use super::times::{Times, clock};
+use super::times::{Clocked, Times, clock};
 use crate::device::binding::{Binding, Home, Place};
 use crate::device::cpu::{Args, Memory, Real};
 #[cfg(feature = "cuda")]
 use crate::device::cuda;
 use crate::device::memory::DeviceMemory;
 #[cfg(feature = "wgpu")]
+use crate::device::now::now;
+#[cfg(feature = "wgpu")]
 use crate::device::wgpu;
 use crate::device::{Device, Kernel, Kind, Room};
 use crate::error::{Error, Result};
 use crate::op::Op;
 use std::ops::Range;
-#[cfg(feature = "wgpu")]
 use std::time::Duration;
 
 /// One node and where its tensors live.
@@ -134,6 +135,43 @@ impl Replay<'_> {
                 }
             }
             _ => Err(Error::graph("store", "memory on the session's device", "another device's")),
+        }
+    }
+
+    /// Runs some of the steps as one, waits until they are done and says what they took.
+    pub fn clocked(
+        &self,
+        range: Range<usize>,
+        recording: &Recording,
+        slots: &mut DeviceMemory,
+        states: &mut DeviceMemory,
+    ) -> Result<Clocked> {
+        let start = clock();
+        let host = || start.map_or(Duration::ZERO, |start| start.elapsed());
+        match (&*slots, recording) {
+            #[cfg(feature = "cuda")]
+            (DeviceMemory::Cuda(_), Recording::Cuda(recording)) => {
+                let device = recording.run_clocked(range)?;
+                Ok(Clocked { host: host(), device: Some(device) })
+            }
+            #[cfg(feature = "wgpu")]
+            (DeviceMemory::Wgpu(slots), Recording::Wgpu(recording)) if recording.has_clock() => {
+                let ticks = recording.run_timed(range)?;
+                slots.wait()?;
+                let host = host();
+                let times = ticks.into_iter().map(|(_, ticks)| now(ticks.read())).collect::<Result<Vec<_>>>()?;
+                Ok(Clocked { host, device: Some(times.iter().flatten().sum()) })
+            }
+            #[cfg(feature = "wgpu")]
+            (DeviceMemory::Wgpu(slots), Recording::Wgpu(recording)) => {
+                recording.run(range)?;
+                slots.wait()?;
+                Ok(Clocked { host: host(), device: None })
+            }
+            _ => {
+                self.run(range, recording, slots, states, &mut Times::default())?;
+                Ok(Clocked { host: host(), device: None })
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::packs;
 use super::plan::scratch_of;
 use super::replay::{Recording, Replay, Step};
 use super::store::Store;
-use super::times::{NodeTime, Times};
+use super::times::{Clocked, NodeTime, Times};
 use super::{Graph, Plan, Segment, Source, StateKind, Value};
 use crate::device::binding::{Binding, Home, Place};
 use crate::device::cpu::give_back_freed;
@@ -276,6 +276,21 @@ impl Session {
             self.prepared_at = store.generation();
         }
         Ok(())
+    }
+
+    /// Replays one segment on a session that is neither checked nor timed, waits until the device is done, and says what it took. What depends on weights alone
+    /// is computed before.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_clocked(&mut self, store: &mut Store, segment: Segment) -> Result<Clocked> {
+        self.own(store)?;
+        if self.prepared_at != store.generation() {
+            self.prepare(store)?;
+        }
+        let Session { device, graph, slots, steps: all, recording, options, .. } = self;
+        let steps = if segment == Segment::Apply { self.apply_at..all.len() } else { 0..self.apply_at };
+        Replay { device, graph, steps: all, options: *options }.clocked(steps, recording, slots, &mut store.memory)
     }
 
     /// Computes what depends on weights alone, rearranges constant inputs as operators like them, and frees what was only needed for that.

@@ -26,6 +26,15 @@ pub struct NodeTime {
     pub kernels: Vec<Kernel>,
 }
 
+/// What one run of a segment took, from its start until the device was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocked {
+    /// By the host's clock.
+    pub host: Duration,
+    /// By the device's own, where it has one. A GPU's passes through wgpu are added up, without what lies between them.
+    pub device: Option<Duration>,
+}
+
 /// Sums over the runs of each node of a graph.
 #[derive(Debug, Default)]
 pub(super) struct Times {

@@ -166,7 +166,7 @@ pub fn inspect(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result
     })
 }
 
-fn build(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result<Graph> {
+pub(crate) fn build(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result<Graph> {
     let Setting { batch: images, generation, .. } = setting;
     let longest = config.captioner.text_config.max_position_embeddings.min(config.text_encoder.max_position_embeddings);
     let (beams, max_length) = (generation.beams, generation.max_length.min(longest));

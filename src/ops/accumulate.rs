@@ -22,7 +22,13 @@ static KERNELS: cuda::Image = cuda::image!("accumulate");
 const SHADER: &str = shader!("accumulate");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("accumulate", cases) };
+pub const ROW: Row = Row {
+    precision: Precision::Full,
+    wgpu: Kernel::Own,
+    cuda: Kernel::Own,
+    fill: |_, _, i| (i == 3).then(|| Fill::Values(vec![1024.0])),
+    ..Row::new("accumulate", cases)
+};
 
 /// Inputs: state, the gradient of the same shape, control i32\[4\] and, where there is one, the loss scale f32\[1\]. Updates the state.
 #[derive(Debug, Clone, Copy)]

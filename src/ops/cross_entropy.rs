@@ -42,8 +42,20 @@ pub const ROW: Row = Row {
         let ignore = case.attributes["ignore_index"].as_i64().unwrap_or(-100) as i32;
         Ok(vec![("loss", cross_entropy(b, input("x")?, input("labels")?, None, case.number("label_smoothing")?, ignore)?)])
     }),
+    fill,
     ..Row::new("cross_entropy", cases)
 };
+
+/// Labels within a row; of what the forward saved, a row's largest logit and sum.
+fn fill(op: &dyn Op, inputs: &[TensorType], i: usize) -> Option<Fill> {
+    let is_backward = op.downcast::<CrossEntropyBackward>().is_some();
+    let width = inputs[usize::from(is_backward)].shape.rows_and_width().1;
+    match (is_backward, i) {
+        (false, 1) | (true, 3) => Some(Fill::Ints(0, width as i32)),
+        (true, 2) => Some(Fill::Uniform(4.0, 8.0)),
+        _ => None,
+    }
+}
 
 /// The forward pass. Inputs: logits [R, V], labels i32\[R\], and f32[] with `denominator`. Outputs: loss [], and what the backward
 /// needs of each row (optional): [R, 2], the largest logit and the logarithm of the sum of exponentials relative to it. Apart, since their sum

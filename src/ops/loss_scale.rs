@@ -27,7 +27,13 @@ static KERNELS: cuda::Image = cuda::image!("loss_scale");
 const SHADER: &str = shader!("loss_scale");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("loss_scale", cases) };
+pub const ROW: Row = Row {
+    precision: Precision::Full,
+    wgpu: Kernel::Own,
+    cuda: Kernel::Own,
+    fill: |_, _, i| (i == 0).then(|| Fill::Values(vec![1024.0])),
+    ..Row::new("loss_scale", cases)
+};
 
 /// The bounds of the scale.
 const BOUNDS: [f64; 2] = [1.0, 16_777_216.0];

@@ -4,8 +4,10 @@
 pub mod support;
 
 use crate::graph::{BackwardRule, FusionRule, Precision, Rules};
+use crate::op::Op;
+use crate::tensor::TensorType;
 use std::sync::Arc;
-use support::case::{Case, GoldenBuild};
+use support::case::{Case, Fill, GoldenBuild};
 
 /// What a device runs for an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,9 @@ pub enum Kernel {
     /// Not yet.
     Pending,
 }
+
+/// What an operator says of the numbers of one of its inputs, of these types: see [`Row::fill`].
+pub type FillRule = fn(op: &dyn Op, inputs: &[TensorType], input: usize) -> Option<Fill>;
 
 /// One line of the table: what graph, tests, benchmarks and `verify` need to know of an operator.
 pub struct Row {
@@ -32,6 +37,8 @@ pub struct Row {
     pub cases: fn() -> Vec<Case>,
     /// How its golden file is run; none where it has none.
     pub golden: Option<GoldenBuild>,
+    /// What benchmarks fill an input of a node with, by its number, where normal numbers, or ones for integers, would not do.
+    pub fill: FillRule,
     /// Its WGSL kernel.
     pub wgpu: Kernel,
     /// Its CUDA kernel.
@@ -44,7 +51,7 @@ impl Row {
     /// A row with nothing but cases; the rest is filled in by `..Row::new(..)`.
     pub const fn new(stem: &'static str, cases: fn() -> Vec<Case>) -> Self {
         let (backward, fusion, golden, pending) = (None, None, None, Kernel::Pending);
-        Row { stem, backward, precision: Precision::Follow, fusion, cases, golden, wgpu: pending, cuda: pending, variants: &[] }
+        Row { stem, backward, precision: Precision::Follow, fusion, cases, golden, fill: |_, _, _| None, wgpu: pending, cuda: pending, variants: &[] }
     }
 }
 
@@ -89,6 +96,7 @@ table! {
     matmul,
     maxpool2d,
     mul,
+    peak,
     reduce,
     relu,
     reshape,

@@ -29,7 +29,11 @@ static KERNELS: cuda::Image = cuda::image!("sgd");
 const SHADER: &str = shader!("common/sweep", "common/optimizer", "sgd");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("sgd", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, fill, ..Row::new("sgd", cases) };
+
+fn fill(op: &dyn Op, inputs: &[TensorType], i: usize) -> Option<Fill> {
+    optimizer::fill(op.downcast::<SgdStep>()?.roles.len(), EACH, inputs, i)
+}
 
 /// The settings that all parameters share.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,7 @@
 //! The command line as a user meets it: what is printed where, in which form, and how it ends.
 
 mod ablate;
+mod bench;
 mod boxed;
 mod captions_dataset;
 mod data_sets;

@@ -184,6 +184,13 @@ impl Recording {
         graph.launch()
     }
 
+    /// Replays these nodes between two events and waits: what they took all together.
+    pub fn run_clocked(&self, nodes: Range<usize>) -> Result<Duration> {
+        let before = Event::now(self.gpu.context())?;
+        self.run(nodes)?;
+        before.until(&Event::now(self.gpu.context())?)
+    }
+
     /// Launches these nodes with an event before and behind each: what each of them took.
     pub fn run_timed(&self, nodes: Range<usize>) -> Result<Vec<Duration>> {
         let mut events = vec![Event::now(self.gpu.context())?];

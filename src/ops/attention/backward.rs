@@ -22,7 +22,7 @@ pub struct AttentionBackward {
 }
 
 /// Where queries, keys and values start among the inputs.
-const SOURCES: usize = 3;
+pub(super) const SOURCES: usize = 3;
 
 impl AttentionBackward {
     /// The output that a part's gradient goes to.

@@ -57,6 +57,14 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     variants: &["exact", "mma64", "mma128"],
+    fill: |op, inputs, i| {
+        let (form, from) = match (op.downcast::<Attention>(), op.downcast::<AttentionBackward>()) {
+            (Some(op), _) => (op.form, 0),
+            (_, Some(op)) => (op.form, backward::SOURCES),
+            _ => return None,
+        };
+        form.fill(&inputs[from..], i.checked_sub(from)?)
+    },
     golden: Some(|case, b, input| {
         // [B, H, L, D] is PyTorch's layout.
         let [batch, heads, queries, size] = case.shape("q")?[..] else { return Err(Error::graph(case.name, "q [B, H, L, D]", "another rank")) };

@@ -3,6 +3,7 @@
 use crate::device::cpu::{Args, Real};
 use crate::error::Result;
 use crate::op::Check;
+use crate::ops::support::case::Fill;
 use crate::ops::support::philox::{GROUP, Mask};
 use crate::tensor::TensorType;
 
@@ -86,6 +87,12 @@ impl Form {
     /// How many inputs hold queries, keys and values.
     pub fn sources(&self) -> usize {
         if self.fused { 1 } else { 3 }
+    }
+
+    /// What benchmarks fill an input with: all keys exist.
+    pub fn fill(&self, inputs: &[TensorType], i: usize) -> Option<Fill> {
+        let lengths = self.sources() + usize::from(self.mask);
+        (self.lengths && i == lengths).then(|| Fill::Exact(vec![self.extents(inputs).keys as i32; inputs[i].len()]))
     }
 
     /// The sizes, of inputs that [`Form::check`] accepts.

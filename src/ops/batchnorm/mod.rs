@@ -40,6 +40,8 @@ pub const ROW: Row = Row {
     cuda: Kernel::Own,
     fusion: Some((10, fold::fold_into_conv2d)),
     golden: Some(golden),
+    // The variance, where there is one.
+    fill: |_, _, i| (i == 4).then_some(Fill::Uniform(0.5, 2.0)),
     ..Row::new("batchnorm", cases)
 };
 

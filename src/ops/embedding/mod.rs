@@ -19,7 +19,7 @@ use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Check, Cost, Op};
-use crate::tensor::{Shape, TensorType};
+use crate::tensor::{DType, Shape, TensorType};
 
 pub use backward::{EmbeddingBackwardPosition, EmbeddingBackwardTable, EmbeddingBackwardType};
 
@@ -34,8 +34,19 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", embedding(b, input("ids")?, input("w")?)?)])),
+    fill,
     ..Row::new("embedding", cases)
 };
+
+/// Ids within the table; positions from 0 on.
+fn fill(op: &dyn Op, inputs: &[TensorType], i: usize) -> Option<Fill> {
+    let rows = |n: usize| Some(Fill::Ints(0, n as i32));
+    match (op.downcast::<Embedding>(), op.downcast::<EmbeddingBackwardTable>()) {
+        (Some(_), _) if i == 0 => rows(inputs[1].shape[0]),
+        (_, Some(table)) if i == 1 => rows(table.rows),
+        _ => (inputs[i].dtype == DType::I32).then_some(Fill::Ints(0, 1)),
+    }
+}
 
 /// The forward pass. Inputs: ids, table; positions and offset with `position`; types with `token_type`.
 #[derive(Debug, Clone, Copy)]

@@ -37,7 +37,17 @@ const SHADER: &str = shader!("gather");
 const HELD: usize = 2048;
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("gather", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, fill, ..Row::new("gather", cases) };
+
+/// Indices within the rows; all of a state's rows are held.
+fn fill(op: &dyn Op, inputs: &[TensorType], i: usize) -> Option<Fill> {
+    let rows = op.downcast::<GatherBackward>().map_or(inputs[0].shape.first().copied(), |op| Some(op.rows))?;
+    match i {
+        1 => Some(Fill::Ints(0, rows as i32)),
+        2 => Some(Fill::Exact(vec![inputs[0].shape.get(1).copied()? as i32])),
+        _ => None,
+    }
+}
 
 /// The forward pass. Inputs: x of any element type, indices.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
 //! What several operators share. No operator lives here.
 
 pub mod case;
+pub mod draws;
 pub mod elementwise;
 #[cfg(feature = "cuda")]
 pub mod gemm;

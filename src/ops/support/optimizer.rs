@@ -1,5 +1,6 @@
 //! What the optimizers share: one node updates all parameters, as the device's own counters and flags say.
 
+use super::case::Fill;
 use crate::device::cpu::{Args, Real};
 #[cfg(feature = "cuda")]
 use crate::device::cuda;
@@ -124,6 +125,16 @@ pub fn cuda_launch(
     let sides: Vec<cuda::Side> = roles.iter().enumerate().map(side).collect();
     let told = |dispatch: cuda::Dispatch| dispatch.tensors((inputs..inputs + 4).map(cuda::Operand::Input)).number(clip_norm.unwrap_or(0.0));
     launch.sweep(kernel, &sides, |dispatch| finish(told(dispatch)));
+}
+
+/// What benchmarks fill an optimizer's inputs with: of four tensors of a parameter the third is a mean of squares, and rates are small.
+pub fn fill(parameters: usize, each: usize, inputs: &[TensorType], i: usize) -> Option<Fill> {
+    let control = parameters * each;
+    match i {
+        _ if i < control => (each == 4 && i % each == 2).then_some(Fill::Uniform(0.0, 1.0)),
+        _ if i == control => Some(Fill::Uniform(1e-4, 1e-3)),
+        _ => inputs[i].dtype.is_float().then(|| Fill::Values(vec![1.0])),
+    }
 }
 
 /// A step's launches: one that works out what depends on the step alone, then as many as the memory of parameters, moments and gradients asks for.

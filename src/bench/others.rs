@@ -1,4 +1,4 @@
-//! What several benchmarks share.
+//! What else the machine does while something is measured.
 
 use std::time::Instant;
 
@@ -12,7 +12,8 @@ fn busy() -> (f64, f64) {
     (sum(&all, 0..3) + sum(&all, 5..8), sum(&own, 0..2))
 }
 
-/// Watches what else the machine does while something is measured.
+/// Watches it.
+#[derive(Debug)]
 pub struct Others {
     before: (f64, f64),
     start: Instant,

@@ -1,0 +1,49 @@
+//! Measures operators and devices: what is measured, how often, against which roof, and how it is written down.
+//!
+//! `shapes` says which operators on which tensors, read off a model's own graphs; `subject` puts one of them on a device, checks what it computes and runs it;
+//! `sampling` decides when enough is measured; `peaks` measures the roofs with the operator [`crate::ops::peak`]; `record` is a row and its forms; `compare` sets
+//! two lists of rows side by side. docs/benchmarking.md says why it is done so.
+
+pub mod compare;
+pub mod others;
+pub mod peaks;
+pub mod record;
+pub mod sampling;
+pub mod shapes;
+pub mod subject;
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::DType;
+use peaks::Peaks;
+use record::{Host, Row};
+use sampling::{Patience, Samples};
+use shapes::Subject;
+use subject::{Memory, Prepared};
+
+/// How subjects are measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// What is stored and, on tensor cores, multiplied in.
+    pub dtype: DType,
+    /// Whether each execution finds its tensors in memory or in a cache.
+    pub memory: Memory,
+    /// When enough is measured.
+    pub patience: Patience,
+}
+
+/// Checks and measures one subject.
+///
+/// # Errors
+/// Those of the device: memory that it lacks, a kernel that it does not have.
+pub fn measure(subject: &Subject, device: &Device, peaks: Option<&Peaks>, host: &Host, settings: &Settings) -> Result<Row> {
+    let mut prepared = Prepared::new(subject, device, settings.memory)?;
+    let check = prepared.check()?;
+    let mut samples = Samples::new(settings.patience.clone());
+    // The first run compiles, captures and fills caches.
+    prepared.run()?;
+    while samples.wants_more() {
+        samples.add(prepared.run()?);
+    }
+    Row::new(subject, &mut prepared, &check, &samples, peaks, host)
+}

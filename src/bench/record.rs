@@ -1,0 +1,228 @@
+//! A row: everything that is known of one measurement, and the forms in which rows are written.
+
+use super::others::Others;
+use super::peaks::{Bound, Peaks};
+use super::sampling::Samples;
+use super::shapes::Subject;
+use super::subject::{Check, Prepared};
+use crate::error::{Error, Result};
+use crate::tensor::DType;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What rows of one run have in common.
+#[derive(Debug)]
+pub struct Host {
+    /// The day, as 2026-11-28.
+    pub date: String,
+    /// The commit that the program was built from, as far as it is known.
+    pub commit: String,
+    /// CPU threads.
+    pub threads: usize,
+    /// What is computed in.
+    pub dtype: DType,
+    /// What else the machine does.
+    pub others: Others,
+}
+
+/// One measurement. Times are microseconds, of one execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The day.
+    pub date: String,
+    /// The commit.
+    pub commit: String,
+    /// The device.
+    pub device: String,
+    /// CPU threads.
+    pub threads: usize,
+    /// What is computed in.
+    pub dtype: String,
+    /// The operator.
+    pub op: String,
+    /// Which of its computations.
+    pub pass: String,
+    /// The extents of its inputs.
+    pub shape: String,
+    /// The graph that it was met in first.
+    pub part: String,
+    /// How often it runs there.
+    pub uses: usize,
+    /// The kernels that were launched, none on the CPU.
+    pub kernels: String,
+    /// `cold` or `hot`.
+    pub memory: String,
+    /// Samples.
+    pub samples: usize,
+    /// Whether they agree as well as was asked.
+    pub quiet: bool,
+    /// By the device's clock: median,
+    pub us: f64,
+    /// the twentieth part,
+    pub p5: f64,
+    /// and the last twentieth.
+    pub p95: f64,
+    /// By the host's clock, median.
+    pub host_us: f64,
+    /// 10^9 FLOPs a second.
+    pub gflops: f64,
+    /// 10^9 bytes a second.
+    pub gbps: f64,
+    /// The least time that the measured roofs allow, as a share of the time.
+    pub roof: Option<f64>,
+    /// What bounds it.
+    pub bound: Option<Bound>,
+    /// Relative error against f64; none where it was not checked.
+    pub error: Option<f64>,
+    /// Cores that other programs kept busy.
+    pub others: f64,
+}
+
+impl Row {
+    /// What was measured of a subject.
+    pub fn new(subject: &Subject, prepared: &mut Prepared, check: &Check, samples: &Samples, peaks: Option<&Peaks>, host: &Host) -> Result<Self> {
+        let (times, cost) = (samples.device(), prepared.cost());
+        let floor = peaks.map(|peaks| peaks.floor(cost));
+        let rate = |of: u64| of as f64 / times.median.max(f64::MIN_POSITIVE) / 1e9;
+        Ok(Row {
+            date: host.date.clone(),
+            commit: host.commit.clone(),
+            device: prepared.device().describe(),
+            threads: host.threads,
+            dtype: host.dtype.name().to_owned(),
+            op: subject.op.stem().to_owned(),
+            pass: subject.op.pass().to_owned(),
+            shape: subject.shape(),
+            part: subject.part.to_owned(),
+            uses: subject.uses,
+            kernels: prepared.kernels()?.join(" "),
+            memory: if prepared.is_cold() { "cold" } else { "hot" }.to_owned(),
+            samples: samples.len(),
+            quiet: samples.is_quiet(),
+            us: times.median * 1e6,
+            p5: times.p5 * 1e6,
+            p95: times.p95 * 1e6,
+            host_us: samples.host().median * 1e6,
+            gflops: rate(cost.flops),
+            gbps: rate(cost.bytes),
+            roof: floor.map(|(floor, _)| floor / times.median.max(f64::MIN_POSITIVE)),
+            bound: floor.map(|(_, bound)| bound),
+            error: match check {
+                Check::Checked(worst) => Some(worst.error),
+                Check::Exact => Some(0.0),
+                Check::TooLarge => None,
+            },
+            others: host.others.cores(),
+        })
+    }
+
+    /// Rows of one key measure the same.
+    pub fn key(&self) -> [&str; 5] {
+        [&self.op, &self.pass, &self.shape, &self.dtype, &self.memory]
+    }
+
+    /// `op` for a forward pass, `op.pass` for the rest.
+    pub fn label(&self) -> String {
+        if self.pass == "forward" { self.op.clone() } else { format!("{}.{}", self.op, self.pass) }
+    }
+}
+
+/// Rows as CSV, with its header where asked.
+///
+/// # Errors
+/// [`Error::Io`] where a number cannot be written.
+pub fn to_csv(rows: &[Row], header: bool) -> Result<String> {
+    let failed = |e: csv::Error| Error::io("rows", e.into());
+    let mut writer = csv::WriterBuilder::new().has_headers(header).from_writer(Vec::new());
+    rows.iter().try_for_each(|row| writer.serialize(row)).map_err(failed)?;
+    let bytes = writer.into_inner().map_err(|e| Error::io("rows", e.into_error()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Rows from a file: CSV by its name, else JSON, a list or one an object with `rows`.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Config`] where it holds something else.
+pub fn read(path: &Path) -> Result<Vec<Row>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let wrong = |got: String| Error::Config { path: path.to_owned(), field: "rows".to_owned(), expected: "rows of `escnet bench`".to_owned(), got };
+    if path.extension().is_some_and(|e| e == "csv") {
+        return csv::Reader::from_reader(text.as_bytes()).deserialize().collect::<std::result::Result<_, _>>().map_err(|e| wrong(e.to_string()));
+    }
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let list = value.get("rows").cloned().unwrap_or(value);
+    serde_json::from_value(list).map_err(|e| wrong(e.to_string()))
+}
+
+/// The day, as 2026-11-28: Hinnant's days of the civil calendar.
+pub fn today() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+    day(seconds / 86_400)
+}
+
+fn day(since_1970: u64) -> String {
+    let z = since_1970 + 719_468;
+    let (era, of_era) = (z / 146_097, z % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    format!("{}-{month:02}-{:02}", year + era * 400 + u64::from(month <= 2), of_year - (153 * from_march + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn row(op: &str, us: f64) -> Row {
+        Row {
+            date: "2026-11-28".to_owned(),
+            commit: "abc".to_owned(),
+            device: "cpu (2 threads)".to_owned(),
+            threads: 2,
+            dtype: "f32".to_owned(),
+            op: op.to_owned(),
+            pass: "forward".to_owned(),
+            shape: "8x8, 2".to_owned(),
+            part: "classify".to_owned(),
+            uses: 1,
+            kernels: String::new(),
+            memory: "cold".to_owned(),
+            samples: 25,
+            quiet: true,
+            us,
+            p5: us * 0.9,
+            p95: us * 1.1,
+            host_us: us,
+            gflops: 1.5,
+            gbps: 0.25,
+            roof: None,
+            bound: Some(Bound::Memory),
+            error: Some(1e-7),
+            others: 0.0,
+        }
+    }
+
+    #[test]
+    fn rows_come_back_from_each_form() -> Result<()> {
+        let rows = vec![row("linear", 3.0), Row { error: None, roof: Some(0.5), bound: None, ..row("add", 4.5) }];
+        let folder = std::env::temp_dir().join(format!("escnet-rows-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        let json = serde_json::json!({ "rows": rows }).to_string();
+        for (name, text) in [("rows.csv", to_csv(&rows, true)?), ("rows.json", json)] {
+            let path = folder.join(name);
+            std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
+            assert_eq!(read(&path)?, rows, "{name}");
+        }
+        let wrong = folder.join("wrong.csv");
+        std::fs::write(&wrong, "a,b\n1,2\n").map_err(|e| Error::io(&wrong, e))?;
+        assert!(matches!(read(&wrong), Err(Error::Config { .. })));
+        std::fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, e))
+    }
+
+    #[test]
+    fn days_are_counted_as_in_the_calendar() {
+        assert_eq!([day(0), day(11_016), day(20_785), day(20_454)], ["1970-01-01", "2000-02-29", "2026-11-28", "2026-01-01"]);
+    }
+}

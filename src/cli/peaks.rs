@@ -1,0 +1,54 @@
+//! `escnet peaks`: the roofs of a device.
+
+use super::Done;
+use super::inspect::Format;
+use super::model::Where;
+use super::table::short;
+use super::talk::Talk;
+use clap::Args;
+use escnet::bench::peaks::Peaks;
+use escnet::bench::sampling::Patience;
+use escnet::{DType, Device};
+use std::io::Write;
+use std::time::Duration;
+
+/// Measures how fast a device moves bytes, multiplies and adds: the roofs that `escnet bench` holds operators against.
+///
+/// Bytes are those of a copy of 256 MB, read and written. FLOPs are those of multiply-adds in single precision, tensor cores left aside.
+#[derive(Debug, Args)]
+pub struct Measure {
+    #[command(flatten)]
+    device: Where,
+    /// CPU threads; 0 takes one a core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Seconds for each of the two
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
+    time: f64,
+    /// How it is written
+    #[arg(short, long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Measure {
+    /// Does it.
+    pub fn run(self, talk: &Talk) -> Done {
+        let device = Device::parse(self.device.name(), self.threads, DType::F32)?;
+        self.device.tell(&device, talk);
+        let most = super::bench::seconds(self.time)?;
+        let patience = Patience { least: most.min(Duration::from_secs(1)), most, ..Patience::default() };
+        let peaks = Peaks::measure(&device, &patience)?;
+        let text = match self.format {
+            Format::Json => serde_json::json!(peaks).to_string() + "\n",
+            Format::Table => told(&peaks),
+        };
+        Ok(std::io::stdout().write_all(text.as_bytes())?)
+    }
+}
+
+/// For people.
+pub fn told(peaks: &Peaks) -> String {
+    let (bytes, flops) = (short(peaks.bytes_per_second as u64), short(peaks.flops_per_second as u64));
+    let balance = peaks.flops_per_second / peaks.bytes_per_second;
+    format!("{}: {bytes}B/s copied, {flops}FLOP/s in f32, {balance:.1} FLOP a byte; spread {:.0}%\n", peaks.device, 100.0 * peaks.spread)
+}

@@ -1,0 +1,96 @@
+//! `bench`, `bench compare`, `peaks`.
+
+use crate::program::{Folder, Run, run};
+use serde_json::Value;
+
+/// A bench of the small model's operators that asks for little.
+fn bench(more: &[&str]) -> Run {
+    run(&[&["bench", "--shapes", "escnet-tiny", "--device", "cpu", "--time", "0.02", "--no-peaks"], more].concat())
+}
+
+fn json(run: Run) -> Value {
+    serde_json::from_str(&run.ok()).unwrap()
+}
+
+#[test]
+fn operators_are_checked_and_measured() {
+    let report = json(bench(&["softmax", "--part", "classify,train-classify", "-o", "json", "--threads", "1"]));
+    let rows = report["rows"].as_array().unwrap();
+    assert!(!rows.is_empty() && rows.iter().any(|row| row["pass"] == "backward"), "{report}");
+    for row in rows {
+        let number = |key: &str| row[key].as_f64().unwrap();
+        assert!(row["op"].as_str().unwrap().contains("softmax"));
+        assert!(number("p5") <= number("us") && number("us") <= number("p95") && number("us") > 0.0, "{row}");
+        assert!(number("error") < 1e-5 && number("gbps") > 0.0 && row["roof"].is_null(), "{row}");
+        assert_eq!((row["dtype"].as_str(), row["device"].as_str(), number("threads")), (Some("f32"), Some("cpu (1 threads)"), 1.0));
+    }
+    let table = bench(&["softmax"]).ok();
+    assert!(table.starts_with("operator") && table.contains("softmax"), "{table}");
+    let markdown = bench(&["softmax", "-o", "md"]).ok();
+    assert!(markdown.starts_with("| operator | shape |") && markdown.contains("\n| softmax | "), "{markdown}");
+}
+
+#[test]
+fn roofs_are_measured_and_rows_held_against_them() {
+    let peaks = json(run(&["peaks", "--device", "cpu", "--time", "0.02", "--format", "json"]));
+    assert!(peaks["bytes_per_second"].as_f64() > Some(1e6) && peaks["flops_per_second"].as_f64() > Some(1e6), "{peaks}");
+    let report = json(run(&["bench", "linear", "--shapes", "escnet-tiny", "--device", "cpu", "--time", "0.02", "-o", "json"]));
+    let row = &report["rows"][0];
+    assert!(row["roof"].as_f64() > Some(0.0) && ["memory", "arithmetic"].contains(&row["bound"].as_str().unwrap()), "{report}");
+    run(&["peaks", "--time", "-1"]).ends(2);
+}
+
+#[test]
+fn rows_are_appended_and_compared() {
+    let folder = Folder::new();
+    let file = folder.join("rows.csv");
+    for _ in 0..2 {
+        bench(&["gelu", "--part", "caption-encode,train-caption", "--append", &file]).ok();
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("date,commit,device,") && lines.len() > 2 && lines.len() % 2 == 1, "{text}");
+    assert_eq!(lines.iter().filter(|line| **line == lines[0]).count(), 1);
+
+    let same = json(run(&["bench", "compare", &file, &file, "-o", "json"]));
+    assert!(same["pairs"].as_array().unwrap().iter().all(|pair| pair["ratio"] == 1.0), "{same}");
+    let against = json(bench(&["gelu", "--part", "caption-encode,train-caption", "--against", &file, "-o", "json"]));
+    assert_eq!(against["compared"]["alone"], serde_json::json!([0, 0]), "{against}");
+
+    let header: Vec<&str> = lines[0].split(',').collect();
+    let column = header.iter().position(|name| *name == "us").unwrap();
+    let mut reader = csv::Reader::from_path(&file).unwrap();
+    let mut writer = csv::Writer::from_path(folder.join("slow.csv")).unwrap();
+    writer.write_record(&header).unwrap();
+    for record in reader.records() {
+        let mut record: Vec<String> = record.unwrap().iter().map(str::to_owned).collect();
+        for time in &mut record[column..column + 3] {
+            *time = (100.0 * time.parse::<f64>().unwrap()).to_string();
+        }
+        writer.write_record(&record).unwrap();
+    }
+    drop(writer);
+    let slower = run(&["bench", "compare", &file, &folder.join("slow.csv")]).ends(1);
+    assert!(slower.err.contains("became slower by more than 3%") && slower.out.contains("100.000"), "{slower:?}");
+    run(&["bench", "compare", &folder.join("slow.csv"), &file]).ok();
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    assert!(bench(&["abacus"]).ends(2).err.contains("no operator of escnet-tiny matches `abacus`"));
+    run(&["bench", "--shapes", "nowhere"]).ends(3);
+    let folder = Folder::new();
+    folder.write("rows.csv", b"a,b\n1,2\n");
+    assert!(run(&["bench", "compare", &folder.join("rows.csv"), &folder.join("rows.csv")]).ends(3).err.contains("rows"));
+    bench(&["gelu", "--against", &folder.join("none.csv")]).ends(3);
+    bench(&["gelu", "--append", &folder.join("none/rows.csv")]).ends(3);
+}
+
+#[test]
+fn a_list_measures_nothing_and_one_run_prints_nothing() {
+    let list = run(&["bench", "--list", "conv2d"]).ok();
+    assert!(list.lines().count() > 20 && list.contains("1x224x224x3 64x7x7x3"), "{list}");
+    let two = run(&["bench", "--list", "conv2d", "--batch", "1,8"]).ok();
+    assert_eq!(two.lines().count() - 2, 2 * (list.lines().count() - 2));
+    assert_eq!(bench(&["layernorm", "--run-once"]).ok(), "");
+}
