@@ -117,7 +117,7 @@ pub fn searches(device: &Device) -> Result<(), String> {
                 row.truncate(width);
                 row
             };
-            let outcome = search(device, step, width, row).map_err(|e| e.to_string()).and_then(|outcome| outcome);
+            let outcome = search(device, step, width, row).unwrap_or_else(|e| Err(e.to_string()));
             outcome.map_err(|e| format!("{step:?}, {vocabulary} tokens: {e}"))?;
         }
     }

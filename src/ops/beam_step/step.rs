@@ -61,7 +61,7 @@ impl BeamStep {
         }
 
         let stuck = best.iter().all(|g| g.ends);
-        best.iter_mut().filter(|g| g.ends).for_each(|g| g.score = g.score + impossible);
+        best.iter_mut().filter(|g| g.ends).for_each(|g| g.score += impossible);
         best.sort_by(|a, b| falling(a.score, b.score));
         for (beam, next) in best.iter().take(beams).enumerate() {
             let at = 2 * (taken * beams + beam);
