@@ -6,6 +6,7 @@ use super::stop::Stop;
 use super::table::Table;
 use super::talk::Talk;
 use clap::{Args, Subcommand, ValueEnum};
+use escnet::bench::Settings;
 use escnet::bench::compare::{Comparison, compare};
 use escnet::bench::measure;
 use escnet::bench::others::Others;
@@ -14,7 +15,6 @@ use escnet::bench::record::{self, Host, Row};
 use escnet::bench::sampling::Patience;
 use escnet::bench::shapes::{Part, Subject, model, subjects};
 use escnet::bench::subject::{Memory, Prepared};
-use escnet::bench::Settings;
 use escnet::infer::inspect::Stage;
 use escnet::{DType, Device, Error};
 use std::fs::OpenOptions;
@@ -175,7 +175,11 @@ impl Run {
         }
         let most = seconds(self.time)?;
         let patience = Patience { least: Patience::default().least.min(most), noise: self.noise / 100.0, most, ..Patience::default() };
-        let peaks = if self.no_peaks { None } else { Some(Peaks::measure(&device, &Patience { most: most.min(Duration::from_secs(3)), ..patience.clone() })?) };
+        let peaks = if self.no_peaks {
+            None
+        } else {
+            Some(Peaks::measure(&device, &Patience { most: most.min(Duration::from_secs(3)), ..patience.clone() })?)
+        };
         peaks.iter().for_each(|peaks| talk.note(super::peaks::told(peaks).trim_end()));
         let settings = Settings { dtype: self.dtype.into(), memory, patience };
         let threads = if self.threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { self.threads };
@@ -223,7 +227,13 @@ impl Compare {
         std::io::stdout().write_all(set_side_by_side(self.output, &compared)?.as_bytes())?;
         let threshold = self.threshold / 100.0;
         let slower = compared.pairs.iter().filter(|pair| pair.is_regression(threshold)).count();
-        talk.note(format_args!("{} rows in common, {} and {} alone; geometric mean of the ratios {:.3}", compared.pairs.len(), compared.alone[0], compared.alone[1], compared.mean));
+        talk.note(format_args!(
+            "{} rows in common, {} and {} alone; geometric mean of the ratios {:.3}",
+            compared.pairs.len(),
+            compared.alone[0],
+            compared.alone[1],
+            compared.mean
+        ));
         if slower > 0 { Err(Stop::Check(format!("{slower} became slower by more than {}%", self.threshold))) } else { Ok(()) }
     }
 }
@@ -248,7 +258,9 @@ fn append(path: &Path, rows: &[Row]) -> Result<(), Stop> {
 }
 
 fn listed(subjects: &[Subject]) -> String {
-    let row = |s: &Subject| vec![s.op.label(), s.shape(), s.part.to_owned(), s.uses.to_string(), super::table::short(s.cost.flops), super::table::short(s.cost.bytes)];
+    let row = |s: &Subject| {
+        vec![s.op.label(), s.shape(), s.part.to_owned(), s.uses.to_string(), super::table::short(s.cost.flops), super::table::short(s.cost.bytes)]
+    };
     let rows: Vec<Vec<String>> = subjects.iter().map(row).collect();
     print(&[("operator", false), ("shape", false), ("part", false), ("uses", true), ("FLOP", true), ("bytes", true)], &rows)
 }
@@ -312,7 +324,15 @@ fn set_side_by_side(output: Output, compared: &Comparison) -> Result<String, Sto
     let titles = [("operator", false), ("shape", false), ("dtype", false), ("before", true), ("after", true), ("ratio", true), ("95%", true)];
     let row = |p: &escnet::bench::compare::Pair| {
         let [low, high] = p.interval;
-        vec![p.label.clone(), p.shape.clone(), p.dtype.clone(), time(p.before), time(p.after), format!("{:.3}", p.ratio), format!("{low:.3}..{high:.3}")]
+        vec![
+            p.label.clone(),
+            p.shape.clone(),
+            p.dtype.clone(),
+            time(p.before),
+            time(p.after),
+            format!("{:.3}", p.ratio),
+            format!("{low:.3}..{high:.3}"),
+        ]
     };
     let rows: Vec<Vec<String>> = compared.pairs.iter().map(row).collect();
     Ok(match output {

@@ -139,13 +139,7 @@ impl Replay<'_> {
     }
 
     /// Runs some of the steps as one, waits until they are done and says what they took.
-    pub fn clocked(
-        &self,
-        range: Range<usize>,
-        recording: &Recording,
-        slots: &mut DeviceMemory,
-        states: &mut DeviceMemory,
-    ) -> Result<Clocked> {
+    pub fn clocked(&self, range: Range<usize>, recording: &Recording, slots: &mut DeviceMemory, states: &mut DeviceMemory) -> Result<Clocked> {
         let start = clock();
         let host = || start.map_or(Duration::ZERO, |start| start.elapsed());
         match (&*slots, recording) {

@@ -6,6 +6,7 @@ pub mod support;
 use crate::graph::{BackwardRule, FusionRule, Precision, Rules};
 use crate::op::Op;
 use crate::tensor::TensorType;
+use std::ops::Range;
 use std::sync::Arc;
 use support::case::{Case, Fill, GoldenBuild};
 
@@ -23,6 +24,16 @@ pub enum Kernel {
 /// What an operator says of the numbers of one of its inputs, of these types: see [`Row::fill`].
 pub type FillRule = fn(op: &dyn Op, inputs: &[TensorType], input: usize) -> Option<Fill>;
 
+/// The forward pass that a backward pass reads results of, which numbers at random would contradict.
+pub struct Forward {
+    /// What is computed.
+    pub op: Arc<dyn Op>,
+    /// From which of the backward pass's inputs.
+    pub inputs: Range<usize>,
+    /// Which of its outputs are which of the backward pass's inputs.
+    pub outputs: Vec<(usize, usize)>,
+}
+
 /// One line of the table: what graph, tests, benchmarks and `verify` need to know of an operator.
 pub struct Row {
     /// The stem.
@@ -39,6 +50,8 @@ pub struct Row {
     pub golden: Option<GoldenBuild>,
     /// What benchmarks fill an input of a node with, by its number, where normal numbers, or ones for integers, would not do.
     pub fill: FillRule,
+    /// For benchmarks too: what a backward pass must be given the results of, for its own to be right.
+    pub forward: fn(op: &dyn Op, inputs: usize) -> Option<Forward>,
     /// Its WGSL kernel.
     pub wgpu: Kernel,
     /// Its CUDA kernel.
@@ -51,7 +64,19 @@ impl Row {
     /// A row with nothing but cases; the rest is filled in by `..Row::new(..)`.
     pub const fn new(stem: &'static str, cases: fn() -> Vec<Case>) -> Self {
         let (backward, fusion, golden, pending) = (None, None, None, Kernel::Pending);
-        Row { stem, backward, precision: Precision::Follow, fusion, cases, golden, fill: |_, _, _| None, wgpu: pending, cuda: pending, variants: &[] }
+        Row {
+            stem,
+            backward,
+            precision: Precision::Follow,
+            fusion,
+            cases,
+            golden,
+            fill: |_, _, _| None,
+            forward: |_, _| None,
+            wgpu: pending,
+            cuda: pending,
+            variants: &[],
+        }
     }
 }
 

@@ -33,7 +33,7 @@ mod tensors;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 
-use super::{Kernel, Row};
+use super::{Forward, Kernel, Row};
 use super::reshape::reshape;
 use super::transpose::transpose;
 use crate::device::cpu::Args;
@@ -45,6 +45,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Backward, Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
+use std::sync::Arc;
 
 pub use backward::AttentionBackward;
 pub use tensors::Form;
@@ -64,6 +65,10 @@ pub const ROW: Row = Row {
             _ => return None,
         };
         form.fill(&inputs[from..], i.checked_sub(from)?)
+    },
+    forward: |op, inputs| {
+        let op: Arc<dyn Op> = Arc::new(Attention { form: op.downcast::<AttentionBackward>()?.form, mean_probabilities: false });
+        Some(Forward { op, inputs: backward::SOURCES..inputs, outputs: vec![(0, 1), (1, 2)] })
     },
     golden: Some(|case, b, input| {
         // [B, H, L, D] is PyTorch's layout.
