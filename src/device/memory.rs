@@ -87,11 +87,13 @@ impl DeviceMemory {
         each!(self, m => m.push(room, guarded))
     }
 
-    /// Adds a session's zeroed buffers, and behind them what its nodes share for their scratch, where the device asks for that.
-    pub fn extend(&mut self, rooms: &[Room], scratch: &[Room], guarded: bool) -> Result<()> {
+    /// Adds a session's zeroed buffers, and behind them what its nodes share for their scratch, where the device asks for that. With `apart` each has an
+    /// allocation of its own, as on other devices they always have.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    pub fn extend(&mut self, rooms: &[Room], scratch: &[Room], guarded: bool, apart: bool) -> Result<()> {
         match self {
             #[cfg(feature = "cuda")]
-            DeviceMemory::Cuda(m) => m.extend_with_scratch(rooms, scratch, guarded),
+            DeviceMemory::Cuda(m) => m.extend_with_scratch(rooms, scratch, guarded, apart),
             _ => rooms.iter().chain(scratch).try_for_each(|&room| self.push(room, guarded).map(drop)),
         }
     }

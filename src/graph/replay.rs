@@ -81,7 +81,7 @@ impl Replay<'_> {
         match (slots, states) {
             #[cfg(feature = "cuda")]
             (DeviceMemory::Cuda(slots), DeviceMemory::Cuda(states)) => {
-                Ok(Recording::Cuda(cuda::Recording::new(self.launches(slots)?, slots, states, self.options.checked)?))
+                Ok(Recording::Cuda(cuda::Recording::new(self.launches(slots)?, slots, states, self.options.are_apart())?))
             }
             #[cfg(feature = "wgpu")]
             (DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states)) => {

@@ -24,8 +24,18 @@ const LARGE: usize = 4 << 20;
 pub struct Options {
     /// Fills every output with NaN before it is computed and puts guard bands behind every slot and all state that is new, checked after each node: for tests.
     pub checked: bool,
+    /// Gives each tensor an allocation of its own where a device would put all into one, as a checked session does, so that what looks at accesses sees those beyond
+    /// a tensor's end: for tests.
+    pub apart: bool,
     /// Adds up the time of each node, in a session that is not checked.
     pub timed: bool,
+}
+
+impl Options {
+    /// Whether each tensor has an allocation of its own.
+    pub(super) fn are_apart(&self) -> bool {
+        self.checked || self.apart
+    }
 }
 
 /// A graph ready to run against a [`Store`].
@@ -101,7 +111,7 @@ impl Session {
     fn make_room(&mut self) -> Result<()> {
         let replay = Replay { device: &self.device, graph: &self.graph, steps: &self.steps, options: self.options };
         let scratch = replay.scratch(&self.slots)?;
-        self.slots.extend(&self.plan.slots, &scratch, self.options.checked)?;
+        self.slots.extend(&self.plan.slots, &scratch, self.options.checked, self.options.are_apart())?;
         for (v, info) in self.graph.values() {
             if let (Some(slot), Source::Constant(tensor)) = (self.plan.home[v.index()], &info.source) {
                 self.slots.write(slot, &info.ty, tensor)?;
@@ -380,7 +390,7 @@ impl Session {
         };
         let step = Step { node: n, binding: self.bound(n, scratch)? };
         let replay = Replay { device: &self.device, graph: &self.graph, steps: std::slice::from_ref(&step), options: Options::default() };
-        slots.extend(&[], &replay.scratch(&slots)?, false)?;
+        slots.extend(&[], &replay.scratch(&slots)?, false, false)?;
         let recording = replay.record(&slots, &store.memory)?;
         replay.run(0..1, &recording, &mut slots, &mut store.memory, &mut Times::default())?;
         for v in &node.outputs {

@@ -146,7 +146,7 @@ struct Run {
 impl Run {
     fn new(problem: &Problem, device: &Device, checked: bool) -> escnet::Result<Self> {
         let mut store = Store::new(device);
-        let session = Session::new(problem.graph.clone(), &mut store, Options { checked, ..Options::default() })?;
+        let session = Session::new(problem.graph.clone(), &mut store, Options { checked, apart: true, ..Options::default() })?;
         Ok(Run { session, store })
     }
 

@@ -38,29 +38,29 @@ impl Memory {
 
     /// Adds a zeroed buffer, with a guard band behind it if asked; returns its index.
     pub fn push(&mut self, room: Room, guarded: bool) -> Result<usize> {
-        self.extend(&[room], guarded)?;
+        self.extend(&[room], guarded, true)?;
         Ok(self.buffers.len() - 1)
     }
 
     /// Adds zeroed buffers, and behind them what nodes leave for themselves between their launches: they run one after another and share it. All of it is one
-    /// allocation, but where buffers are guarded: what shall be seen to go beyond its end must not find a neighbour there.
-    pub fn extend_with_scratch(&mut self, rooms: &[Room], scratch: &[Room], guarded: bool) -> Result<()> {
+    /// allocation, but where they are to lie `apart`: what shall be seen to go beyond its end must not find a neighbour there.
+    pub fn extend_with_scratch(&mut self, rooms: &[Room], scratch: &[Room], guarded: bool, apart: bool) -> Result<()> {
         self.scratch_from = self.buffers.len() + rooms.len();
-        self.extend(&[rooms, scratch].concat(), guarded)
+        self.extend(&[rooms, scratch].concat(), guarded, apart)
     }
 
-    fn extend(&mut self, rooms: &[Room], guarded: bool) -> Result<()> {
+    fn extend(&mut self, rooms: &[Room], guarded: bool, apart: bool) -> Result<()> {
         let words: Vec<usize> = rooms.iter().map(|room| room.bytes.div_ceil(4)).collect();
-        let raws = self.allocate(&words, guarded)?;
+        let raws = self.allocate(&words, guarded, apart)?;
         let buffers = rooms.iter().zip(words).zip(raws).map(|((room, words), raw)| Buffer { raw, float: room.float, words, guarded });
         self.buffers.extend(buffers);
         Ok(())
     }
 
-    fn allocate(&self, words: &[usize], guarded: bool) -> Result<Vec<Option<Part>>> {
+    fn allocate(&self, words: &[usize], guarded: bool, apart: bool) -> Result<Vec<Option<Part>>> {
         let band = if guarded { GUARD } else { 0 };
         let lengths: Vec<usize> = words.iter().map(|&words| if words == 0 { 0 } else { 4 * (words + band) }).collect();
-        let made = allocate_all(self.gpu.context(), &lengths, guarded)?;
+        let made = allocate_all(self.gpu.context(), &lengths, apart)?;
         for (part, &words) in made.iter().zip(words) {
             let Some(part) = part else { continue };
             part.fill(0, 0, words)?;
@@ -82,7 +82,7 @@ impl Memory {
     pub fn revive(&mut self, index: usize, ty: &TensorType) -> Result<()> {
         if self.buffers[index].raw.is_none() && ty.bytes() > 0 {
             let words = ty.bytes().div_ceil(4);
-            self.buffers[index].raw = self.allocate(&[words], self.buffers[index].guarded)?.pop().flatten();
+            self.buffers[index].raw = self.allocate(&[words], self.buffers[index].guarded, true)?.pop().flatten();
             self.buffers[index].words = words;
         }
         Ok(())
