@@ -11,12 +11,12 @@ use crate::device::cuda;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
 use crate::error::Result;
-use crate::graph::{Builder, Value};
+use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 /// The row of the table.
-pub const ROW: Row = Row { wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("peak", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("peak", cases) };
 
 const A: f32 = 0.75;
 const B: f32 = 0.125;
@@ -99,9 +99,12 @@ impl Op for Peak {
 
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
-        let fours = launch.ty(0).len() / EACH;
-        let dispatch = Dispatch::new(shader!("peak"), "peak_forward_f32", [Operand::Input(0), Operand::Output(0)]);
-        launch.add(dispatch.size(fours).size(self.rounds).number(A.into()).number(B.into()).over(fours));
+        let operands = [Operand::Input(0), Operand::Output(0)];
+        launch.in_pieces(launch.ty(0).len() / EACH, &operands, |launch| {
+            let fours = launch.ty(0).len() / EACH;
+            let dispatch = Dispatch::new(shader!("peak"), "peak_forward_f32", operands);
+            launch.add(dispatch.size(fours).size(self.rounds).number(A.into()).number(B.into()).over(fours));
+        });
         Ok(())
     }
 }
