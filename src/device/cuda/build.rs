@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// What there is machine code for: Ampere, Ada, Hopper with what only it has, Blackwell.
 pub const ARCHS: [&str; 6] = ["80", "86", "89", "90a", "100", "120"];
 /// What the PTX is for: this and all that comes after it.
-pub const PTX_ARCH: &str = "80";
+pub const PTX_ARCH: u32 = 80;
 /// What the PTX says it is written in, lest drivers refuse it that are older than the compiler: the oldest that knows [`PTX_ARCH`].
 pub const PTX_VERSION: &str = "7.0";
 /// What the assembler is asked to say of each kernel; without effect on its code.
@@ -209,7 +209,8 @@ impl Manifest {
 
 /// The hash that a record holds of a source: of it, and of all that decides what becomes of it but the libraries' versions.
 pub fn hash(source: &Source) -> String {
-    let ptx = ["compute", PTX_ARCH, PTX_VERSION];
+    let arch = PTX_ARCH.to_string();
+    let ptx = ["compute", &arch, PTX_VERSION];
     source.hash(&[&nvrtc::OPTIONS[..], &[REPORT], &fatbin::OPTIONS, &ARCHS, &ptx].concat())
 }
 
@@ -227,7 +228,7 @@ fn image(nvrtc: &Nvrtc, nvfatbin: &NvFatbin, source: &Source) -> Result<(Vec<u8>
     let ptx = ptx(nvrtc, source)?;
     let parts: Vec<Part> = cubins.iter().map(|(arch, code)| Part::Cubin(arch, code)).collect();
     let mut bytes = nvfatbin.build(&source.name, &parts)?;
-    bytes.extend(nvfatbin.build(&source.name, &[Part::Ptx(PTX_ARCH, &ptx)])?);
+    bytes.extend(nvfatbin.build(&source.name, &[Part::Ptx(&PTX_ARCH.to_string(), &ptx)])?);
     let record = Record { source: hash(source), bytes: bytes.len(), kernels };
     Ok((bytes, record))
 }
@@ -237,7 +238,7 @@ fn image(nvrtc: &Nvrtc, nvfatbin: &NvFatbin, source: &Source) -> Result<(Vec<u8>
 /// # Errors
 /// [`Error::Device`] with what the compiler said.
 pub fn ptx(nvrtc: &Nvrtc, source: &Source) -> Result<Vec<u8>> {
-    let compiled = nvrtc.compile(source, Target::Ptx(PTX_ARCH), &nvrtc::OPTIONS)?;
+    let compiled = nvrtc.compile(source, Target::Ptx(&PTX_ARCH.to_string()), &nvrtc::OPTIONS)?;
     lowered(&compiled.code).ok_or_else(|| Error::graph(&source.name, "PTX with its version", "none"))
 }
 

@@ -11,12 +11,6 @@ use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What [`PTX_ARCH`] is as a compute capability, times ten.
-const PTX: u32 = match u32::from_str_radix(PTX_ARCH, 10) {
-    Ok(arch) => arch,
-    Err(_) => panic!(),
-};
-
 /// What a file of the cache begins with; the hash of the rest is behind it.
 const MAGIC: [u8; 8] = *b"escnetC1";
 /// The magic bytes and the hash.
@@ -29,7 +23,7 @@ const HEADER: usize = 40;
 pub(super) fn load(context: &Arc<Context>, image: &Image, folder: Option<&Path>) -> Result<Module> {
     let mut refused = Vec::new();
     // Machine code, which is there for what the device alone has; then PTX.
-    for (piece, arch) in pieces(image.fatbin).into_iter().zip([context.arch, PTX]) {
+    for (piece, arch) in pieces(image.fatbin).into_iter().zip([context.arch, PTX_ARCH]) {
         match Module::load(context, piece, arch)? {
             Ok(module) => return Ok(module),
             Err(words) => refused.push(words),
