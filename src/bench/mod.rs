@@ -7,10 +7,13 @@
 pub mod compare;
 pub mod others;
 pub mod peaks;
+pub mod profile;
 pub mod record;
+pub mod roofline;
 pub mod sampling;
 pub mod shapes;
 pub mod subject;
+pub mod trace;
 
 use crate::device::Device;
 use crate::error::Result;

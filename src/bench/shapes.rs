@@ -160,7 +160,7 @@ fn subject(graph: &Graph, node: &Node, part: Part, uses: &[usize], updated: &[bo
     Subject { op: node.op.clone(), inputs, outputs, cost: graph.cost(node), part: part.name(), uses: 1 }
 }
 
-fn build(config: &EscnetConfig, part: Part, batch: usize) -> Result<Graph> {
+pub(super) fn build(config: &EscnetConfig, part: Part, batch: usize) -> Result<Graph> {
     // As captions are by default; training reads as many words.
     let words =
         Generation::default().max_length.min(config.captioner.text_config.max_position_embeddings).min(config.text_encoder.max_position_embeddings);

@@ -1,0 +1,210 @@
+//! A profile as a roofline (Williams et al. 2009): FLOPs a second over FLOPs a byte, both by their logarithms, under the roofs of memory and arithmetic.
+//!
+//! A disc is an operator on tensors of certain types, its area the share of the run's time; what lies far below the roof and is large is worth a look.
+
+use super::peaks::Peaks;
+use super::profile::Profile;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 640.0;
+const LEFT: f64 = 84.0;
+const RIGHT: f64 = 24.0;
+const ABOVE: f64 = 64.0;
+const BELOW: f64 = 104.0;
+const INK: &str = "#1c1c24";
+const FAINT: &str = "#6e6e7a";
+const GRID: &str = "#e6e6e1";
+const ROOF: &str = "#b4442c";
+/// For the operators that take longest, told apart by those who see few colours as well (Okabe and Ito); what is left is grey.
+const COLOURS: [&str; 7] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7a00"];
+const OTHERS: &str = "#9a9aa4";
+/// Radius of the disc of all the run's time.
+const WHOLE: f64 = 60.0;
+/// Discs that are named in the picture.
+const NAMED: usize = 6;
+
+/// A disc.
+struct Disc {
+    op: String,
+    name: String,
+    /// FLOPs a byte, FLOPs a second, share of the time.
+    at: [f64; 3],
+}
+
+/// An axis by logarithms.
+struct Axis {
+    from: f64,
+    to: f64,
+}
+
+impl Axis {
+    /// Whole decades around these numbers.
+    fn around(numbers: impl Iterator<Item = f64> + Clone) -> Self {
+        let low = numbers.clone().fold(f64::INFINITY, f64::min).log10().floor();
+        let high = numbers.fold(0.0, f64::max).log10().ceil();
+        Axis { from: low, to: high.max(low + 1.0) }
+    }
+
+    /// From 0 to 1.
+    fn at(&self, number: f64) -> f64 {
+        ((number.log10() - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
+    }
+
+    fn decades(&self) -> impl Iterator<Item = f64> {
+        (self.from as i32..=self.to as i32).map(|decade| 10f64.powi(decade))
+    }
+}
+
+/// The picture as SVG. What has no FLOPs, such as copies, has no place in it, and is counted below.
+pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
+    let whole = profile.us().max(f64::MIN_POSITIVE);
+    let discs = discs(profile, whole);
+    let ridge = peaks.flops_per_second / peaks.bytes_per_second;
+    let across = Axis::around(discs.iter().map(|disc| disc.at[0]).chain([ridge / 10.0, ridge * 10.0]));
+    let up = Axis::around(discs.iter().map(|disc| disc.at[1]).chain([peaks.flops_per_second, peaks.flops_per_second / 100.0]));
+    let x = |intensity: f64| LEFT + across.at(intensity) * (WIDTH - LEFT - RIGHT);
+    let y = |rate: f64| HEIGHT - BELOW - up.at(rate) * (HEIGHT - ABOVE - BELOW);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+    );
+    let title = format!("{}, {} at once, {}: {}", profile.part, profile.batch, profile.dtype, time(whole));
+    svg += &text((LEFT, 28.0), "start", INK, &title, "font-size=\"18\" font-weight=\"600\"");
+    svg += &text((LEFT, 48.0), "start", FAINT, &profile.device, "");
+    for decade in across.decades() {
+        svg += &line([x(decade), ABOVE, x(decade), HEIGHT - BELOW], GRID, "");
+        svg += &text((x(decade), HEIGHT - BELOW + 20.0), "middle", FAINT, &number(decade), "");
+    }
+    for decade in up.decades() {
+        svg += &line([LEFT, y(decade), WIDTH - RIGHT, y(decade)], GRID, "");
+        svg += &text((LEFT - 8.0, y(decade) + 4.0), "end", FAINT, &number(decade), "");
+    }
+    svg += &text((0.5 * (LEFT + WIDTH - RIGHT), HEIGHT - BELOW + 42.0), "middle", INK, "FLOP a byte", "");
+    let turned = format!("transform=\"rotate(-90 22 {0})\"", 0.5 * (ABOVE + HEIGHT - BELOW));
+    svg += &text((22.0, 0.5 * (ABOVE + HEIGHT - BELOW)), "middle", INK, "FLOP/s", &turned);
+    svg += &roofs(peaks, &across, &up, (&x, &y));
+    let colours = colours(profile);
+    let colour = |op: &str| colours.iter().position(|name| name == op).and_then(|i| COLOURS.get(i)).copied().unwrap_or(OTHERS);
+    for (rank, disc) in discs.iter().enumerate() {
+        let [intensity, rate, share] = disc.at;
+        let radius = (WHOLE * share.sqrt()).max(2.0);
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" fill-opacity=\"0.55\" stroke=\"{}\"><title>{}: {:.1}% of the time</title></circle>",
+            x(intensity),
+            y(rate),
+            colour(&disc.op),
+            colour(&disc.op),
+            escaped(&disc.name),
+            100.0 * share
+        );
+        if rank < NAMED {
+            let label = format!("{} {:.0}%", disc.op, 100.0 * share);
+            svg += &text((x(intensity), y(rate) - radius - 4.0), "middle", INK, &label, "font-size=\"12\" paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\"");
+        }
+    }
+    svg += &legend(&colours, profile, whole);
+    svg + "</svg>\n"
+}
+
+fn discs(profile: &Profile, whole: f64) -> Vec<Disc> {
+    let mut sums: BTreeMap<String, (String, f64, u64, u64)> = BTreeMap::new();
+    for node in profile.nodes.iter().filter(|node| node.flops > 0 && node.bytes > 0 && node.us > 0.0) {
+        let sum = sums.entry(format!("{} {}", node.op, node.gives)).or_insert((node.op.clone(), 0.0, 0, 0));
+        *sum = (std::mem::take(&mut sum.0), sum.1 + node.us, sum.2 + node.flops, sum.3 + node.bytes);
+    }
+    let disc = |(name, (op, us, flops, bytes)): (String, (String, f64, u64, u64))| Disc { op, name, at: [flops as f64 / bytes as f64, flops as f64 / us * 1e6, us / whole] };
+    let mut discs: Vec<Disc> = sums.into_iter().map(disc).collect();
+    // The large ones first, so that small ones lie on top.
+    discs.sort_by(|a, b| b.at[2].total_cmp(&a.at[2]));
+    discs
+}
+
+/// The operators that take longest.
+fn colours(profile: &Profile) -> Vec<String> {
+    profile.shares(|node| node.op.clone()).into_iter().filter(|share| share.flops > 0).take(COLOURS.len()).map(|share| share.name).collect()
+}
+
+fn roofs(peaks: &Peaks, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
+    let ridge = peaks.flops_per_second / peaks.bytes_per_second;
+    // Where the slope enters the picture: at its left edge, or from below.
+    let start = 10f64.powf(across.from).max(10f64.powf(up.from) / peaks.bytes_per_second);
+    let end = 10f64.powf(across.to);
+    let look = "stroke-width=\"2\"";
+    let mut svg = line([x(start), y(start * peaks.bytes_per_second), x(ridge), y(peaks.flops_per_second)], ROOF, look);
+    svg += &line([x(ridge), y(peaks.flops_per_second), x(end), y(peaks.flops_per_second)], ROOF, look);
+    let arithmetic = format!("{}FLOP/s in f32", number(peaks.flops_per_second));
+    svg += &text((x(end) - 4.0, y(peaks.flops_per_second) - 8.0), "end", ROOF, &arithmetic, "");
+    let middle = (start * ridge).sqrt();
+    let (from, to) = ((x(start), y(start * peaks.bytes_per_second)), (x(ridge), y(peaks.flops_per_second)));
+    let angle = (to.1 - from.1).atan2(to.0 - from.0).to_degrees();
+    let at = (x(middle), y(middle * peaks.bytes_per_second));
+    let turned = format!("transform=\"rotate({angle:.1} {:.1} {:.1}) translate(0 -8)\"", at.0, at.1);
+    svg + &text(at, "middle", ROOF, &format!("{}B/s copied", number(peaks.bytes_per_second)), &turned)
+}
+
+fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
+    const ROW: f64 = 20.0;
+    let mut svg = String::new();
+    let shares = profile.shares(|node| node.op.clone());
+    let share = |name: &str| shares.iter().find(|share| share.name == name).map_or(0.0, |share| share.us / whole);
+    let (mut x, mut y) = (LEFT, HEIGHT - BELOW + 66.0);
+    for (name, colour) in colours.iter().zip(COLOURS) {
+        let label = format!("{name} {:.0}%", 100.0 * share(name));
+        let width = 24.0 + 7.2 * label.len() as f64;
+        if x + width > WIDTH - RIGHT {
+            (x, y) = (LEFT, y + ROW);
+        }
+        let _ = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"6\" fill=\"{colour}\" fill-opacity=\"0.55\" stroke=\"{colour}\"/>", x + 6.0, y - 4.0);
+        svg += &text((x + 18.0, y), "start", INK, &label, "");
+        x += width;
+    }
+    let without: f64 = profile.nodes.iter().filter(|node| node.flops == 0).map(|node| node.us / whole).sum();
+    let rest = format!("area: share of the time; without FLOPs, not shown: {:.0}%", 100.0 * without);
+    svg + &text((WIDTH - RIGHT, HEIGHT - 10.0), "end", FAINT, &rest, "")
+}
+
+fn line([x1, y1, x2, y2]: [f64; 4], colour: &str, more: &str) -> String {
+    format!("<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" {more}/>\n")
+}
+
+fn text((x, y): (f64, f64), anchor: &str, colour: &str, what: &str, more: &str) -> String {
+    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\" {more}>{}</text>\n", escaped(what))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// 0.01, 1, 10, 100 G, 23.4 T
+fn number(value: f64) -> String {
+    const UNITS: [(&str, f64); 5] = [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)];
+    let (unit, size) = UNITS.into_iter().find(|&(_, size)| value >= size * 0.9995).unwrap_or(("", 1.0));
+    let scaled = value / size;
+    let digits = if scaled >= 99.95 || (scaled - scaled.round()).abs() < 1e-9 { 0 } else if scaled >= 0.1 { 1 } else { 3 };
+    let text = format!("{scaled:.digits$}");
+    if unit.is_empty() { text } else { format!("{text} {unit}") }
+}
+
+fn time(us: f64) -> String {
+    if us >= 1e6 { format!("{:.2} s", us / 1e6) } else if us >= 1e3 { format!("{:.2} ms", us / 1e3) } else { format!("{us:.1} us") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_are_whole_decades() {
+        let axis = Axis::around([0.2, 30.0].into_iter());
+        assert_eq!((axis.from, axis.to), (-1.0, 2.0));
+        assert!((axis.at(1.0) - 1.0 / 3.0).abs() < 1e-12 && axis.at(1e9) == 1.0);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!([0.01, 1.0, 10.0, 1e11, 2.34e13].map(number), ["0.010", "1", "10", "100 G", "23.4 T"]);
+    }
+}
