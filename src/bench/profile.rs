@@ -192,7 +192,9 @@ fn numbers(config: &EscnetConfig, name: &str, ty: &TensorType) -> Result<Tensor>
     let fill = match (ty.dtype, name) {
         (DType::I32, "labels") => below(config.classes.len()),
         (DType::I32, name) if name.contains("mask") => Fill::Ints(1, 2),
-        (DType::I32, name) if name.ends_with("ids") || name.ends_with("labels") => below(config.captioner.text_config.vocab_size.min(config.text_encoder.vocab_size)),
+        (DType::I32, name) if name.ends_with("ids") || name.ends_with("labels") => {
+            below(config.captioner.text_config.vocab_size.min(config.text_encoder.vocab_size))
+        }
         (DType::I32, _) => Fill::Ints(0, 1),
         (_, "word_affect") => Fill::Uniform(0.0, 1.0),
         (_, name) if name.contains("image") => Fill::Normal(0.0, 1.0),

@@ -102,7 +102,13 @@ pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
         );
         if rank < NAMED {
             let label = format!("{} {:.0}%", disc.op, 100.0 * share);
-            svg += &text((x(intensity), y(rate) - radius - 4.0), "middle", INK, &label, "font-size=\"12\" paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\"");
+            svg += &text(
+                (x(intensity), y(rate) - radius - 4.0),
+                "middle",
+                INK,
+                &label,
+                "font-size=\"12\" paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\"",
+            );
         }
     }
     svg += &legend(&colours, profile, whole);
@@ -115,7 +121,11 @@ fn discs(profile: &Profile, whole: f64) -> Vec<Disc> {
         let sum = sums.entry(format!("{} {}", node.op, node.gives)).or_insert((node.op.clone(), 0.0, 0, 0));
         *sum = (std::mem::take(&mut sum.0), sum.1 + node.us, sum.2 + node.flops, sum.3 + node.bytes);
     }
-    let disc = |(name, (op, us, flops, bytes)): (String, (String, f64, u64, u64))| Disc { op, name, at: [flops as f64 / bytes as f64, flops as f64 / us * 1e6, us / whole] };
+    let disc = |(name, (op, us, flops, bytes)): (String, (String, f64, u64, u64))| Disc {
+        op,
+        name,
+        at: [flops as f64 / bytes as f64, flops as f64 / us * 1e6, us / whole],
+    };
     let mut discs: Vec<Disc> = sums.into_iter().map(disc).collect();
     // The large ones first, so that small ones lie on top.
     discs.sort_by(|a, b| b.at[2].total_cmp(&a.at[2]));
@@ -157,7 +167,12 @@ fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
         if x + width > WIDTH - RIGHT {
             (x, y) = (LEFT, y + ROW);
         }
-        let _ = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"6\" fill=\"{colour}\" fill-opacity=\"0.55\" stroke=\"{colour}\"/>", x + 6.0, y - 4.0);
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"6\" fill=\"{colour}\" fill-opacity=\"0.55\" stroke=\"{colour}\"/>",
+            x + 6.0,
+            y - 4.0
+        );
         svg += &text((x + 18.0, y), "start", INK, &label, "");
         x += width;
     }
@@ -183,13 +198,25 @@ fn number(value: f64) -> String {
     const UNITS: [(&str, f64); 5] = [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)];
     let (unit, size) = UNITS.into_iter().find(|&(_, size)| value >= size * 0.9995).unwrap_or(("", 1.0));
     let scaled = value / size;
-    let digits = if scaled >= 99.95 || (scaled - scaled.round()).abs() < 1e-9 { 0 } else if scaled >= 0.1 { 1 } else { 3 };
+    let digits = if scaled >= 99.95 || (scaled - scaled.round()).abs() < 1e-9 {
+        0
+    } else if scaled >= 0.1 {
+        1
+    } else {
+        3
+    };
     let text = format!("{scaled:.digits$}");
     if unit.is_empty() { text } else { format!("{text} {unit}") }
 }
 
 fn time(us: f64) -> String {
-    if us >= 1e6 { format!("{:.2} s", us / 1e6) } else if us >= 1e3 { format!("{:.2} ms", us / 1e3) } else { format!("{us:.1} us") }
+    if us >= 1e6 {
+        format!("{:.2} s", us / 1e6)
+    } else if us >= 1e3 {
+        format!("{:.2} ms", us / 1e3)
+    } else {
+        format!("{us:.1} us")
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ pub fn trace(profile: &Profile, part_of: impl Fn(&str) -> String) -> Value {
             events.extend(part.take().map(|part| whole(part, now)));
             part = Some((own, now));
         }
-        let args = json!({ "scope": node.scope, "gives": node.gives, "kernels": node.kernels, "flops": node.flops, "bytes": node.bytes, "roof": node.roof });
+        let args =
+            json!({ "scope": node.scope, "gives": node.gives, "kernels": node.kernels, "flops": node.flops, "bytes": node.bytes, "roof": node.roof });
         events.push(json!({ "ph": "X", "pid": 1, "tid": 2, "name": node.op, "ts": now, "dur": node.us, "args": args }));
         events.push(json!({ "ph": "C", "pid": 1, "name": "bytes", "ts": now, "args": { "live": node.live, "planned": profile.planned } }));
         now += node.us;

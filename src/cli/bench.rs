@@ -107,7 +107,7 @@ struct Compare {
 
 /// A graph of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Graph {
+pub enum Graph {
     /// Backbone, text encoder and fusion
     Classify,
     /// The captioner's vision tower
@@ -303,7 +303,8 @@ fn cells(rows: &[Row], compared: Option<&Comparison>) -> Vec<Vec<String>> {
     rows.iter().map(cell).collect()
 }
 
-fn time(us: f64) -> String {
+/// A time in microseconds, for people.
+pub fn time(us: f64) -> String {
     match us {
         us if us >= 1e6 => format!("{:.3} s", us / 1e6),
         us if us >= 1e3 => format!("{:.3} ms", us / 1e3),

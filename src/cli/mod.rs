@@ -22,6 +22,7 @@ mod kernels;
 mod model;
 mod peaks;
 mod pictures;
+mod profile;
 mod sheet;
 mod stop;
 mod table;
@@ -74,6 +75,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Measures operators on a device, or compares two measurements
     Bench(bench::Bench),
+    /// Takes the time of each node of one of a model's graphs
+    Profile(profile::Profiled),
     /// Measures how fast a device moves bytes, multiplies and adds
     Peaks(peaks::Measure),
     /// Lists the devices that `--device` takes
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Verb::Data(verb) => verb.run(&talk),
         Verb::Inspect(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(&talk),
+        Verb::Profile(verb) => verb.run(&talk),
         Verb::Peaks(verb) => verb.run(&talk),
         Verb::Devices(verb) => verb.run(&talk),
         Verb::Kernels(verb) => verb.run(&talk),

@@ -221,7 +221,7 @@ fn shares(nodes: &[Execution], name: impl Fn(&Execution) -> String) -> Vec<Share
 }
 
 /// The part of the model that a scope lies in; of the captioner, which of its two.
-fn part_of(scope: &str) -> String {
+pub fn part_of(scope: &str) -> String {
     let mut steps = scope.split('.');
     match (steps.next(), steps.next()) {
         (Some("captioner"), Some(half @ ("vision_model" | "text_decoder"))) => format!("captioner.{half}"),

@@ -94,3 +94,30 @@ fn a_list_measures_nothing_and_one_run_prints_nothing() {
     assert_eq!(two.lines().count() - 2, 2 * (list.lines().count() - 2));
     assert_eq!(bench(&["layernorm", "--run-once"]).ok(), "");
 }
+
+#[test]
+fn a_profile_has_every_node_and_its_pictures() {
+    let folder = Folder::new();
+    let (svg, trace) = (folder.join("roofline.svg"), folder.join("trace.json"));
+    let profile = |graph: &str, more: &[&str]| {
+        let asked = ["profile", graph, "--model", "escnet-tiny", "--device", "cpu", "--threads", "1", "--runs", "2", "--time", "0.02"];
+        run(&[&asked[..], more].concat())
+    };
+    let report = json(profile("train-classify", &["--format", "json", "--svg", &svg, "--trace", &trace]));
+    let nodes = report["profile"]["nodes"].as_array().unwrap();
+    let ops: Vec<&str> = nodes.iter().map(|node| node["op"].as_str().unwrap()).collect();
+    assert!(ops.contains(&"adamw") && ops.contains(&"conv2d.backward_weight"), "{ops:?}");
+    assert!(nodes.iter().all(|node| node["us"].as_f64() > Some(0.0) && node["roof"].as_f64().is_some()), "{report}");
+    let planned = report["profile"]["planned"].as_u64().unwrap();
+    assert!(nodes.iter().all(|node| node["live"].as_u64().unwrap() <= planned), "what lives was planned");
+
+    let drawn = std::fs::read_to_string(svg).unwrap();
+    assert!(drawn.starts_with("<svg ") && drawn.contains("FLOP a byte") && drawn.contains("train-classify") && !drawn.contains("NaN"), "{drawn}");
+    let events: Value = serde_json::from_str(&std::fs::read_to_string(trace).unwrap()).unwrap();
+    let operators = events["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X" && event["tid"] == 2).count();
+    assert_eq!(operators, nodes.len());
+
+    let table = profile("caption-step", &["--nodes"]).ok();
+    assert!(table.contains("captioner.text_decoder") && table.contains("beam_step"), "{table}");
+    profile("classify", &["--svg", &folder.join("none/roofline.svg")]).ends(3);
+}
