@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Host {
     /// The day, as 2026-11-28.
     pub date: String,
-    /// The commit that the program was built from, as far as it is known.
+    /// The commit of the folder that is worked in; nothing where git knows none.
     pub commit: String,
     /// CPU threads.
     pub threads: usize,

@@ -53,10 +53,9 @@ impl Prepared {
     /// # Errors
     /// Those of [`Session::new`].
     pub fn new(subject: &Subject, device: &Device, memory: Memory) -> Result<Self> {
-        let bytes: usize = subject.inputs.iter().map(|(ty, _)| ty.bytes()).chain(subject.outputs.iter().map(|(ty, _)| ty.bytes())).sum();
         let copies = match memory {
             Memory::Hot => 1,
-            Memory::Cold => BEYOND_CACHES.div_ceil(bytes.max(1)).clamp(1, MOST_COPIES),
+            Memory::Cold => BEYOND_CACHES.div_ceil(bytes(subject).max(1)).clamp(1, MOST_COPIES),
         };
         let (store, session) = laid_down(subject, device, copies)?;
         Ok(Prepared { subject: subject.clone(), device: device.clone(), store, session, copies })
@@ -69,8 +68,7 @@ impl Prepared {
 
     /// Whether the copies are more than caches hold.
     pub fn is_cold(&self) -> bool {
-        let ty_bytes = |(ty, _): &(TensorType, Role)| ty.bytes();
-        self.copies * self.subject.inputs.iter().map(ty_bytes).sum::<usize>() * 2 >= BEYOND_CACHES
+        self.copies * bytes(&self.subject) >= BEYOND_CACHES
     }
 
     /// The device it is on.
@@ -134,6 +132,11 @@ impl Prepared {
     pub fn cost(&self) -> Cost {
         self.subject.cost
     }
+}
+
+/// Of all tensors of an execution.
+fn bytes(subject: &Subject) -> usize {
+    subject.inputs.iter().map(|(ty, _)| ty.bytes()).chain(subject.outputs.iter().map(|(ty, _)| ty.bytes())).sum()
 }
 
 /// Everything is put into one segment, whichever it ran in.

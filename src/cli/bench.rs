@@ -7,16 +7,16 @@ use super::table::Table;
 use super::talk::Talk;
 use clap::{Args, Subcommand, ValueEnum};
 use escnet::bench::Settings;
-use escnet::bench::compare::{Comparison, compare};
+use escnet::bench::compare::{Comparison, Pair, compare};
 use escnet::bench::measure;
 use escnet::bench::others::Others;
-use escnet::bench::peaks::Peaks;
+use escnet::bench::peaks::{Bound, Peaks};
 use escnet::bench::record::{self, Host, Row};
 use escnet::bench::sampling::Patience;
 use escnet::bench::shapes::{Part, Subject, model, subjects};
 use escnet::bench::subject::{Memory, Prepared};
 use escnet::infer::inspect::Stage;
-use escnet::{DType, Device, Error};
+use escnet::{DType, Error};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -50,9 +50,6 @@ struct Run {
     /// What is computed in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// CPU threads; 0 takes one a core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
     /// The model whose shapes are measured: escnet-base, escnet-tiny, or a folder with a config.json
     #[arg(long, value_name = "MODEL", default_value = "escnet-base")]
     shapes: String,
@@ -166,9 +163,7 @@ impl Run {
             return Ok(std::io::stdout().write_all(listed(&found).as_bytes())?);
         }
         let against = self.against.as_deref().map(record::read).transpose()?;
-        let device = Device::parse(self.device.name(), self.threads, self.dtype.into())?;
-        super::cache::folder().iter().for_each(|folder| device.keep_pipelines(folder));
-        self.device.tell(&device, talk);
+        let device = self.device.open(self.dtype.into(), talk)?;
         let memory = if self.hot { Memory::Hot } else { Memory::Cold };
         if self.run_once {
             return found.iter().try_for_each(|subject| Ok(Prepared::new(subject, &device, memory)?.run().map(drop)?));
@@ -182,11 +177,11 @@ impl Run {
         };
         peaks.iter().for_each(|peaks| talk.note(super::peaks::told(peaks).trim_end()));
         let settings = Settings { dtype: self.dtype.into(), memory, patience };
-        let threads = if self.threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { self.threads };
         let bar = &talk.counting("measuring", found.len());
         let mut rows = Vec::new();
         for subject in &found {
-            let host = Host { date: record::today(), commit: commit(), threads, dtype: settings.dtype, others: Others::watch() };
+            let host =
+                Host { date: record::today(), commit: commit(), threads: self.device.threads(), dtype: settings.dtype, others: Others::watch() };
             rows.push(measure(subject, &device, peaks.as_ref(), &host, &settings)?);
             bar.advance(1);
         }
@@ -262,7 +257,7 @@ fn listed(subjects: &[Subject]) -> String {
         vec![s.op.label(), s.shape(), s.part.to_owned(), s.uses.to_string(), super::table::short(s.cost.flops), super::table::short(s.cost.bytes)]
     };
     let rows: Vec<Vec<String>> = subjects.iter().map(row).collect();
-    print(&[("operator", false), ("shape", false), ("part", false), ("uses", true), ("FLOP", true), ("bytes", true)], &rows)
+    Table::written(&[("operator", false), ("shape", false), ("part", false), ("uses", true), ("FLOP", true), ("bytes", true)], &rows)
 }
 
 const TITLES: [(&str, bool); 10] = [
@@ -281,12 +276,12 @@ const TITLES: [(&str, bool); 10] = [
 /// What people read of rows. The ratio is that to the row that it was set beside.
 fn cells(rows: &[Row], compared: Option<&Comparison>) -> Vec<Vec<String>> {
     let ratio = |row: &Row| {
-        let is_same = |pair: &&escnet::bench::compare::Pair| pair.label == row.label() && pair.shape == row.shape && pair.dtype == row.dtype;
+        let is_same = |pair: &&Pair| pair.label == row.label() && pair.shape == row.shape && pair.dtype == row.dtype;
         compared.and_then(|c| c.pairs.iter().find(is_same)).map_or(String::new(), |pair| format!("{:.3}", pair.ratio))
     };
     let cell = |row: &Row| {
         let mark = if row.quiet { "" } else { "~" };
-        let bound = row.bound.map_or("", |bound| if bound == escnet::bench::peaks::Bound::Memory { "m" } else { "a" });
+        let bound = row.bound.map_or("", |bound| if bound == Bound::Memory { "m" } else { "a" });
         vec![
             row.label(),
             row.shape.clone(),
@@ -316,14 +311,14 @@ fn written(output: Output, rows: &[Row], peaks: Option<&Peaks>, compared: Option
     Ok(match output {
         Output::Csv => record::to_csv(rows, true)?,
         Output::Json => serde_json::json!({ "peaks": peaks, "rows": rows, "compared": compared }).to_string() + "\n",
-        Output::Table => print(&TITLES, &cells(rows, compared)),
+        Output::Table => Table::written(&TITLES, &cells(rows, compared)),
         Output::Md => markdown(&TITLES, &cells(rows, compared)),
     })
 }
 
 fn set_side_by_side(output: Output, compared: &Comparison) -> Result<String, Stop> {
     let titles = [("operator", false), ("shape", false), ("dtype", false), ("before", true), ("after", true), ("ratio", true), ("95%", true)];
-    let row = |p: &escnet::bench::compare::Pair| {
+    let row = |p: &Pair| {
         let [low, high] = p.interval;
         vec![
             p.label.clone(),
@@ -345,14 +340,9 @@ fn set_side_by_side(output: Output, compared: &Comparison) -> Result<String, Sto
             rows.iter().try_for_each(|row| writer.write_record(row)).map_err(failed)?;
             String::from_utf8_lossy(&writer.into_inner().unwrap_or_default()).into_owned()
         }
-        Output::Table => print(&titles, &rows),
+        Output::Table => Table::written(&titles, &rows),
         Output::Md => markdown(&titles, &rows),
     })
-}
-
-fn print(titles: &[(&'static str, bool)], rows: &[Vec<String>]) -> String {
-    let table = Table::fitting(titles, rows);
-    table.head() + &rows.iter().map(|row| table.line(row)).collect::<String>()
 }
 
 fn markdown(titles: &[(&str, bool)], rows: &[Vec<String>]) -> String {

@@ -115,7 +115,7 @@ impl Inspect {
         let mut rows: Vec<Vec<String>> = weights.iter().map(|w| row(w.part, w.tensors, [w.parameters, w.statistics, w.bytes])).collect();
         let tensors = weights.iter().map(|w| w.tensors).sum();
         rows.push(row("together", tensors, [total(|w| w.parameters), total(|w| w.statistics), total(|w| w.bytes)]));
-        let mut text = print(&[("weights", false), ("tensors", true), ("parameters", true), ("statistics", true), ("bytes", true)], &rows);
+        let mut text = Table::written(&[("weights", false), ("tensors", true), ("parameters", true), ("statistics", true), ("bytes", true)], &rows);
         for inspection in inspections {
             text.push('\n');
             text += &self.graph(inspection);
@@ -148,7 +148,7 @@ impl Inspect {
                 |n: &escnet::infer::inspect::Execution| vec![n.scope.clone(), n.op.clone(), short(n.flops), short(n.bytes), n.outputs.join(" ")];
             let rows: Vec<Vec<String>> = graph.nodes.iter().map(row).collect();
             text.push('\n');
-            text += &print(&[("node", false), ("operator", false), ("FLOP", true), ("bytes", true), ("gives", false)], &rows);
+            text += &Table::written(&[("node", false), ("operator", false), ("FLOP", true), ("bytes", true), ("gives", false)], &rows);
         }
         text
     }
@@ -161,10 +161,5 @@ fn shares(title: &'static str, shares: &[Share], together: Option<(usize, u64, u
     };
     let mut rows: Vec<Vec<String>> = shares.iter().map(|s| row(&s.name, s.nodes, s.flops, s.bytes)).collect();
     rows.extend(together.map(|(nodes, flops, bytes)| row("together", nodes, flops, bytes)));
-    print(&[(title, false), ("nodes", true), ("FLOP", true), ("bytes", true), ("FLOP/byte", true)], &rows)
-}
-
-fn print(titles: &[(&'static str, bool)], rows: &[Vec<String>]) -> String {
-    let table = Table::fitting(titles, rows);
-    table.head() + &rows.iter().map(|row| table.line(row)).collect::<String>()
+    Table::written(&[(title, false), ("nodes", true), ("FLOP", true), ("bytes", true), ("FLOP/byte", true)], &rows)
 }

@@ -28,9 +28,6 @@ pub struct Model {
     /// What it computes in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// CPU threads; 0 takes one a core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
     /// Pictures that run at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
@@ -42,12 +39,31 @@ pub struct Where {
     /// Where it runs: auto, cpu, wgpu or wgpu:N (see `escnet devices`), or reference (slow, in f64) [default: auto]
     #[arg(long)]
     device: Option<String>,
+    /// CPU threads; 0 takes one a core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
 }
 
 impl Where {
     /// The device's name.
     pub fn name(&self) -> &str {
         self.device.as_deref().unwrap_or("auto")
+    }
+
+    /// CPU threads that work, where the CPU does.
+    pub fn threads(&self) -> usize {
+        if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
+    }
+
+    /// The device, to compute in `dtype`; its driver keeps what it makes of kernels.
+    ///
+    /// # Errors
+    /// Those of [`Device::parse`].
+    pub fn open(&self, dtype: DType, talk: &Talk) -> Result<Device, Stop> {
+        let device = Device::parse(self.name(), self.threads, dtype)?;
+        super::cache::folder().iter().for_each(|folder| device.keep_pipelines(folder));
+        self.tell(&device, talk);
+        Ok(device)
     }
 
     /// Says why `auto` took the device it took: to whoever asked for it by name, or for everything.
@@ -149,7 +165,7 @@ impl Model {
         Ok(EngineOptions {
             device: self.device.name().to_owned(),
             dtype: self.dtype.into(),
-            threads: self.threads,
+            threads: self.device.threads,
             batch: self.batch(),
             generation: wording.generation(sampling)?,
             prompt: wording.prompt.clone(),
@@ -165,7 +181,7 @@ impl Model {
 
     /// CPU threads.
     pub fn threads(&self) -> usize {
-        if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
+        self.device.threads()
     }
 }
 

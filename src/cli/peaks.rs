@@ -6,9 +6,9 @@ use super::model::Where;
 use super::table::short;
 use super::talk::Talk;
 use clap::Args;
+use escnet::DType;
 use escnet::bench::peaks::Peaks;
 use escnet::bench::sampling::Patience;
-use escnet::{DType, Device};
 use std::io::Write;
 use std::time::Duration;
 
@@ -19,9 +19,6 @@ use std::time::Duration;
 pub struct Measure {
     #[command(flatten)]
     device: Where,
-    /// CPU threads; 0 takes one a core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
     /// Seconds for each of the two
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
     time: f64,
@@ -33,8 +30,7 @@ pub struct Measure {
 impl Measure {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
-        let device = Device::parse(self.device.name(), self.threads, DType::F32)?;
-        self.device.tell(&device, talk);
+        let device = self.device.open(DType::F32, talk)?;
         let most = super::bench::seconds(self.time)?;
         let patience = Patience { least: most.min(Duration::from_secs(1)), most, ..Patience::default() };
         let peaks = Peaks::measure(&device, &patience)?;

@@ -7,6 +7,7 @@ use super::model::{Precision, Where};
 use super::table::{Table, short};
 use super::talk::Talk;
 use clap::Args;
+use escnet::Error;
 use escnet::bench::peaks::{Bound, Peaks};
 use escnet::bench::profile::{Profile, Setting, Share, Spent, profile};
 use escnet::bench::sampling::Patience;
@@ -14,7 +15,6 @@ use escnet::bench::shapes::model;
 use escnet::bench::{roofline, trace};
 use escnet::durable::write_atomically;
 use escnet::infer::inspect::part_of;
-use escnet::{Device, Error};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,9 +36,6 @@ pub struct Profiled {
     /// What it computes in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// CPU threads; 0 takes one a core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
     /// Pictures that run at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
@@ -66,9 +63,7 @@ impl Profiled {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
         let config = model(&self.model)?;
-        let device = Device::parse(self.device.name(), self.threads, self.dtype.into())?;
-        super::cache::folder().iter().for_each(|folder| device.keep_pipelines(folder));
-        self.device.tell(&device, talk);
+        let device = self.device.open(self.dtype.into(), talk)?;
         let most = seconds(self.time)?;
         let peaks = Peaks::measure(&device, &Patience { least: most.min(Duration::from_secs(1)), most, ..Patience::default() })?;
         talk.note(super::peaks::told(&peaks).trim_end());
@@ -138,7 +133,7 @@ fn shares(title: &'static str, shares: &[Share], whole: f64) -> String {
         ("B/s", true),
         ("roof", true),
     ];
-    print(&titles, &shares.iter().map(row).collect::<Vec<_>>())
+    Table::written(&titles, &shares.iter().map(row).collect::<Vec<_>>())
 }
 
 fn nodes(nodes: &[Spent], whole: f64) -> String {
@@ -158,10 +153,5 @@ fn nodes(nodes: &[Spent], whole: f64) -> String {
     };
     let titles =
         [("node", false), ("operator", false), ("gives", false), ("time", true), ("share", true), ("roof", true), ("bound", false), ("live", true)];
-    print(&titles, &nodes.iter().map(row).collect::<Vec<_>>())
-}
-
-fn print(titles: &[(&'static str, bool)], rows: &[Vec<String>]) -> String {
-    let table = Table::fitting(titles, rows);
-    table.head() + &rows.iter().map(|row| table.line(row)).collect::<String>()
+    Table::written(&titles, &nodes.iter().map(row).collect::<Vec<_>>())
 }

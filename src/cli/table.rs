@@ -56,6 +56,12 @@ impl Table {
         Table(titles.iter().enumerate().map(column).collect())
     }
 
+    /// A whole table, just wide enough.
+    pub fn written(titles: &[(&'static str, bool)], rows: &[Vec<String>]) -> String {
+        let table = Self::fitting(titles, rows);
+        table.head() + &rows.iter().map(|row| table.line(row)).collect::<String>()
+    }
+
     /// How wide a column is.
     pub fn width(&self, column: usize) -> usize {
         self.0.get(column).map_or(0, |c| c.width)

@@ -27,9 +27,6 @@ pub struct Verify {
     /// What it computes in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// CPU threads; 0 takes one a core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
     /// Takes every file as an operator's, also those whose names no operator has
     #[arg(long)]
     ops: bool,
@@ -57,9 +54,7 @@ const SHOWN: usize = 3;
 impl Verify {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
-        let device = Device::parse(self.device.name(), self.threads, self.dtype.into())?;
-        super::cache::folder().iter().for_each(|folder| device.keep_pipelines(folder));
-        self.device.tell(&device, talk);
+        let device = self.device.open(self.dtype.into(), talk)?;
         let mut golden = Vec::new();
         for path in &self.paths {
             let before = golden.len();
