@@ -12,7 +12,7 @@ const HEIGHT: f64 = 640.0;
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 24.0;
 const ABOVE: f64 = 64.0;
-const BELOW: f64 = 104.0;
+const BELOW: f64 = 124.0;
 const INK: &str = "#1c1c24";
 const FAINT: &str = "#6e6e7a";
 const GRID: &str = "#e6e6e1";
@@ -23,7 +23,11 @@ const OTHERS: &str = "#9a9aa4";
 /// Radius of the disc of all the run's time.
 const WHOLE: f64 = 60.0;
 /// Discs that are named in the picture.
-const NAMED: usize = 6;
+const NAMED: usize = 8;
+/// At most the width of a letter at the size of labels.
+const LETTER: f64 = 7.6;
+/// White around letters that stand on something.
+const HALO: &str = "paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\"";
 
 /// A disc.
 struct Disc {
@@ -31,6 +35,12 @@ struct Disc {
     name: String,
     /// FLOPs a byte, FLOPs a second, share of the time.
     at: [f64; 3],
+}
+
+impl Disc {
+    fn radius(&self) -> f64 {
+        (WHOLE * self.at[2].sqrt()).max(2.0)
+    }
 }
 
 /// An axis by logarithms.
@@ -87,9 +97,9 @@ pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
     svg += &roofs(peaks, &across, &up, (&x, &y));
     let colours = colours(profile);
     let colour = |op: &str| colours.iter().position(|name| name == op).and_then(|i| COLOURS.get(i)).copied().unwrap_or(OTHERS);
-    for (rank, disc) in discs.iter().enumerate() {
+    for disc in &discs {
         let [intensity, rate, share] = disc.at;
-        let radius = (WHOLE * share.sqrt()).max(2.0);
+        let radius = disc.radius();
         let _ = writeln!(
             svg,
             "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" fill-opacity=\"0.55\" stroke=\"{}\"><title>{}: {:.1}% of the time</title></circle>",
@@ -100,17 +110,9 @@ pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
             escaped(&disc.name),
             100.0 * share
         );
-        if rank < NAMED {
-            let label = format!("{} {:.0}%", disc.op, 100.0 * share);
-            svg += &text(
-                (x(intensity), y(rate) - radius - 4.0),
-                "middle",
-                INK,
-                &label,
-                "font-size=\"12\" paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\"",
-            );
-        }
     }
+    svg += &roof_names(peaks, &across, &up, (&x, &y));
+    svg += &names(&discs, (&x, &y));
     svg += &legend(&colours, profile, whole);
     svg + "</svg>\n"
 }
@@ -137,21 +139,46 @@ fn colours(profile: &Profile) -> Vec<String> {
     profile.shares(|node| node.op.clone()).into_iter().filter(|share| share.flops > 0).take(COLOURS.len()).map(|share| share.name).collect()
 }
 
-fn roofs(peaks: &Peaks, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
-    let ridge = peaks.flops_per_second / peaks.bytes_per_second;
-    // Where the slope enters the picture: at its left edge, or from below.
+/// Names of the largest discs, above or below them, but none over another.
+fn names(discs: &[Disc], (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
+    let mut svg = String::new();
+    let mut taken: Vec<[f64; 4]> = Vec::new();
+    for disc in discs.iter().take(NAMED) {
+        let label = format!("{} {:.0}%", disc.op, 100.0 * disc.at[2]);
+        let half = 0.5 * LETTER * label.len() as f64;
+        let middle = x(disc.at[0]).clamp(LEFT + half, WIDTH - RIGHT - half);
+        let above_and_below = [-disc.radius() - 4.0, disc.radius() + 14.0].map(|away| y(disc.at[1]) + away);
+        let is_free = |&at: &f64| taken.iter().all(|t| middle + half < t[0] || middle - half > t[1] || at < t[2] || at - 14.0 > t[3]);
+        if let Some(at) = above_and_below.into_iter().find(is_free) {
+            taken.push([middle - half, middle + half, at - 14.0, at]);
+            svg += &text((middle, at), "middle", INK, &label, &format!("font-size=\"12\" {HALO}"));
+        }
+    }
+    svg
+}
+
+/// Where the slope enters the picture, at its left edge or from below, where it meets the level, and the picture's right edge.
+fn bends(peaks: &Peaks, across: &Axis, up: &Axis) -> [f64; 3] {
     let start = 10f64.powf(across.from).max(10f64.powf(up.from) / peaks.bytes_per_second);
-    let end = 10f64.powf(across.to);
+    [start, peaks.flops_per_second / peaks.bytes_per_second, 10f64.powf(across.to)]
+}
+
+fn roofs(peaks: &Peaks, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
+    let [start, ridge, end] = bends(peaks, across, up);
     let look = "stroke-width=\"2\"";
-    let mut svg = line([x(start), y(start * peaks.bytes_per_second), x(ridge), y(peaks.flops_per_second)], ROOF, look);
-    svg += &line([x(ridge), y(peaks.flops_per_second), x(end), y(peaks.flops_per_second)], ROOF, look);
-    let arithmetic = format!("{}FLOP/s in f32", number(peaks.flops_per_second));
-    svg += &text((x(end) - 4.0, y(peaks.flops_per_second) - 8.0), "end", ROOF, &arithmetic, "");
+    let slope = line([x(start), y(start * peaks.bytes_per_second), x(ridge), y(peaks.flops_per_second)], ROOF, look);
+    slope + &line([x(ridge), y(peaks.flops_per_second), x(end), y(peaks.flops_per_second)], ROOF, look)
+}
+
+fn roof_names(peaks: &Peaks, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
+    let [start, ridge, end] = bends(peaks, across, up);
+    let level = format!("{}FLOP/s in f32", number(peaks.flops_per_second));
+    let svg = text((x(end) - 4.0, y(peaks.flops_per_second) - 8.0), "end", ROOF, &level, HALO);
     let middle = (start * ridge).sqrt();
     let (from, to) = ((x(start), y(start * peaks.bytes_per_second)), (x(ridge), y(peaks.flops_per_second)));
     let angle = (to.1 - from.1).atan2(to.0 - from.0).to_degrees();
     let at = (x(middle), y(middle * peaks.bytes_per_second));
-    let turned = format!("transform=\"rotate({angle:.1} {:.1} {:.1}) translate(0 -8)\"", at.0, at.1);
+    let turned = format!("transform=\"rotate({angle:.1} {:.1} {:.1}) translate(0 -8)\" {HALO}", at.0, at.1);
     svg + &text(at, "middle", ROOF, &format!("{}B/s copied", number(peaks.bytes_per_second)), &turned)
 }
 
@@ -163,7 +190,7 @@ fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
     let (mut x, mut y) = (LEFT, HEIGHT - BELOW + 66.0);
     for (name, colour) in colours.iter().zip(COLOURS) {
         let label = format!("{name} {:.0}%", 100.0 * share(name));
-        let width = 24.0 + 7.2 * label.len() as f64;
+        let width = 30.0 + LETTER * label.len() as f64;
         if x + width > WIDTH - RIGHT {
             (x, y) = (LEFT, y + ROW);
         }
