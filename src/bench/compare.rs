@@ -11,6 +11,8 @@ pub struct Pair {
     pub label: String,
     /// The extents of its inputs.
     pub shape: String,
+    /// Its attributes.
+    pub attributes: String,
     /// What was computed in.
     pub dtype: String,
     /// Median before, microseconds.
@@ -52,6 +54,7 @@ fn pair(before: &Row, after: &Row) -> Pair {
     Pair {
         label: after.label(),
         shape: after.shape.clone(),
+        attributes: after.attributes.clone(),
         dtype: after.dtype.clone(),
         before: before.us,
         after: after.us,

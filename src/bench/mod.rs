@@ -13,6 +13,7 @@ pub mod roofline;
 pub mod sampling;
 pub mod shapes;
 pub mod subject;
+mod sweep;
 pub mod trace;
 
 use crate::device::Device;

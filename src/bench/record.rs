@@ -45,6 +45,8 @@ pub struct Row {
     pub pass: String,
     /// The extents of its inputs.
     pub shape: String,
+    /// Its attributes, as `name: value, ..`.
+    pub attributes: String,
     /// The graph that it was met in first.
     pub part: String,
     /// How often it runs there.
@@ -94,6 +96,7 @@ impl Row {
             op: subject.op.stem().to_owned(),
             pass: subject.op.pass().to_owned(),
             shape: subject.shape(),
+            attributes: subject.short_attributes(),
             part: subject.part.to_owned(),
             uses: subject.uses,
             kernels: prepared.kernels()?.join(" "),
@@ -118,8 +121,8 @@ impl Row {
     }
 
     /// Rows of one key measure the same.
-    pub fn key(&self) -> [&str; 5] {
-        [&self.op, &self.pass, &self.shape, &self.dtype, &self.memory]
+    pub fn key(&self) -> [&str; 6] {
+        [&self.op, &self.pass, &self.shape, &self.attributes, &self.dtype, &self.memory]
     }
 
     /// `op` for a forward pass, `op.pass` for the rest.
@@ -185,6 +188,7 @@ pub(super) mod tests {
             op: op.to_owned(),
             pass: "forward".to_owned(),
             shape: "8x8, 2".to_owned(),
+            attributes: "bias: true".to_owned(),
             part: "classify".to_owned(),
             uses: 1,
             kernels: String::new(),

@@ -81,28 +81,62 @@ pub struct Subject {
     pub uses: usize,
 }
 
+/// So many inputs are shown one by one;
+const MOST_SHOWN: usize = 8;
+/// of more only these.
+const MANY_SHOWN: usize = 3;
+/// Letters of attributes that a row has.
+const LETTERS: usize = 160;
+
 impl Subject {
-    /// The types of its inputs in short, the larger ones: what a row is called.
+    /// The types of its inputs in short, as `1x577x768 bf16:3072x768`; of many the first and how many more there are.
     pub fn shape(&self) -> String {
-        const SHOWN: usize = 3;
-        let sizes = |ty: &TensorType| match &ty.shape[..] {
-            [] => "1".to_owned(),
-            shape => shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x"),
+        let short = |ty: &TensorType| {
+            let extents: Vec<String> = ty.shape.iter().map(usize::to_string).collect();
+            let extents = if extents.is_empty() { "1".to_owned() } else { extents.join("x") };
+            if ty.dtype == DType::F32 { extents } else { format!("{}:{extents}", ty.dtype.name()) }
         };
-        let shown: Vec<String> = self.inputs.iter().take(SHOWN).map(|(ty, _)| sizes(ty)).collect();
-        let more = self.inputs.len().saturating_sub(SHOWN);
-        let rest = if more > SHOWN { format!(" +{more}") } else { self.inputs.iter().skip(SHOWN).map(|(ty, _)| format!(" {}", sizes(ty))).collect() };
-        shown.join(" ") + &rest
+        let shown = if self.inputs.len() > MOST_SHOWN { MANY_SHOWN } else { MOST_SHOWN };
+        let mut words: Vec<String> = self.inputs.iter().take(shown).map(|(ty, _)| short(ty)).collect();
+        if self.inputs.len() > shown {
+            words.push(format!("+{}", self.inputs.len() - shown));
+        }
+        words.join(" ")
     }
 
-    /// What tells it from others: operator with attributes, types and roles. Keys of random numbers do not count.
-    fn key(&self) -> String {
+    /// The operator's attributes as `name: value, ..`. Keys of random numbers, which are names that were hashed, are left out.
+    pub fn attributes(&self) -> String {
         // A key is 64 bits, mostly of nineteen digits; nothing else that describes an operator is a number of ten.
-        let attributes = format!("{:?}", self.op);
-        let is_key = |word: &&str| word.len() >= 10 && word.bytes().all(|b| b.is_ascii_digit());
-        let keyless: Vec<&str> = attributes.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').filter(|word| !is_key(word)).collect();
+        let is_key = |word: &str| word.len() >= 10 && word.bytes().all(|b| b.is_ascii_digit());
+        let whole = format!("{:?}", self.op);
+        let inner = whole.split_once('{').map_or("", |(_, inner)| inner);
+        let inner = inner.strip_suffix(')').unwrap_or(inner).strip_suffix('}').unwrap_or(inner).trim();
+        let words = inner.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+        words
+            .map(|word| {
+                if is_key(word.trim_end_matches(|c: char| !c.is_ascii_digit())) {
+                    word.trim_start_matches(|c: char| c.is_ascii_digit())
+                } else {
+                    word
+                }
+            })
+            .collect()
+    }
+
+    /// The attributes as a row has them: long ones are cut, and tell how long they were.
+    pub fn short_attributes(&self) -> String {
+        let whole = self.attributes();
+        match whole.char_indices().nth(LETTERS) {
+            Some((end, _)) => format!("{} .. {} letters", &whole[..end], whole.len()),
+            None => whole,
+        }
+    }
+
+    /// What tells it from others: operator with attributes, types and roles.
+    fn key(&self) -> String {
         let inputs: Vec<String> = self.inputs.iter().map(|(ty, role)| format!("{ty} {}", role_name(role))).collect();
-        format!("{keyless:?} {inputs:?} {:?}", self.outputs.iter().map(|(_, wanted)| wanted).collect::<Vec<_>>())
+        let wanted: Vec<bool> = self.outputs.iter().map(|&(_, wanted)| wanted).collect();
+        format!("{} {} {inputs:?} {wanted:?}", self.op.label(), self.attributes())
     }
 }
 
@@ -131,24 +165,45 @@ pub fn model(name: &str) -> Result<EscnetConfig> {
 /// # Errors
 /// Those of the model's builders.
 pub fn subjects(config: &EscnetConfig, parts: &[Part], batch: usize, dtype: DType) -> Result<Vec<Subject>> {
-    let mut found: Vec<Subject> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    for &part in parts {
-        let graph = prepare(build(config, part, batch)?, &rules(), dtype)?;
+    let mut found = Found::default();
+    parts.iter().try_for_each(|&part| found.add(build(config, part, batch)?, part.name(), dtype))?;
+    Ok(found.subjects)
+}
+
+/// Operators at sizes of no model, forward and backward.
+///
+/// # Errors
+/// Those of the operators' shape rules.
+pub fn sweep(dtype: DType) -> Result<Vec<Subject>> {
+    let mut found = Found::default();
+    found.add(super::sweep::graph()?, "sweep", dtype)?;
+    Ok(found.subjects)
+}
+
+/// Subjects, each once.
+#[derive(Default)]
+struct Found {
+    subjects: Vec<Subject>,
+    places: HashMap<String, usize>,
+}
+
+impl Found {
+    fn add(&mut self, graph: Graph, part: &'static str, dtype: DType) -> Result<()> {
+        let graph = prepare(graph, &rules(), dtype)?;
         let (uses, updated) = (graph.uses(), graph.updated());
         for node in graph.nodes().iter().filter(|n| n.segment != Segment::Prepare && !n.op.is_view()) {
             let subject = subject(&graph, node, part, &uses, &updated);
-            let place = *places.entry(subject.key()).or_insert(found.len());
-            match found.get_mut(place) {
-                Some(known) => known.uses += usize::from(known.part == part.name()),
-                None => found.push(subject),
+            let place = *self.places.entry(subject.key()).or_insert(self.subjects.len());
+            match self.subjects.get_mut(place) {
+                Some(known) => known.uses += usize::from(known.part == part),
+                None => self.subjects.push(subject),
             }
         }
+        Ok(())
     }
-    Ok(found)
 }
 
-fn subject(graph: &Graph, node: &Node, part: Part, uses: &[usize], updated: &[bool]) -> Subject {
+fn subject(graph: &Graph, node: &Node, part: &'static str, uses: &[usize], updated: &[bool]) -> Subject {
     let role = |v: &Value| match &graph.info(*v).source {
         Source::Constant(tensor) => Role::Fixed(tensor.clone()),
         Source::State(kind) if (kind.is_weight() || *kind == StateKind::Derived) && !updated[v.index()] => Role::Weight,
@@ -157,7 +212,7 @@ fn subject(graph: &Graph, node: &Node, part: Part, uses: &[usize], updated: &[bo
     let inputs = node.inputs.iter().enumerate();
     let inputs = inputs.map(|(i, v)| (graph.ty(*v), if node.op.updates().contains(&i) { Role::Updated } else { role(v) })).collect();
     let outputs = node.outputs.iter().map(|v| (graph.ty(*v), uses[v.index()] > 0)).collect();
-    Subject { op: node.op.clone(), inputs, outputs, cost: graph.cost(node), part: part.name(), uses: 1 }
+    Subject { op: node.op.clone(), inputs, outputs, cost: graph.cost(node), part, uses: 1 }
 }
 
 pub(super) fn build(config: &EscnetConfig, part: Part, batch: usize) -> Result<Graph> {
@@ -193,6 +248,33 @@ mod tests {
             assert!(stems.contains(stem), "{stem} of {stems:?}");
         }
         assert!(all.iter().any(|s| s.uses > 1) && all.iter().any(|s| s.op.pass() == "backward_input"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_sweep_has_what_kernels_are_compared_at() -> Result<()> {
+        for dtype in [DType::F32, DType::BF16] {
+            let told: Vec<String> = sweep(dtype)?.iter().map(|s| format!("{} {}", s.op.label(), s.shape())).collect();
+            let prefix = if dtype == DType::F32 { "" } else { "bf16:" };
+            let has = |label: &str, shape: &str| {
+                let shape: Vec<String> = shape.split(' ').map(|extents| format!("{prefix}{extents}")).collect();
+                told.contains(&format!("{label} {}", shape.join(" ")))
+            };
+            assert!(has("matmul", "8192x8192 8192x8192") && has("attention", "32x197x768 32x197x768 32x197x768"), "{told:#?}");
+            assert!(has("conv2d.backward_input", "32x56x56x64 64x3x3x64") && has("linear.backward_weight", "4096x4096 4096x4096"), "{told:#?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn attributes_are_without_names_and_keys() -> Result<()> {
+        let all = subjects(&model("escnet-base")?, &[Part::TrainClassify], 1, DType::F32)?;
+        let of = |label: &str| all.iter().find(|s| s.op.label() == label).map(Subject::attributes).unwrap_or_default();
+        assert_eq!(of("layernorm"), "eps: 1e-12");
+        assert_eq!(of("dropout"), "p: 0.1, key: , backward: false");
+        assert_eq!(of("cast"), "");
+        assert!(of("adamw").len() > LETTERS);
+        assert!(all.iter().all(|s| s.short_attributes().len() < LETTERS + 32));
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use escnet::bench::others::Others;
 use escnet::bench::peaks::{Bound, Peaks};
 use escnet::bench::record::{self, Host, Row};
 use escnet::bench::sampling::Patience;
-use escnet::bench::shapes::{Part, Subject, model, subjects};
+use escnet::bench::shapes::{Part, Subject, model, subjects, sweep};
 use escnet::bench::subject::{Memory, Prepared};
 use escnet::infer::inspect::Stage;
 use escnet::{DType, Error};
@@ -50,7 +50,7 @@ struct Run {
     /// What is computed in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// The model whose shapes are measured: escnet-base, escnet-tiny, or a folder with a config.json
+    /// What is measured: the operators of escnet-base, escnet-tiny or a folder with a config.json, or `sweep`, sizes that kernels are compared at
     #[arg(long, value_name = "MODEL", default_value = "escnet-base")]
     shapes: String,
     /// Pictures at once
@@ -197,11 +197,15 @@ impl Run {
     }
 
     fn subjects(&self) -> Result<Vec<Subject>, Stop> {
-        let config = model(&self.shapes)?;
-        let parts: Vec<Part> = self.part.iter().map(|&graph| graph.into()).collect();
         let mut found = Vec::new();
-        for &batch in &self.batch {
-            found.extend(subjects(&config, &parts, batch.into(), DType::from(self.dtype))?);
+        if self.shapes == "sweep" {
+            found = sweep(self.dtype.into())?;
+        } else {
+            let config = model(&self.shapes)?;
+            let parts: Vec<Part> = self.part.iter().map(|&graph| graph.into()).collect();
+            for &batch in &self.batch {
+                found.extend(subjects(&config, &parts, batch.into(), DType::from(self.dtype))?);
+            }
         }
         let wanted = |subject: &Subject| match &self.filter {
             Some(filter) => format!("{} {}", subject.op.label(), subject.shape()).contains(filter.as_str()),
@@ -254,10 +258,14 @@ fn append(path: &Path, rows: &[Row]) -> Result<(), Stop> {
 
 fn listed(subjects: &[Subject]) -> String {
     let row = |s: &Subject| {
-        vec![s.op.label(), s.shape(), s.part.to_owned(), s.uses.to_string(), super::table::short(s.cost.flops), super::table::short(s.cost.bytes)]
+        let [flops, bytes] = [s.cost.flops, s.cost.bytes].map(super::table::short);
+        vec![s.op.label(), s.shape(), s.part.to_owned(), s.uses.to_string(), flops, bytes, s.short_attributes()]
     };
     let rows: Vec<Vec<String>> = subjects.iter().map(row).collect();
-    Table::written(&[("operator", false), ("shape", false), ("part", false), ("uses", true), ("FLOP", true), ("bytes", true)], &rows)
+    Table::written(
+        &[("operator", false), ("shape", false), ("part", false), ("uses", true), ("FLOP", true), ("bytes", true), ("attributes", false)],
+        &rows,
+    )
 }
 
 const TITLES: [(&str, bool); 10] = [
@@ -276,7 +284,8 @@ const TITLES: [(&str, bool); 10] = [
 /// What people read of rows. The ratio is that to the row that it was set beside.
 fn cells(rows: &[Row], compared: Option<&Comparison>) -> Vec<Vec<String>> {
     let ratio = |row: &Row| {
-        let is_same = |pair: &&Pair| pair.label == row.label() && pair.shape == row.shape && pair.dtype == row.dtype;
+        let is_same =
+            |pair: &&Pair| (&pair.label, &pair.shape, &pair.attributes, &pair.dtype) == (&row.label(), &row.shape, &row.attributes, &row.dtype);
         compared.and_then(|c| c.pairs.iter().find(is_same)).map_or(String::new(), |pair| format!("{:.3}", pair.ratio))
     };
     let cell = |row: &Row| {
