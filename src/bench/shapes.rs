@@ -272,7 +272,7 @@ mod tests {
         let of = |label: &str| all.iter().find(|s| s.op.label() == label).map(Subject::attributes).unwrap_or_default();
         assert_eq!(of("layernorm"), "eps: 1e-12");
         assert_eq!(of("dropout"), "p: 0.1, key: , backward: false");
-        assert_eq!(of("cast"), "");
+        assert_eq!(of("relu"), "");
         assert!(of("adamw").len() > LETTERS);
         assert!(all.iter().all(|s| s.short_attributes().len() < LETTERS + 32));
         Ok(())

@@ -2,9 +2,10 @@
 
 use super::Done;
 use super::inspect::Format;
-use super::table::Table;
+use super::table::{Table, short};
 use super::talk::Talk;
 use clap::Args;
+use escnet::device::cpu::Vectors;
 use escnet::{DType, Device};
 use serde::Serialize;
 use std::io::Write;
@@ -17,12 +18,26 @@ pub struct Devices {
     format: Format,
 }
 
+/// A device that is there.
 #[derive(Debug, Serialize)]
-struct Line {
-    device: String,
+pub struct Line {
+    /// What `--device` calls it.
+    pub device: String,
     name: String,
-    kind: &'static str,
+    /// What it is: a CPU, a GPU, a driver in software.
+    pub kind: &'static str,
     driver: String,
+    can: String,
+}
+
+impl Line {
+    /// The titles of [`Line::cells`].
+    pub const TITLES: [&str; 5] = ["device", "name", "kind", "driver", "can"];
+
+    /// For people.
+    pub fn cells(&self) -> Vec<String> {
+        vec![self.device.clone(), self.name.clone(), self.kind.to_owned(), self.driver.clone(), self.can.clone()]
+    }
 }
 
 impl Devices {
@@ -33,12 +48,8 @@ impl Devices {
         match self.format {
             Format::Json => writeln!(out, "{}", serde_json::json!({ "devices": lines }))?,
             Format::Table => {
-                let rows: Vec<Vec<String>> =
-                    lines.iter().map(|l| vec![l.device.clone(), l.name.clone(), l.kind.to_owned(), l.driver.clone()]).collect();
-                let titles = ["device", "name", "kind", "driver"];
-                let table = Table::fitting(&titles.map(|t| (t, false)), &rows);
-                write!(out, "{}", table.line(&titles.map(str::to_owned)))?;
-                rows.iter().try_for_each(|row| write!(out, "{}", table.line(row)))?;
+                let rows: Vec<Vec<String>> = lines.iter().map(Line::cells).collect();
+                write!(out, "{}", Table::written(&Line::TITLES.map(|title| (title, false)), &rows))?;
             }
         }
         if cfg!(not(feature = "wgpu")) {
@@ -53,15 +64,28 @@ impl Devices {
     }
 }
 
-fn lines() -> Vec<Line> {
+/// The devices of this machine.
+pub fn lines() -> Vec<Line> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let cpu = Line { device: "cpu".to_owned(), name: format!("{threads} threads"), kind: "CPU", driver: String::new() };
+    let cpu = Line {
+        device: "cpu".to_owned(),
+        name: format!("{threads} threads"),
+        kind: "CPU",
+        driver: String::new(),
+        can: Vectors::widest().name().to_owned(),
+    };
     #[cfg(feature = "cuda")]
     let cuda = escnet::device::cuda::adapters().into_iter().map(|a| Line {
         device: format!("cuda:{}", a.index),
         name: a.name,
         kind: if a.is_simulated { "software" } else { "GPU" },
         driver: format!("CUDA, sm_{}", a.arch),
+        can: match a.arch {
+            90 => "mma, wgmma",
+            80.. => "mma",
+            _ => "",
+        }
+        .to_owned(),
     });
     #[cfg(not(feature = "cuda"))]
     let cuda = std::iter::empty();
@@ -71,8 +95,16 @@ fn lines() -> Vec<Line> {
         name: a.name,
         kind: a.kind.name(),
         driver: format!("{} {}", a.backend, a.driver).trim().to_owned(),
+        can: abilities(a.abilities),
     });
     #[cfg(not(feature = "wgpu"))]
     let gpus = std::iter::empty();
     std::iter::once(cpu).chain(cuda).chain(gpus).collect()
+}
+
+#[cfg(feature = "wgpu")]
+fn abilities(can: escnet::device::wgpu::Abilities) -> String {
+    let has = [(can.half, "f16"), (can.subgroups, "subgroups"), (can.fragments.is_some(), "cooperative matrices")];
+    let binding = format!("bindings of {}B", short(can.binding));
+    has.into_iter().filter(|(has, _)| *has).map(|(_, what)| what.to_owned()).chain([binding]).collect::<Vec<_>>().join(", ")
 }

@@ -13,6 +13,7 @@ mod completions;
 mod convert;
 mod data;
 mod devices;
+mod doctor;
 mod eval;
 mod figures;
 mod inputs;
@@ -81,6 +82,8 @@ enum Verb {
     Peaks(peaks::Measure),
     /// Lists the devices that `--device` takes
     Devices(devices::Devices),
+    /// Checks what this machine has, and what it computes
+    Doctor(doctor::Doctor),
     /// Compiles the kernels that the program carries
     Kernels(kernels::Kernels),
     /// Prints a completion script for a shell
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Verb::Profile(verb) => verb.run(&talk),
         Verb::Peaks(verb) => verb.run(&talk),
         Verb::Devices(verb) => verb.run(&talk),
+        Verb::Doctor(verb) => verb.run(&talk),
         Verb::Kernels(verb) => verb.run(&talk),
         Verb::Completions(verb) => verb.run(),
     };

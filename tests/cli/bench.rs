@@ -93,6 +93,24 @@ fn a_list_measures_nothing_and_one_run_prints_nothing() {
     let two = run(&["bench", "--list", "conv2d", "--batch", "1,8"]).ok();
     assert_eq!(two.lines().count() - 2, 2 * (list.lines().count() - 2));
     assert_eq!(bench(&["layernorm", "--run-once"]).ok(), "");
+    let sweep = run(&["bench", "--list", "--shapes", "sweep", "--dtype", "bf16"]).ok();
+    assert!(sweep.contains("bf16:8192x8192 bf16:8192x8192") && sweep.contains("causal: true"), "{sweep}");
+}
+
+#[test]
+fn a_doctor_runs_kernels_and_says_what_is_there() {
+    let report = json(run(&["doctor", "--device", "cpu", "--format", "json"]));
+    let findings = report["findings"].as_array().unwrap();
+    let types: Vec<&str> = findings.iter().map(|f| f["dtype"].as_str().unwrap()).collect();
+    assert_eq!(types, ["f32", "f16", "bf16"]);
+    for finding in findings {
+        let error = finding["error"].as_f64().unwrap();
+        assert!(finding["problem"].is_null() && finding["operators"].as_u64() > Some(15) && error > 0.0 && error < 0.02, "{finding}");
+    }
+    assert_eq!(report["devices"][0]["device"], "cpu");
+    let told = run(&["doctor", "--device", "cpu"]).ok();
+    assert!(told.starts_with("escnet ") && told.contains("operators are right"), "{told}");
+    run(&["doctor", "--device", "abacus"]).ends(4);
 }
 
 #[test]

@@ -216,7 +216,47 @@ pub fn sum_rows<T: Real>(out: &mut [T], rows: usize, add: impl Fn(usize, &mut [T
     }
 }
 
-/// Runs `work` compiled for the widest vector instructions that this machine has. What is inlined into it is compiled with them.
+/// Vector instructions that code is compiled for besides the platform's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vectors {
+    /// AVX-512 F, VL, DQ and BW, and what [`Vectors::Avx2`] has.
+    Avx512,
+    /// AVX2 and FMA.
+    Avx2,
+    /// What every machine of this architecture has.
+    Plain,
+}
+
+impl Vectors {
+    /// The widest that this machine has.
+    pub fn widest() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512vl")
+                && std::arch::is_x86_feature_detected!("avx512dq")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+            {
+                return Vectors::Avx512;
+            }
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                return Vectors::Avx2;
+            }
+        }
+        Vectors::Plain
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Vectors::Avx512 => "AVX-512",
+            Vectors::Avx2 => "AVX2",
+            Vectors::Plain => std::env::consts::ARCH,
+        }
+    }
+}
+
+/// Runs `work` compiled for [`Vectors::widest`]. What is inlined into it is compiled with them.
 #[inline(always)]
 pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
@@ -229,17 +269,12 @@ pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
         fn avx2<R>(work: impl FnOnce() -> R) -> R {
             work()
         }
-        if std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512vl")
-            && std::arch::is_x86_feature_detected!("avx512dq")
-            && std::arch::is_x86_feature_detected!("avx512bw")
-        {
-            // SAFETY: the machine was just asked for these features.
-            return unsafe { avx512(work) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        match Vectors::widest() {
+            // SAFETY: the machine has these features.
+            Vectors::Avx512 => return unsafe { avx512(work) },
             // SAFETY: as above.
-            return unsafe { avx2(work) };
+            Vectors::Avx2 => return unsafe { avx2(work) },
+            Vectors::Plain => {}
         }
     }
     work()
