@@ -13,6 +13,7 @@ use crate::ops::support::draws::Draws;
 use crate::tensor::{DType, Tensor, TensorType};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What is profiled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,6 +39,9 @@ pub struct Spent {
     pub gives: String,
     /// The kernels that it launches; none on the CPU.
     pub kernels: Vec<String>,
+    /// Their texts.
+    #[serde(skip)]
+    pub sources: Vec<Arc<str>>,
     /// Microseconds.
     pub us: f64,
     /// Floating-point operations.
@@ -93,7 +97,14 @@ pub struct Share {
 /// # Errors
 /// Those of the model's builders and of the device.
 pub fn profile(config: &EscnetConfig, setting: &Setting, device: &Device, peaks: Option<&Peaks>) -> Result<Profile> {
-    let graph = prepare(build(config, setting.part, setting.batch)?, &rules(), setting.dtype)?;
+    profile_graph(prepare(build(config, setting.part, setting.batch)?, &rules(), setting.dtype)?, config, setting, device, peaks)
+}
+
+/// The same of a graph of the model that is built and prepared.
+///
+/// # Errors
+/// Those of the device.
+pub fn profile_graph(graph: Graph, config: &EscnetConfig, setting: &Setting, device: &Device, peaks: Option<&Peaks>) -> Result<Profile> {
     let live = live(&graph);
     let mut store = Store::new(device);
     let mut session = Session::new(graph, &mut store, Options { timed: true, ..Options::default() })?;
@@ -116,7 +127,8 @@ pub fn profile(config: &EscnetConfig, setting: &Setting, device: &Device, peaks:
             scope: time.scope,
             op: time.label,
             gives: gives(node),
-            kernels: time.kernels.into_iter().map(|kernel| kernel.entry).collect(),
+            kernels: time.kernels.iter().map(|kernel| kernel.entry.clone()).collect(),
+            sources: time.kernels.into_iter().map(|kernel| kernel.source).collect(),
             us,
             flops: time.cost.flops,
             bytes: time.cost.bytes,

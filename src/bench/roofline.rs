@@ -2,6 +2,7 @@
 //!
 //! A disc is an operator on tensors of certain types, its area the share of the run's time; what lies far below the roof and is large is worth a look.
 
+use super::drawing::escaped;
 use super::peaks::Peaks;
 use super::profile::Profile;
 use std::collections::BTreeMap;
@@ -214,10 +215,6 @@ fn line([x1, y1, x2, y2]: [f64; 4], colour: &str, more: &str) -> String {
 
 fn text((x, y): (f64, f64), anchor: &str, colour: &str, what: &str, more: &str) -> String {
     format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\" {more}>{}</text>\n", escaped(what))
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// 0.01, 1, 10, 100 G, 23.4 T

@@ -43,6 +43,7 @@ mod tests {
             op: "add".to_owned(),
             gives: String::new(),
             kernels: Vec::new(),
+            sources: Vec::new(),
             us,
             flops: 1,
             bytes: 8,

@@ -2,19 +2,30 @@
 
 use super::Done;
 use super::model::{Precision, expect_files};
+use super::stop::Stop;
 use super::table::{Table, short};
 use clap::{Args, ValueEnum};
 use console::style;
+use escnet::bench::drawing::{self, Drawing};
+use escnet::bench::profile::{self, profile_graph};
+use escnet::bench::shapes::Part;
+use escnet::durable::write_atomically;
+use escnet::graph::prepare;
 use escnet::infer::Generation;
-use escnet::infer::inspect::{Inspection, Setting, Share, Stage, Weights, inspect, weights};
+use escnet::infer::inspect::{Inspection, Setting, Share, Stage, Weights, build, inspect, weights};
 use escnet::model::config::{CONFIG_FILE, EscnetConfig};
+use escnet::ops::rules;
+use escnet::{Device, Error};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Runs whose mean is a node's time.
+const RUNS: usize = 5;
 
 /// Counts a model's parameters, operations and memory.
 ///
-/// Nothing is loaded or run: a model's config.json is enough. An operation is a floating-point one, a multiply-add counted as two; bytes are those that must be
-/// read and written, each tensor once.
+/// Nothing is loaded, and nothing is run without --device: a model's config.json is enough. An operation is a floating-point one, a multiply-add counted as two;
+/// bytes are those that must be read and written, each tensor once.
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// A model's folder, or its config.json
@@ -25,7 +36,13 @@ pub struct Inspect {
     batch: u16,
     /// Only this graph
     #[arg(long, value_enum)]
-    graph: Option<Graph>,
+    only: Option<Graph>,
+    /// Draws the graphs, before fusion and after it: a .svg, a .dot for Graphviz, or an .html in which nodes can be asked
+    #[arg(long, value_name = "FILE")]
+    graph: Option<PathBuf>,
+    /// Runs the graphs that are drawn on this device, with random numbers, for times and texts of kernels
+    #[arg(long, value_name = "DEVICE", requires = "graph")]
+    device: Option<String>,
     /// Beams of the caption search
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
     beam: u16,
@@ -86,14 +103,41 @@ impl Inspect {
         let config = EscnetConfig::open(&self.model)?;
         let generation = Generation { beams: self.beam.into(), max_length: self.max_len, ..Generation::default() };
         let setting = Setting { batch: self.batch.into(), dtype: self.dtype.into(), threads: self.threads.max(1), generation };
-        let stages = self.graph.map_or(Stage::ALL.to_vec(), |graph| vec![graph.stage()]);
-        let inspections = stages.into_iter().map(|stage| inspect(&config, stage, &setting)).collect::<escnet::Result<Vec<_>>>()?;
+        let stages = self.only.map_or(Stage::ALL.to_vec(), |graph| vec![graph.stage()]);
+        let inspections = stages.iter().map(|&stage| inspect(&config, stage, &setting)).collect::<escnet::Result<Vec<_>>>()?;
+        self.graph.iter().try_for_each(|path| self.draw(path, &config, &setting, &stages))?;
         let weights = weights(&config)?;
         let text = match self.format {
             Format::Json => self.json(&weights, &inspections).to_string() + "\n",
             Format::Table => self.table(&weights, &inspections),
         };
         Ok(std::io::stdout().write_all(text.as_bytes())?)
+    }
+
+    fn draw(&self, path: &Path, config: &EscnetConfig, setting: &Setting, stages: &[Stage]) -> Done {
+        let form = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let written = match form {
+            "svg" => drawing::svg,
+            "dot" => drawing::dot,
+            "html" => drawing::html,
+            _ => return Err(Stop::Usage(format!("--graph {}: expected a name that ends with .svg, .dot or .html", path.display()))),
+        };
+        let device = self.device.as_ref().map(|name| Device::parse(name, self.threads, setting.dtype)).transpose()?;
+        let mut drawing = Drawing::new(format!("{}, {} at once, {}", self.model.display(), self.batch, setting.dtype));
+        for &stage in stages {
+            let name = Part::Inference(stage).name();
+            let graph = build(config, stage, setting)?;
+            drawing.add(format!("{name}, as written"), &graph, setting.threads);
+            let fused = prepare(graph, &rules(), setting.dtype)?;
+            drawing.add(format!("{name}, fused"), &fused, setting.threads);
+            if let Some(device) = &device {
+                super::cache::folder().iter().for_each(|folder| device.keep_pipelines(folder));
+                let setting = profile::Setting { part: Part::Inference(stage), batch: setting.batch, dtype: setting.dtype, runs: RUNS };
+                drawing.measured(&profile_graph(fused, config, &setting, device, None)?);
+            }
+        }
+        let text = written(&drawing);
+        Ok(write_atomically(path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))?)
     }
 
     fn json(&self, weights: &[Weights], inspections: &[Inspection]) -> serde_json::Value {

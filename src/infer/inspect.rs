@@ -166,7 +166,11 @@ pub fn inspect(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result
     })
 }
 
-pub(crate) fn build(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result<Graph> {
+/// The graph as the model is written: not fused, not in half precision.
+///
+/// # Errors
+/// [`Error::Argument`] where the setting does not fit the model; those of [`Builder::apply`].
+pub fn build(config: &EscnetConfig, stage: Stage, setting: &Setting) -> Result<Graph> {
     let Setting { batch: images, generation, .. } = setting;
     let longest = config.captioner.text_config.max_position_embeddings.min(config.text_encoder.max_position_embeddings);
     let (beams, max_length) = (generation.beams, generation.max_length.min(longest));

@@ -27,7 +27,7 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     fill: |_, _, i| (i == 3).then(|| Fill::Values(vec![1024.0])),
-    ..Row::new("accumulate", cases)
+    ..Row::new("accumulate", head!("accumulate.rs"), cases)
 };
 
 /// Inputs: state, the gradient of the same shape, control i32\[4\] and, where there is one, the loss scale f32\[1\]. Updates the state.

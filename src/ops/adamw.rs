@@ -30,7 +30,7 @@ static KERNELS: cuda::Image = cuda::image!("adamw");
 const SHADER: &str = shader!("common/sweep", "common/optimizer", "adamw");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, golden: Some(golden), fill, ..Row::new("adamw", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, golden: Some(golden), fill, ..Row::new("adamw", head!("adamw.rs"), cases) };
 
 fn fill(op: &dyn Op, inputs: &[TensorType], i: usize) -> Option<Fill> {
     optimizer::fill(op.downcast::<AdamWStep>()?.roles.len(), EACH, inputs, i)

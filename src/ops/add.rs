@@ -19,7 +19,7 @@ use crate::tensor::TensorType;
 static KERNELS: cuda::Image = cuda::image!("add");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("add", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("add", head!("add.rs"), cases) };
 
 /// `a + b` of one shape and type; in place of either.
 #[derive(Debug, Clone, Copy)]

@@ -24,7 +24,7 @@ static KERNELS: cuda::Image = cuda::image!("add_layernorm");
 const SHADER: &str = shader!("common/in_place", "common/layernorm", "add_layernorm");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("add_layernorm", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("add_layernorm", head!("add_layernorm.rs"), cases) };
 
 /// The forward pass. Inputs: x, residual, w, b. Outputs: y; the sum, mean and rstd (optional, the latter in f32). In place of x.
 #[derive(Debug, Clone, Copy)]

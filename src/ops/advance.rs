@@ -18,7 +18,7 @@ static KERNELS: cuda::Image = cuda::image!("advance");
 const SHADER: &str = shader!("advance");
 
 /// The row of the table.
-pub const ROW: Row = Row { wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("advance", cases) };
+pub const ROW: Row = Row { wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("advance", head!("advance.rs"), cases) };
 
 /// Inputs: step i32\[1\], finite i32\[1\]. Updates the step.
 #[derive(Debug, Clone, Copy)]

@@ -23,7 +23,7 @@ const SHADER: &str = shader!("common/order", "argmax");
 const SHARE: usize = 2048;
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("argmax", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("argmax", head!("argmax.rs"), cases) };
 
 /// Inputs: x [.., N]. Output: i32 [..]. NaN is never the largest.
 #[derive(Debug, Clone, Copy)]

@@ -18,7 +18,7 @@ static KERNELS: cuda::Image = cuda::image!("assign");
 const SHADER: &str = shader!("assign");
 
 /// The row of the table.
-pub const ROW: Row = Row { wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("assign", cases) };
+pub const ROW: Row = Row { wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("assign", head!("assign.rs"), cases) };
 
 /// Inputs: state, a value of the same shape, floating point or i32 as the state is, and i32\[1\] with `conditional`. Updates the state.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,7 @@ static KERNELS: cuda::Image = cuda::image!("broadcast_add");
 const SHADER: &str = shader!("common/in_place", "common/map", "broadcast_add");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("broadcast_add", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("broadcast_add", head!("broadcast_add.rs"), cases) };
 
 /// The sum; in place of x. Inputs: x, r.
 #[derive(Debug, Clone, Copy)]

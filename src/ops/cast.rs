@@ -19,7 +19,7 @@ static KERNELS: cuda::Image = cuda::image!("cast");
 const SHADER: &str = shader!("cast");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Follow, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("cast", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Follow, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("cast", head!("cast.rs"), cases) };
 
 /// Conversion to an element type.
 #[derive(Debug, Clone, Copy)]

@@ -20,7 +20,7 @@ static KERNELS: cuda::Image = cuda::image!("concat");
 const SHADER: &str = shader!("concat");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("concat", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("concat", head!("concat.rs"), cases) };
 
 /// Concatenation. Inputs: any number of tensors, alike in all extents but that of `axis`.
 #[derive(Debug, Clone, Copy)]

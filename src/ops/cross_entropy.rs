@@ -43,7 +43,7 @@ pub const ROW: Row = Row {
         Ok(vec![("loss", cross_entropy(b, input("x")?, input("labels")?, None, case.number("label_smoothing")?, ignore)?)])
     }),
     fill,
-    ..Row::new("cross_entropy", cases)
+    ..Row::new("cross_entropy", head!("cross_entropy.rs"), cases)
 };
 
 /// Labels within a row; of what the forward saved, a row's largest logit and sum.

@@ -28,7 +28,7 @@ static KERNELS: cuda::Image = cuda::image!("dropout");
 const SHADER: &str = shader!("common/philox", "common/in_place", "dropout");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("dropout", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("dropout", head!("dropout.rs"), cases) };
 
 /// Dropout, and its own backward pass. Inputs: x or dy of any shape; rng i32\[4\], `[seed_lo, seed_hi, step, micro_step]`. In place.
 #[derive(Debug, Clone, Copy)]

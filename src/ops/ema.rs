@@ -31,7 +31,7 @@ static KERNELS: cuda::Image = cuda::image!("ema");
 const SHADER: &str = shader!("common/sweep", "ema");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("ema", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("ema", head!("ema.rs"), cases) };
 
 /// Inputs: for each pair the average and the parameter, of one shape; then step and finite, i32\[1\] each. Updates the averages.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,7 @@ pub const ROW: Row = Row {
     golden: Some(|_, b, input| Ok(vec![("y", gelu(b, input("x")?)?)])),
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    ..Row::new("gelu", cases)
+    ..Row::new("gelu", head!("gelu.rs"), cases)
 };
 
 /// `x Phi(x)` of any shape.

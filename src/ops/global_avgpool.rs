@@ -29,7 +29,7 @@ pub const ROW: Row = Row {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;
         Ok(vec![("y", global_avgpool(b, x)?)])
     }),
-    ..Row::new("global_avgpool", cases)
+    ..Row::new("global_avgpool", head!("global_avgpool.rs"), cases)
 };
 
 /// Input: x. Output: y.

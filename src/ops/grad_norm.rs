@@ -28,7 +28,7 @@ const SHADER: &str = shader!("common/sweep", "grad_norm");
 const BLOCK: usize = 8192;
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("grad_norm", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("grad_norm", head!("grad_norm.rs"), cases) };
 
 /// Inputs: gradients of any shapes. Outputs: the norm f32[]; i32\[1\], 0 where an element is NaN or infinite, else 1.
 #[derive(Debug, Clone, Copy)]

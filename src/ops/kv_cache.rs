@@ -22,7 +22,7 @@ static KERNELS: cuda::Image = cuda::image!("kv_cache");
 const SHADER: &str = shader!("kv_cache");
 
 /// The row of the table.
-pub const ROW: Row = Row { fill: |_, _, i| (i == 2).then_some(Fill::Ints(0, 1)), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("kv_cache", cases) };
+pub const ROW: Row = Row { fill: |_, _, i| (i == 2).then_some(Fill::Ints(0, 1)), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("kv_cache", head!("kv_cache.rs"), cases) };
 
 /// Inputs: cache (updated), new, position.
 #[derive(Debug, Clone, Copy)]

@@ -39,7 +39,7 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     golden: Some(|case, b, input| Ok(vec![("y", layernorm(b, input("x")?, input("w")?, input("b")?, case.number("eps")?)?)])),
-    ..Row::new("layernorm", cases)
+    ..Row::new("layernorm", head!("layernorm.rs"), cases)
 };
 
 /// The forward pass. Inputs: x, w, b. Outputs: y; mean and rstd in f32 (optional). In place.

@@ -43,7 +43,7 @@ pub const ROW: Row = Row {
         };
         Ok(vec![("y", linear(b, input("x")?, input("w")?, Some(input("b")?), activation)?)])
     }),
-    ..Row::new("linear", cases)
+    ..Row::new("linear", head!("linear.rs"), cases)
 };
 
 /// What follows the product.

@@ -21,7 +21,7 @@ static KERNELS: cuda::Image = cuda::image!("log_softmax");
 const SHADER: &str = shader!("common/in_place", "common/softmax", "log_softmax");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("log_softmax", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("log_softmax", head!("log_softmax.rs"), cases) };
 
 /// The forward pass; in place.
 #[derive(Debug, Clone, Copy)]

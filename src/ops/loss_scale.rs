@@ -32,7 +32,7 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     fill: |_, _, i| (i == 0).then(|| Fill::Values(vec![1024.0])),
-    ..Row::new("loss_scale", cases)
+    ..Row::new("loss_scale", head!("loss_scale.rs"), cases)
 };
 
 /// The bounds of the scale.

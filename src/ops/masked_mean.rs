@@ -31,7 +31,7 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", masked_mean(b, input("x")?, input("mask")?)?)])),
-    ..Row::new("masked_mean", cases)
+    ..Row::new("masked_mean", head!("masked_mean.rs"), cases)
 };
 
 /// The forward pass. Inputs: x [B, L, D], mask i32[B, L]. Output: y [B, D].

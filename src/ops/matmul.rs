@@ -38,7 +38,7 @@ pub const ROW: Row = Row {
         let op = MatMul { transpose_a: case.flag("transpose_a")?, transpose_b: case.flag("transpose_b")? };
         Ok(vec![("y", b.apply1(op, &[input("a")?, input("b")?])?)])
     }),
-    ..Row::new("matmul", cases)
+    ..Row::new("matmul", head!("matmul.rs"), cases)
 };
 
 /// The product, with the two switches.

@@ -34,7 +34,7 @@ pub const ROW: Row = Row {
         let y = maxpool2d(b, x, case.count("kernel")?, case.count("stride")?, case.count("padding")?)?;
         Ok(vec![("y", transpose(b, y, &NHWC_TO_NCHW)?)])
     }),
-    ..Row::new("maxpool2d", cases)
+    ..Row::new("maxpool2d", head!("maxpool2d.rs"), cases)
 };
 
 /// Input: x. Outputs: y, and which pixel won, i32 of y's shape (optional).

@@ -38,6 +38,8 @@ pub struct Forward {
 pub struct Row {
     /// The stem.
     pub stem: &'static str,
+    /// The head of its file: what it computes.
+    head: &'static str,
     /// How its gradient is built; none where it has none.
     pub backward: Option<BackwardRule>,
     /// How it takes to half precision.
@@ -61,11 +63,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row with nothing but cases; the rest is filled in by `..Row::new(..)`.
-    pub const fn new(stem: &'static str, cases: fn() -> Vec<Case>) -> Self {
+    /// A row with nothing but the head of its file, by `head!`, and cases; the rest is filled in by `..Row::new(..)`.
+    pub const fn new(stem: &'static str, head: &'static str, cases: fn() -> Vec<Case>) -> Self {
         let (backward, fusion, golden, pending) = (None, None, None, Kernel::Pending);
         Row {
             stem,
+            head,
             backward,
             precision: Precision::Follow,
             fusion,
@@ -78,6 +81,47 @@ impl Row {
             variants: &[],
         }
     }
+
+    /// What it computes: the maths, layouts, and where the formula is from, in Markdown.
+    pub fn about(&self) -> String {
+        let line = |line: &'static str| line.trim_start_matches("//!").strip_prefix(' ').unwrap_or_default();
+        self.head.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The `//!` lines at the beginning of a file, and no more of it: it goes into every program.
+macro_rules! head {
+    ($file:literal) => {{
+        const TEXT: &str = include_str!($file);
+        const HEAD: [u8; crate::ops::head_length(TEXT)] = crate::ops::first(TEXT);
+        match std::str::from_utf8(&HEAD) {
+            Ok(head) => head,
+            Err(_) => "",
+        }
+    }};
+}
+
+/// Bytes of the lines at the beginning that start with `//!`.
+const fn head_length(text: &str) -> usize {
+    let text = text.as_bytes();
+    let mut at = 0;
+    while at + 3 <= text.len() && text[at] == b'/' && text[at + 1] == b'/' && text[at + 2] == b'!' {
+        while at < text.len() && text[at] != b'\n' {
+            at += 1;
+        }
+        at += 1;
+    }
+    if at > text.len() { text.len() } else { at }
+}
+
+const fn first<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut at = 0;
+    while at < N {
+        bytes[at] = text.as_bytes()[at];
+        at += 1;
+    }
+    bytes
 }
 
 macro_rules! table {

@@ -26,7 +26,7 @@ static KERNELS: cuda::Image = cuda::image!("mul");
 const SHADER: &str = shader!("common/in_place", "common/map", "mul");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("mul", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("mul", head!("mul.rs"), cases) };
 
 /// `a b` of one shape and type; in place of either.
 #[derive(Debug, Clone, Copy)]

@@ -16,7 +16,7 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("peak", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("peak", head!("peak.rs"), cases) };
 
 const A: f32 = 0.75;
 const B: f32 = 0.125;

@@ -30,7 +30,7 @@ const SHADER: &str = shader!("reduce");
 const SUMS: &str = shader!("common/columns", "common/column_sums", "reduce_leading");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("reduce", cases) };
+pub const ROW: Row = Row { backward: Some(backward), precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("reduce", head!("reduce.rs"), cases) };
 
 /// What is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

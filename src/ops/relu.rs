@@ -21,7 +21,7 @@ pub const ROW: Row = Row {
     golden: Some(|_, b, input| Ok(vec![("y", relu(b, input("x")?)?)])),
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    ..Row::new("relu", cases)
+    ..Row::new("relu", head!("relu.rs"), cases)
 };
 
 /// `max(x, 0)` of any shape.

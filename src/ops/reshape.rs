@@ -9,7 +9,7 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::{Shape, TensorType};
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Fallback(&[]), cuda: Kernel::Fallback(&[]), ..Row::new("reshape", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Fallback(&[]), cuda: Kernel::Fallback(&[]), ..Row::new("reshape", head!("reshape.rs"), cases) };
 
 /// A view under this shape.
 #[derive(Debug, Clone, Copy)]

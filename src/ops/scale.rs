@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("scale", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("scale", head!("scale.rs"), cases) };
 
 /// Product with a fixed number.
 #[derive(Debug, Clone, Copy)]

@@ -18,7 +18,7 @@ static KERNELS: cuda::Image = cuda::image!("select");
 const SHADER: &str = shader!("select");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, fill: |_, _, i| (i == 0).then_some(Fill::Ints(0, 2)), ..Row::new("select", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, fill: |_, _, i| (i == 0).then_some(Fill::Ints(0, 2)), ..Row::new("select", head!("select.rs"), cases) };
 
 /// The choice. Inputs: condition i32, a, b, all of one shape.
 #[derive(Debug, Clone, Copy)]

@@ -29,7 +29,7 @@ static KERNELS: cuda::Image = cuda::image!("sgd");
 const SHADER: &str = shader!("common/sweep", "common/optimizer", "sgd");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, fill, ..Row::new("sgd", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, fill, ..Row::new("sgd", head!("sgd.rs"), cases) };
 
 fn fill(op: &dyn Op, inputs: &[TensorType], i: usize) -> Option<Fill> {
     optimizer::fill(op.downcast::<SgdStep>()?.roles.len(), EACH, inputs, i)

@@ -21,7 +21,7 @@ pub const ROW: Row = Row {
     golden: Some(|_, b, input| Ok(vec![("y", sigmoid(b, input("x")?)?)])),
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    ..Row::new("sigmoid", cases)
+    ..Row::new("sigmoid", head!("sigmoid.rs"), cases)
 };
 
 /// `1 / (1 + e^-x)` of any shape.

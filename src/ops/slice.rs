@@ -19,7 +19,7 @@ static KERNELS: cuda::Image = cuda::image!("slice");
 const SHADER: &str = shader!("slice");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("slice", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("slice", head!("slice.rs"), cases) };
 
 /// Indices `start .. start + length` of dimension `axis`.
 #[derive(Debug, Clone, Copy)]

@@ -28,7 +28,7 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", softmax(b, input("x")?)?)])),
-    ..Row::new("softmax", cases)
+    ..Row::new("softmax", head!("softmax.rs"), cases)
 };
 
 /// The forward pass; in place.

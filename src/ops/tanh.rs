@@ -21,7 +21,7 @@ pub const ROW: Row = Row {
     golden: Some(|_, b, input| Ok(vec![("y", tanh(b, input("x")?)?)])),
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    ..Row::new("tanh", cases)
+    ..Row::new("tanh", head!("tanh.rs"), cases)
 };
 
 /// `tanh(x)` of any shape.

@@ -26,7 +26,7 @@ const EACH: usize = 8;
 const PART: usize = 256 * EACH;
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("top_k", cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("top_k", head!("top_k.rs"), cases) };
 
 /// Inputs: x [.., N]. Outputs: values [.., k] and indices i32 [.., k]. NaN counts as the smallest.
 #[derive(Debug, Clone, Copy)]

@@ -20,7 +20,7 @@ static KERNELS: cuda::Image = cuda::image!("transpose");
 const SHADER: &str = shader!("transpose");
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("transpose", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("transpose", head!("transpose.rs"), cases) };
 
 /// A permutation of the dimensions.
 #[derive(Debug, Clone)]

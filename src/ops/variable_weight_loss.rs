@@ -38,7 +38,7 @@ pub const ROW: Row = Row {
     cuda: Kernel::Own,
     golden: Some(|case, b, input| Ok(vec![("loss", variable_weight_loss(b, input("x")?, input("labels")?, golden(case)?, None)?)])),
     fill: |_, inputs, i| (i == 1).then(|| Fill::Ints(0, inputs[0].shape.rows_and_width().1 as i32)),
-    ..Row::new("variable_weight_loss", cases)
+    ..Row::new("variable_weight_loss", head!("variable_weight_loss.rs"), cases)
 };
 
 /// How samples are weighted.

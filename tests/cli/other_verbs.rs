@@ -58,8 +58,8 @@ fn inspect_counts_what_is_there() {
     assert!(classify["nodes_after"].as_u64() < classify["nodes_before"].as_u64());
     assert!(classify["peak_bytes"].as_u64() < classify["total_bytes"].as_u64());
 
-    let one = report(&["--graph", "classify", "--ops"])["graphs"][0].clone();
-    let two = report(&["--graph", "classify", "--batch", "2"])["graphs"][0].clone();
+    let one = report(&["--only", "classify", "--ops"])["graphs"][0].clone();
+    let two = report(&["--only", "classify", "--batch", "2"])["graphs"][0].clone();
     assert_eq!(2 * one["flops"].as_u64().unwrap(), two["flops"].as_u64().unwrap());
     let sum = |list: &Value| list.as_array().unwrap().iter().map(|x| x["flops"].as_u64().unwrap()).sum::<u64>();
     for list in ["parts", "ops", "nodes"] {
@@ -68,6 +68,27 @@ fn inspect_counts_what_is_there() {
     let table = run(&["inspect", &model(), "--ops"]).ok();
     assert!(table.contains("backbone.layer1.0") && table.contains("together"), "{table}");
     assert!(run(&["inspect", "nowhere"]).ends(3).err.contains("config.json"));
+}
+
+#[test]
+fn inspect_draws_graphs() {
+    let folder = Folder::new();
+    let drawn = |name: &str, more: &[&str]| {
+        let file = folder.join(name);
+        run(&[&["inspect", &model(), "--graph", &file], more].concat()).ok();
+        std::fs::read_to_string(file).unwrap()
+    };
+    let svg = drawn("graph.svg", &["--only", "classify"]);
+    assert!(svg.starts_with("<svg ") && svg.contains("classify, fused") && svg.contains("conv2d") && !svg.contains("caption"), "{svg}");
+    let dot = drawn("graph.dot", &[]);
+    assert_eq!(dot.matches("digraph ").count(), 6);
+    assert!(!dot.contains(" us\""), "nothing ran");
+    assert!(drawn("measured.dot", &["--only", "caption-step", "--device", "cpu"]).contains(" us\""));
+    assert!(drawn("graph.html", &["--device", "cpu"]).contains("Softmax over the last dimension"));
+    assert!(run(&["inspect", &model(), "--graph", &folder.join("graph.png")]).ends(2).err.contains(".svg, .dot or .html"));
+    run(&["inspect", &model(), "--device", "cpu"]).ends(2);
+    run(&["inspect", &model(), "--graph", &folder.join("graph.dot"), "--device", "abacus"]).ends(4);
+    run(&["inspect", &model(), "--graph", &folder.join("none/graph.dot")]).ends(3);
 }
 
 #[test]

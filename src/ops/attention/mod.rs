@@ -85,7 +85,7 @@ pub const ROW: Row = Row {
         let y = reshape(b, attended.y, [batch, queries, heads, size])?;
         Ok(vec![("y", transpose(b, y, &[0, 2, 1, 3])?)])
     }),
-    ..Row::new("attention", cases::cases)
+    ..Row::new("attention", head!("mod.rs"), cases::cases)
 };
 
 /// Where queries, keys and values are.

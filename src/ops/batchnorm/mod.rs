@@ -42,7 +42,7 @@ pub const ROW: Row = Row {
     golden: Some(golden),
     // The variance, where there is one.
     fill: |_, _, i| (i == 4).then_some(Fill::Uniform(0.5, 2.0)),
-    ..Row::new("batchnorm", cases)
+    ..Row::new("batchnorm", head!("mod.rs"), cases)
 };
 
 const CHECK: Check = Check("batchnorm");

@@ -40,7 +40,7 @@ static KERNELS: cuda::Image = cuda::image!("beam_step");
 const SHADER: &str = shader!("common/order", "beam_step");
 
 /// The row of the table.
-pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("beam_step", cases::cases) };
+pub const ROW: Row = Row { precision: Precision::Full, wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("beam_step", head!("mod.rs"), cases::cases) };
 
 /// The most beams of an image. A block of CUDA's holds the ranks of all their candidates, 33 KB.
 pub const MOST_BEAMS: usize = 64;

@@ -50,7 +50,7 @@ pub const ROW: Row = Row {
         let y = conv2d(b, x, w, bias, case.count("stride")?, case.count("padding")?)?;
         Ok(vec![("y", transpose(b, y, &NHWC_TO_NCHW)?)])
     }),
-    ..Row::new("conv2d", cases)
+    ..Row::new("conv2d", head!("mod.rs"), cases)
 };
 
 /// PyTorch's order of a picture's dimensions to ours; OIHW to OHWI is the same permutation.

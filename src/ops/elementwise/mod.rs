@@ -35,7 +35,7 @@ use crate::op::{Check, Cost, Op};
 use crate::tensor::TensorType;
 
 /// The row of the table.
-pub const ROW: Row = Row { fusion: Some((90, fusion::absorb)), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("elementwise", cases) };
+pub const ROW: Row = Row { fusion: Some((90, fusion::absorb)), wgpu: Kernel::Own, cuda: Kernel::Own, ..Row::new("elementwise", head!("mod.rs"), cases) };
 
 /// The chain. Inputs: x, the second operands in the order of their steps. In place of x.
 #[derive(Debug, Clone, PartialEq)]

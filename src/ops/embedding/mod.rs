@@ -35,7 +35,7 @@ pub const ROW: Row = Row {
     cuda: Kernel::Own,
     golden: Some(|_, b, input| Ok(vec![("y", embedding(b, input("ids")?, input("w")?)?)])),
     fill,
-    ..Row::new("embedding", cases)
+    ..Row::new("embedding", head!("mod.rs"), cases)
 };
 
 /// Ids within the table; positions from 0 on.

@@ -37,7 +37,7 @@ const SHADER: &str = shader!("gather");
 const HELD: usize = 2048;
 
 /// The row of the table.
-pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, fill, ..Row::new("gather", cases) };
+pub const ROW: Row = Row { backward: Some(backward), wgpu: Kernel::Own, cuda: Kernel::Own, fill, ..Row::new("gather", head!("mod.rs"), cases) };
 
 /// Indices within the rows; all of a state's rows are held.
 fn fill(op: &dyn Op, inputs: &[TensorType], i: usize) -> Option<Fill> {
