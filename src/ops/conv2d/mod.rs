@@ -214,7 +214,8 @@ impl Op for Conv2d {
         for (n, y) in y.iter_mut().enumerate() {
             *y = self.activation.value(*y + bias.map_or(0.0, |b| b[n % e.filters]));
         }
-        self.leave_moments(y, args)
+        self.leave_moments(y, args);
+        Ok(())
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
@@ -259,13 +260,12 @@ impl Conv2d {
     }
 
     /// Where they are wanted, those of y, as it will be stored.
-    fn leave_moments<T: crate::device::cpu::Real>(&self, y: &mut [T], args: &mut Args<T>) -> Result<()> {
-        let Some((ty, to)) = args.out_ty(0).zip(args.optional_out(1)) else { return Ok(()) };
+    fn leave_moments<T: crate::device::cpu::Real>(&self, y: &mut [T], args: &mut Args<T>) {
+        let Some((ty, to)) = args.out_ty(0).zip(args.optional_out(1)) else { return };
         if ty.dtype != DType::F32 {
             y.iter_mut().for_each(|y| *y = y.rounded_to(ty.dtype));
         }
         moments::take(y, ty.shape[3], moments::ROWS, to);
-        Ok(())
     }
 
     /// The output holding the residual, or zeros.
