@@ -51,7 +51,7 @@ impl Pass {
                     inputs.push(b.input("bias", TensorType::f32([o]))?);
                 }
                 let activation = if fixed { Activation::Relu } else { Activation::None };
-                let op = b.apply(Conv2d { stride, padding, bias: fixed, residual: false, activation }, &inputs);
+                let op = b.apply(Conv2d { stride, padding, bias: fixed, residual: false, activation, moments: false }, &inputs);
                 node(&mut b, op)?;
             }
             Pass::BackwardInput => {

@@ -3,6 +3,7 @@
 //   forward             mean and variance given: a map
 //   training            mean and rstd of the batch, from `statistics` before it: the same map, with ReLU where it follows
 //   statistics          sums of columns, joined as moments: x is read once, and nothing cancels. The variance kept is the unbiased one, rstd is made of the biased.
+//   join                the same where who wrote x left moments of its rows, 64 each (common/moments.cuh): those are joined, and x is not read
 //   backward            dx = dy rstd w                                                   dw = rstd sum of dy (x - mean)      db = sum of dy
 //   training_backward   dx = rstd w (dz - sum of dz / n - xhat (sum of dz xhat) / n)     dw = rstd sum of dz (x - mean)      db = sum of dz
 //                       dz = dy where ReLU let it pass, which z tells again: y need not be read
@@ -28,6 +29,18 @@ __device__ __forceinline__ float rstd_of(float variance, float eps) { return 1 /
 template <class F> __device__ __forceinline__ void map_strip(const Strip& s, const Columns& columns, F f) {
     for (unsigned row = s.row; row < s.end; row += DOWN) f((size_t)row * columns.width + s.column);
 }
+
+// What is kept of the moments of all rows.
+struct Statistics {
+    float *mean, *variance, *rstd;
+    unsigned rows;
+    float eps;
+    __device__ __forceinline__ void operator()(size_t, unsigned column, const float (&sum)[3]) const {
+        mean[column] = sum[1];
+        variance[column] = sum[2] / (rows - 1);
+        rstd[column] = rstd_of(sum[2] / rows, eps);
+    }
+};
 
 // What both backward passes sum: dw, db and both for the gradient of x, each null where it is not wanted. rstd(column) is asked where it is needed.
 template <class Rstd>
@@ -65,12 +78,19 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     sum_columns<3>(
         columns, partials,
         [=](size_t row, unsigned column, float (&sum)[3]) { sum[0] = 1, sum[1] = x[row * columns.width + column], sum[2] = 0; },
-        [=](size_t, unsigned column, const float (&sum)[3]) {
-            mean[column] = sum[1];
-            variance[column] = sum[2] / (columns.rows - 1);
-            rstd[column] = rstd_of(sum[2] / columns.rows, eps);
+        Statistics{mean, variance, rstd, columns.rows, eps}, Moments());
+}
+
+// A row of `columns` is a part of `rows`.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    batchnorm_join_f32(float* partials, const float* moments, float* mean, float* variance, float* rstd, Columns columns, unsigned rows, float eps) {
+    sum_columns<3>(
+        columns, partials,
+        [=](size_t part, unsigned column, float (&sum)[3]) {
+#pragma unroll
+            for (unsigned word = 0; word < 3; word++) sum[word] = moments[(part * 3 + word) * columns.width + column];
         },
-        Moments());
+        Statistics{mean, variance, rstd, rows, eps}, Moments());
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK) batchnorm_training_f32(const float* x, const float* w, const float* b, const float* mean, const float* rstd,

@@ -5,6 +5,8 @@
 //   backward_input    A = patches of dy [pixels, taps O],  B = w          dx = A B
 //   backward_weight   A = dy^T [O, B OH OW], B = patches of x             dw = A B
 //   backward_bias     sums of columns                                     db = sum over pixels of dy
+//   moments           count, mean, squares of y's columns, of each 64 pixels: common/moments.cuh. Forward leaves them where they are asked for, from the tile
+//                     that it has just stored; where K is cut, this launch does, behind it
 //
 // With stride s the pixels of x fall into s x s phases, each of which meets its own taps: ky = fy + a s with fy = (py + p) mod s for the phase's first row py.
 // backward_input is a batch of products, a phase each, in which nothing is multiplied by zeros in between.
@@ -153,18 +155,23 @@ template <class T> struct FiltersBack {
     }
 };
 
-// bias and residual are null where there are none; y may be the residual.
+// bias and residual are null where there are none, and so are moments; y may be the residual.
 template <class T> struct Epilogue {
     const T *bias, *residual;
     T* y;
+    float* moments;
     unsigned has_relu, n;
-    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum) const {
+    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float& sum) const {
         const size_t i = (size_t)row * n + column;
         if (bias) sum += to_float(bias[column]);
         if (residual) sum += to_float(residual[i]);
-        y[i] = Element<T>::of(has_relu ? relu(sum) : sum);
+        const T stored = Element<T>::of(has_relu ? relu(sum) : sum);
+        y[i] = stored;
+        // They are of what whoever reads y sees.
+        if (moments) sum = to_float(stored);
     }
 };
+template <class T> __device__ __forceinline__ float* moments_of(const Epilogue<T>& epilogue) { return epilogue.moments; }
 
 template <class T> struct Store {
     T* dw;
@@ -216,13 +223,13 @@ __device__ __forceinline__ of_im2col::ChannelColumns filters_back(const TensorMa
 using namespace of_conv2d;
 
 #define KERNELS(suffix, T)                                                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                     \
-        conv2d_forward_##suffix(float* partials, const T* x, const T* w, const T* bias, const T* residual, T* y, Gemm g, Conv c, unsigned has_relu) {          \
-        gemm_of<true, true>(g, partials, patches<true>(x, c), Matrix<T, true>{w, g.k}, Epilogue<T>{bias, residual, y, has_relu, g.n}, Alike());                \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_forward_##suffix(                                                                            \
+        float* partials, const T* x, const T* w, const T* bias, const T* residual, T* y, float* moments, Gemm g, Conv c, unsigned has_relu) {                  \
+        gemm_of<true, true>(g, partials, patches<true>(x, c), Matrix<T, true>{w, g.k}, Epilogue<T>{bias, residual, y, moments, has_relu, g.n}, Alike());       \
     }                                                                                                                                                          \
     extern "C" __global__ void __launch_bounds__(BLOCK, 2)                                                                                                     \
-        conv2d_forward_sum_##suffix(const float* partials, const T* bias, const T* residual, T* y, Gemm g, Conv, unsigned has_relu) {                          \
-        gemm_sum(g, partials, Epilogue<T>{bias, residual, y, has_relu, g.n});                                                                                  \
+        conv2d_forward_sum_##suffix(const float* partials, const T* bias, const T* residual, T* y, float*, Gemm g, Conv, unsigned has_relu) {                  \
+        gemm_sum(g, partials, Epilogue<T>{bias, residual, y, nullptr, has_relu, g.n});                                                                         \
     }                                                                                                                                                          \
     extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_backward_input_##suffix(float* partials, const T* dy, const T* w, T* dx, Gemm g, Conv c) {   \
         const Phase phase(c, tile_of<TILE>(g).batch);                                                                                                          \
@@ -242,13 +249,20 @@ using namespace of_conv2d;
         sum_columns<1>(                                                                                                                                        \
             columns, partials, [=](size_t row, unsigned column, float (&sum)[1]) { sum[0] = to_float(dy[row * columns.width + column]); },                     \
             [=](size_t, unsigned column, const float (&sum)[1]) { db[column] = Element<T>::of(sum[0]); });                                                     \
+    }                                                                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 2) conv2d_moments_##suffix(const T* y, float* moments, Columns columns) {                              \
+        sum_columns<3>(                                                                                                                                        \
+            columns, nullptr,                                                                                                                                  \
+            [=](size_t row, unsigned column, float (&sum)[3]) { sum[0] = 1, sum[1] = to_float(y[row * columns.width + column]), sum[2] = 0; },                 \
+            [=](size_t part, unsigned column, const float (&sum)[3]) { leave_moments(moments, sum, part * PART_ROWS, column, columns.width); }, Moments());    \
     }
 FOR_EACH_TYPE(KERNELS)
 
 #define MMA_KERNELS(tile, suffix, T)                                                                                                                           \
     extern "C" __global__ void __launch_bounds__(2 * tile) conv2d_forward_mma##tile##_##suffix(                                                                \
-        float* partials, const T* x, const T* w, const T* bias, const T* residual, T* y, Gemm g, Conv c, unsigned has_relu) {                                  \
-        gemm_mma_of<tile, true, true, T>(g, partials, patches<true>(x, c), Matrix<T, true>{w, g.k}, Epilogue<T>{bias, residual, y, has_relu, g.n}, Alike());   \
+        float* partials, const T* x, const T* w, const T* bias, const T* residual, T* y, float* moments, Gemm g, Conv c, unsigned has_relu) {                  \
+        const Epilogue<T> put = {bias, residual, y, moments, has_relu, g.n};                                                                                   \
+        gemm_mma_of<tile, true, true, T>(g, partials, patches<true>(x, c), Matrix<T, true>{w, g.k}, put, Alike());                                             \
     }                                                                                                                                                          \
     extern "C" __global__ void __launch_bounds__(2 * tile)                                                                                                     \
         conv2d_backward_input_mma##tile##_##suffix(float* partials, const T* dy, const T* w, T* dx, Gemm g, Conv c) {                                          \
@@ -265,11 +279,11 @@ FOR_EACH_HALF(MMA_TILES)
 #ifdef SM_90A
 #define WGMMA_KERNELS(wide, suffix, T)                                                                                                                         \
     extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) conv2d_forward_wgmma##wide##_##suffix(                                      \
-        float* partials, const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const T* bias, const T* residual, T* y, Gemm g, Conv c,     \
-        unsigned has_relu) {                                                                                                                                   \
+        float* partials, const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const T* bias, const T* residual, T* y, float* moments,     \
+        Gemm g, Conv c, unsigned has_relu) {                                                                                                                   \
         const of_im2col::Grid patches = grid(c);                                                                                                               \
         gemm_wgmma<wide, T>(g, partials, of_im2col::PatchRows{x, patches}, of_im2col::FilterColumns{w, patches.depth},                                         \
-                            Epilogue<T>{bias, residual, y, has_relu, g.n});                                                                                    \
+                            Epilogue<T>{bias, residual, y, moments, has_relu, g.n});                                                                           \
     }                                                                                                                                                          \
     extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) conv2d_backward_input_wgmma##wide##_##suffix(                               \
         float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap w, T* dx, Gemm g, Conv c) {                                   \

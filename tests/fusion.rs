@@ -1,15 +1,19 @@
 //! What folds into what, and that nothing else does.
 
-use escnet::graph::{Builder, Graph, Options, Segment, Session, StateKind, Store, Value, fuse, gradients, lower_precision, prepare};
+use escnet::graph::{Builder, Graph, Node, Options, Segment, Session, StateKind, Store, Value, fuse, gradients, lower_precision, prepare};
+#[cfg(feature = "bench")]
+use escnet::model::escnet::Trained;
 use escnet::ops::add::add;
 use escnet::ops::assign::assign;
-use escnet::ops::batchnorm::{batchnorm, batchnorm_training};
+use escnet::ops::batchnorm::{BatchNormTraining, batchnorm, batchnorm_training};
 use escnet::ops::broadcast_add::broadcast_add;
 use escnet::ops::conv2d::{Conv2d, conv2d};
 use escnet::ops::elementwise::{Elementwise, Step};
 use escnet::ops::linear::{Activation, linear};
 use escnet::ops::mul::{mul, mul_rows};
 use escnet::ops::{gelu::gelu, relu::relu, reshape::reshape, rules, scale::scale, sigmoid::sigmoid, tanh::tanh};
+#[cfg(feature = "bench")]
+use escnet::train::{Stage, StepOptions};
 use escnet::{DType, Device, Result, Tensor, TensorType};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
@@ -164,17 +168,90 @@ fn sessions_of_two_batch_sizes_share_what_is_derived() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn in_training_nothing_folds() -> Result<()> {
+/// A bottleneck in training with the gradients of its weights, and what its results are called.
+fn training() -> Result<(Graph, Vec<String>)> {
     let (mut b, y) = bottleneck(2, true, true)?;
     let cotangent = b.input("cotangent", b.ty(y))?;
     let weights: Vec<Value> = b.graph().states().map(|(v, ..)| v).collect();
+    let mut results = vec!["y".to_owned()];
     for (n, grad) in gradients(&mut b, &rules(), &[(y, cotangent)], &weights)?.into_iter().enumerate() {
-        b.output(&format!("grad {n}"), grad.ok_or_else(|| escnet::Error::graph("test", "a gradient", "none"))?);
+        results.push(format!("grad {n}"));
+        b.output(&results[n + 1], grad.ok_or_else(|| escnet::Error::graph("test", "a gradient", "none"))?);
     }
-    let plain = b.finish();
+    Ok((b.finish(), results))
+}
+
+/// How many convolutions leave moments, and how many normalisations in training take some and take none.
+fn moments(graph: &Graph) -> [usize; 3] {
+    let count = |is: &dyn Fn(&Node) -> bool| graph.nodes().iter().filter(|node| is(node)).count();
+    let norms = |takes: bool| count(&|node| node.op.downcast::<BatchNormTraining>().is_some_and(|norm| norm.moments == takes));
+    [count(&|node| node.op.downcast::<Conv2d>().is_some_and(|conv| conv.moments)), norms(true), norms(false)]
+}
+
+#[test]
+fn in_training_convolutions_leave_moments_and_nothing_else_folds() -> Result<()> {
+    let (plain, names) = training()?;
     let fused = fuse(plain.clone(), &rules())?;
     assert_eq!(labels(&fused), labels(&plain));
+    assert_eq!((moments(&plain), moments(&fused)), ([0, 0, 4], [4, 4, 0]));
+    let results = |graph: &Graph, device: &Device| -> Result<[Vec<Vec<f64>>; 2]> {
+        let mut store = Store::new(device);
+        let mut session = Session::new(graph.clone(), &mut store, Options { checked: true, ..Options::default() })?;
+        fill(&mut store)?;
+        session.write("x", &input(2, 6)?)?;
+        session.write("cotangent", &input(2, 20)?)?;
+        let mut run = || -> Result<Vec<Vec<f64>>> {
+            session.run(&mut store, Segment::Run)?;
+            names.iter().map(|name| session.read_f64(name, &store)).collect()
+        };
+        Ok([run()?, run()?])
+    };
+    let ([want, _], device) = (results(&plain, &Device::reference()?)?, Device::cpu(2)?);
+    let [got, again] = results(&fused, &device)?;
+    assert_eq!(got, again);
+    // A bias before the normalisation makes no difference: its gradient is 0, and what comes out is what rounding leaves.
+    for (name, (got, want)) in names.iter().zip(got.iter().zip(&want)).filter(|(_, (_, want))| want.iter().any(|x| x.abs() > 1e-9)) {
+        assert!(relative(got, want) < 1e-5, "{name}: {:.2e}", relative(got, want));
+    }
+    Ok(())
+}
+
+#[test]
+fn in_half_precision_moments_are_of_what_is_stored() -> Result<()> {
+    let (plain, _) = training()?;
+    let low = prepare(plain, &rules(), DType::BF16)?;
+    assert_eq!(moments(&low), [4, 4, 0]);
+    for node in low.nodes().iter().filter(|node| node.op.downcast::<Conv2d>().is_some()) {
+        assert_eq!([0, 1].map(|o| low.ty(node.outputs[o]).dtype), [DType::BF16, DType::F32]);
+    }
+    Ok(())
+}
+
+#[test]
+#[cfg(feature = "bench")]
+fn all_of_a_model_s_convolutions_leave_moments_in_training() -> Result<()> {
+    let stage = Stage::Classify { batch: 2, words: 7, trained: Trained::ALL };
+    let graph = escnet::train::build(&escnet::bench::shapes::model("escnet-tiny")?, stage, &StepOptions::default())?.graph;
+    for dtype in [DType::F32, DType::BF16] {
+        let [leave, take, others] = moments(&prepare(graph.clone(), &rules(), dtype)?);
+        assert!(leave > 10 && leave == take && others == 0, "{dtype}: {leave}, {take}, {others}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_convolution_that_two_read_leaves_moments_to_those_that_want_them() -> Result<()> {
+    let mut builder = Builder::new();
+    let b = &mut builder;
+    let x = b.input("x", TensorType::f32([2, 7, 6, 20]))?;
+    let w = b.parameter("w", [3, 1, 1, 20])?;
+    let (made, weight) = (conv2d(b, x, w, None, 1, 0)?, b.parameter("weight", [3])?);
+    for (name, twice) in [("y", false), ("z", false), ("of another", true)] {
+        let x = if twice { scale(b, made, 2.0)? } else { made };
+        let y = batchnorm_training(b, x, weight, weight, EPS, Activation::None)?.y;
+        b.output(name, y);
+    }
+    assert_eq!(moments(&fuse(builder.finish(), &rules())?), [1, 2, 1]);
     Ok(())
 }
 

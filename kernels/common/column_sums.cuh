@@ -2,23 +2,13 @@
 // loses digits. So where there are several parts, their sums go to memory, and a second launch joins those. The order depends on the extents alone.
 #pragma once
 #include "common/columns.cuh"
+#include "common/moments.cuh"
 
 // How sums are joined, unless a kernel has another way.
 struct Adding {
     template <int words> __device__ __forceinline__ void operator()(float (&sum)[words], const float (&other)[words]) const {
 #pragma unroll
         for (int word = 0; word < words; word++) sum[word] += other[word];
-    }
-};
-
-// Three numbers for a set of others: how many there are, their mean, the sum of squared distances from it. Joined as in Chan, Golub and LeVeque 1979:
-// nothing cancels, however far the mean is from 0.
-struct Moments {
-    __device__ __forceinline__ void operator()(float (&sum)[3], const float (&other)[3]) const {
-        const float n = sum[0] + other[0], part = other[0] / fmaxf(n, 1), step = other[1] - sum[1];
-        sum[2] += other[2] + step * step * sum[0] * part;
-        sum[1] += step * part;
-        sum[0] = n;
     }
 };
 

@@ -2,9 +2,10 @@
 //
 // A block computes a tile of 64 x 64 of C for a part of K, its 256 threads 4 x 4 sums each, in strips of 16 of K that lie in shared memory: of 2 * 64 * 16
 // numbers read for 64 * 64 * 16 multiply-adds, 8 multiply-adds a byte in f32. Where there are few tiles and K is long, parts of K have blocks of their own,
-// leave their sums in memory, and a second launch adds them in their order. What is done with a sum is the operator's: it is done in registers.
+// leave their sums in memory, and a second launch adds them in their order. What is done with a sum is the operator's: it is done in registers. Who wants it gets
+// moments of the columns of what was stored, from the tile that has them (not where K is cut: no block has a whole sum then).
 #pragma once
-#include "common/types.cuh"
+#include "common/moments.cuh"
 
 #define TILE 64
 #define STRIP 16
@@ -27,7 +28,7 @@ template <unsigned high, unsigned wide = high> __device__ __forceinline__ Tile t
 }
 
 // Where a sum goes, which is one of a part of K, or all of it; nowhere beyond the edge.
-template <class Put> __device__ __forceinline__ void put_sum(const Gemm& g, float* partials, const Tile& t, unsigned row, unsigned column, float sum, Put put) {
+template <class Put> __device__ __forceinline__ void put_sum(const Gemm& g, float* partials, const Tile& t, unsigned row, unsigned column, float& sum, Put put) {
     if (row >= g.m || column >= g.n) return;
     if (g.parts > 1) {
         partials[(((size_t)t.batch * g.parts + t.part) * g.m + row) * g.n + column] = sum;
@@ -35,6 +36,23 @@ template <class Put> __device__ __forceinline__ void put_sum(const Gemm& g, floa
         put(t.batch, row, column, sum);
     }
 }
+
+// Where moments of what is put go; most do not want any. A put that does has an overload, and leaves in its reference to the sum what it stored.
+template <class Put> __device__ __forceinline__ float* moments_of(const Put&) { return nullptr; }
+
+// Leaves those of a tile's columns, in parts. stored(row, column) of the tile lies in shared memory; all threads come here once they have put theirs there.
+template <unsigned tile, class Stored> __device__ __forceinline__ void put_moments(const Gemm& g, const Tile& t, float* to, Stored stored) {
+    __syncthreads();
+    const unsigned column = threadIdx.x % tile, first = threadIdx.x / tile * PART_ROWS, row = t.row + first;
+    if (first >= tile || row >= g.m || t.column + column >= g.n) return;
+    float moments[3];
+    take_moments(moments, min(g.m - row, PART_ROWS), [&](unsigned i) { return stored(first + i, column); });
+    leave_moments(to, moments, row, t.column + column, g.n);
+}
+
+struct alignas(16) StoredTile {
+    float rows[TILE][TILE];
+};
 
 // A row more than needed is skipped, lest a column lie in one bank.
 struct alignas(16) Strips {
@@ -129,6 +147,13 @@ __device__ __forceinline__ void gemm_of(const Gemm& g, float* partials, const A&
 #pragma unroll
         for (int j = 0; j < 4; j++)
             if (t.row + row_of + i < rows) put_sum(g, partials, t, t.row + row_of + i, t.column + column_of + j, sums[i][j], put);
+    if (float* const to = g.parts == 1 ? moments_of(put) : nullptr) {
+        SHARED(stored, StoredTile);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            *reinterpret_cast<float4*>(&stored.rows[row_of + i][column_of]) = make_float4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]);
+        put_moments<TILE>(g, t, to, [&](unsigned row, unsigned column) { return stored.rows[row][column]; });
+    }
 }
 
 // The same of factors that are functions: a(batch, row, k) and b(batch, k, column).

@@ -165,6 +165,7 @@ __device__ __forceinline__ void gemm_mma_of(const Gemm& g, float* partials, cons
 #pragma unroll 2
     for (unsigned i = threadIdx.x; i < tile * tile; i += 2 * tile)
         if (t.row + i / tile < rows) put_sum(g, partials, t, t.row + i / tile, t.column + i % tile, at(i / tile, i % tile), put);
+    if (float* const to = g.parts == 1 ? moments_of(put) : nullptr) put_moments<tile>(g, t, to, at);
 }
 
 // Of matrices as they lie: a is [m, k] along K, else [k, m]; b is [n, k] along K, else [k, n].

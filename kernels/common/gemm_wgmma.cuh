@@ -58,10 +58,44 @@ template <bool along_k> __device__ __forceinline__ unsigned long long factor(con
     return matrix<128>(strip + (along_k ? k : k * 64), 2 * BOX, 1024);
 }
 
+// How many of the 16 rows that a warp has from `row` on there are.
+__device__ __forceinline__ unsigned rows_from(const Gemm& g, unsigned row) { return row < g.m ? min(g.m - row, 16u) : 0; }
+
+// Joins what the four warps of a warpgroup took of their 16 rows each: a lane has every 32nd column. They meet where the sums went out.
+template <unsigned wide>
+__device__ __forceinline__ void join_warps(const Gemm& g, const Tile& t, float* to, unsigned warp, float (&ways_out)[8][16][40], const float (&mean)[wide / 32],
+                                           const float (&squares)[wide / 32]) {
+    typedef float Taken[4][2][wide];
+    static_assert(sizeof(Taken) <= 4 * sizeof ways_out[0], "a warpgroup's share of the memory");
+    const unsigned half = warp / 4, row = t.row + PART_ROWS * half;
+    Taken& taken = *reinterpret_cast<Taken*>(&ways_out[4 * half]);
+    named_barrier_sync(1 + half, 128);
+#pragma unroll
+    for (unsigned i = 0; i < wide / 32; i++) {
+        const unsigned column = 32 * i + threadIdx.x % 32;
+        taken[warp % 4][0][column] = mean[i], taken[warp % 4][1][column] = squares[i];
+    }
+    named_barrier_sync(1 + half, 128);
+    for (unsigned column = threadIdx.x % 128; column < wide; column += 128) {
+        float all[3] = {};
+#pragma unroll
+        for (unsigned i = 0; i < 4; i++) {
+            const float other[3] = {(float)rows_from(g, row + 16 * i), taken[i][0][column], taken[i][1][column]};
+            Moments()(all, other);
+        }
+        if (row < g.m && t.column + column < g.n) leave_moments(to, all, row, t.column + column, g.n);
+    }
+    // The next tile's sums go the same way.
+    named_barrier_sync(1 + half, 128);
+}
+
 // The warp's 16 rows go through shared memory, 32 columns at a time, so that neighbouring lanes put neighbouring columns.
 template <unsigned wide, class Put>
-__device__ __forceinline__ void put_rows(const Gemm& g, float* partials, const Tile& t, unsigned row, float (&sums)[16][40], const float (&d)[wide / 2], Put put) {
-    const unsigned lane = threadIdx.x % 32;
+__device__ __forceinline__ void put_rows(const Gemm& g, float* partials, const Tile& t, unsigned warp, float (&ways_out)[8][16][40], const float (&d)[wide / 2], Put put) {
+    const unsigned lane = threadIdx.x % 32, row = t.row + 16 * warp;
+    float(&sums)[16][40] = ways_out[warp];
+    float* const to = g.parts == 1 ? moments_of(put) : nullptr;
+    float mean[wide / 32], squares[wide / 32];
 #pragma unroll
     for (unsigned from = 0; from < wide; from += 32) {
 #pragma unroll
@@ -70,8 +104,14 @@ __device__ __forceinline__ void put_rows(const Gemm& g, float* partials, const T
         __syncwarp();
 #pragma unroll 4
         for (unsigned i = 0; i < 16; i++) put_sum(g, partials, t, row + i, t.column + from + lane, sums[i][lane], put);
+        if (to) {
+            float moments[3];
+            take_moments(moments, rows_from(g, row), [&](unsigned i) { return sums[i][lane]; });
+            mean[from / 32] = moments[1], squares[from / 32] = moments[2];
+        }
         __syncwarp();
     }
+    if (to) join_warps<wide>(g, t, to, warp, ways_out, mean, squares);
 }
 
 // Of factors of T; put(batch, row, column, sum) takes the sums.
@@ -125,7 +165,7 @@ template <unsigned wide, class T, class A, class B, class Put> __device__ __forc
         }
         wgmma_wait<0>(d);
         if (threadIdx.x % 128 == 0) mbarrier_arrive(place.empty[(strip - 1) % RING]);
-        put_rows<wide>(g, partials, t, t.row + 16 * warp, place.sums[warp], d, put);
+        put_rows<wide>(g, partials, t, warp, place.sums, d, put);
     }
 }
 }  // namespace of_wgmma

@@ -44,7 +44,13 @@ impl Rewriter {
         self.graph.nodes[index].op.downcast()
     }
 
-    /// The node that makes a value, where its operator is of this type and nobody else reads the value.
+    /// The node that makes a value, where its operator is of this type.
+    pub fn maker_of<T: Op>(&self, value: Value) -> Option<(usize, &T)> {
+        let maker = self.maker[value.index()]?;
+        Some((maker, self.op::<T>(maker)?))
+    }
+
+    /// The same where nobody else reads the value.
     pub fn only_use_of<T: Op>(&self, value: Value) -> Option<(usize, &T)> {
         let maker = self.maker_for_one(value)?;
         Some((maker, self.op::<T>(maker)?))

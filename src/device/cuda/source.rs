@@ -22,6 +22,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/im2col.cuh",
     "common/layernorm.cuh",
     "common/map.cuh",
+    "common/moments.cuh",
     "common/optimizer.cuh",
     "common/order.cuh",
     "common/philox.cuh",

@@ -41,8 +41,14 @@ pub(super) fn inference_backward(op: &BatchNormBackward, launch: &mut Launch) {
 pub(super) fn training(op: &BatchNormTraining, launch: &mut Launch) {
     let (rows, c) = launch.ty(0).shape.rows_and_width();
     let [mean, variance, rstd] = [1, 2, 3].map(|output| kept(launch, output, c));
-    let statistics = |partials| kernel("statistics", [partials, Operand::Input(0), mean, variance, rstd]);
-    launch.sum_columns(Columns::summed(rows, c), Summed::Moments, statistics, |dispatch| dispatch.number(op.eps));
+    if op.moments {
+        let join = |partials| kernel("join", [partials, Operand::Input(3), mean, variance, rstd]);
+        let parts = launch.ty(3).shape[0];
+        launch.sum_columns(Columns::summed(parts, c), Summed::Moments, join, |dispatch| dispatch.sizes([rows]).number(op.eps));
+    } else {
+        let statistics = |partials| kernel("statistics", [partials, Operand::Input(0), mean, variance, rstd]);
+        launch.sum_columns(Columns::summed(rows, c), Summed::Moments, statistics, |dispatch| dispatch.number(op.eps));
+    }
     let dispatch = kernel("training", inputs([0, 1, 2]).chain([mean, rstd, Operand::Output(0)]));
     launch.map_columns(Columns::mapped(rows, c), dispatch, |dispatch| dispatch.flag(op.activation == Activation::Relu));
 }

@@ -3,12 +3,13 @@
 //! x is [.., C], its n rows the pixels of all pictures; the rest is \[C\]. In inference mean and var are running statistics
 //! (`inference.rs`), in training those of the rows themselves (`training.rs`, Ioffe and Szegedy 2015, arXiv:1502.03167), which are
 //! staged for the running ones (`stage.rs`). In inference the normalisation folds into the filters of the convolution before it
-//! (`fold.rs`).
+//! (`fold.rs`); in training that convolution takes the statistics (`moments.rs`).
 
 #[cfg(feature = "cuda")]
 mod cuda;
 mod fold;
 mod inference;
+mod moments;
 mod stage;
 mod training;
 #[cfg(feature = "wgpu")]
@@ -19,7 +20,7 @@ pub use inference::{BatchNorm, BatchNormBackward, batchnorm};
 pub use stage::{StageStatistics, stage_statistics};
 pub use training::{BatchNormTraining, BatchNormTrainingBackward, BatchStats, batchnorm_training};
 
-use super::conv2d::{NCHW_TO_NHWC, NHWC_TO_NCHW};
+use super::conv2d::{Conv2d, NCHW_TO_NHWC, NHWC_TO_NCHW};
 use super::linear::Activation;
 use super::support::case::{Case, Fill, Golden};
 use super::scale::scale;
@@ -38,10 +39,14 @@ pub const ROW: Row = Row {
     precision: Precision::Full,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    fusion: Some((10, fold::fold_into_conv2d)),
+    fusion: Some((10, |graph, index| Ok(fold::fold_into_conv2d(graph, index)? || moments::take_from_conv2d(graph, index)?))),
     golden: Some(golden),
-    // The variance, where there is one.
-    fill: |_, _, i| (i == 4).then_some(Fill::Uniform(0.5, 2.0)),
+    // The variance, and moments, where there are some: of these no count is less than 1.
+    fill: |_, inputs, i| match i {
+        4 => Some(Fill::Uniform(0.5, 2.0)),
+        3 if inputs[3].shape.len() == 3 => Some(Fill::Uniform(1.0, 2.0)),
+        _ => None,
+    },
     ..Row::new("batchnorm", head!("mod.rs"), cases)
 };
 
@@ -177,6 +182,21 @@ fn cases() -> Vec<Case> {
         let case = case.fixed("bias", [19], normal.clone()).fixed("mean", [19], normal.clone()).fixed("var", [19], Fill::Uniform(0.2, 3.0));
         if bias { case.fixed("before", [19], normal) } else { case }
     };
+    // With the moments that a convolution leaves.
+    let from_conv2d = |[batch, h, w, i]: [usize; 4], filters: usize, statistics: bool| {
+        let name = format!("train from conv2d {batch}x{h}x{w}x{i}_{filters}{}", if statistics { " statistics" } else { "" });
+        let case = Case::new(name, move |b, v| {
+            let conv = Conv2d { stride: 1, padding: 1, bias: false, residual: false, activation: Activation::None, moments: true };
+            let made = b.apply(conv, &v[..2])?;
+            let norm = BatchNormTraining { eps: EPS, activation: Activation::None, moments: true };
+            let outputs = b.apply(norm, &[made[0], v[2], v[3], made[1]])?;
+            let names = if statistics { vec!["y", "mean", "var"] } else { vec!["y"] };
+            Ok(names.into_iter().zip(outputs).collect())
+        });
+        let case = case.normal("x", [batch, h, w, i]).normal("filters", [filters, 3, 3, i]).normal("w", [filters]).normal("b", [filters]);
+        // No gradient goes through statistics.
+        if statistics { case.without_gradients() } else { case }
+    };
     let mut far = train(&[300, 5], Activation::None);
     far.name = "train far from 0".to_owned();
     far.inputs[0].fill = Fill::Normal(30.0, 1.0);
@@ -188,6 +208,9 @@ fn cases() -> Vec<Case> {
         cases.extend([made("eval", false, false), made("train", true, false), made("eval dy", false, true), apart(made("train dy", true, true))]);
     }
     cases.push(eval(&[0, 7]));
+    // One part, some of which the last has a row, and more than one block joins.
+    cases.extend([from_conv2d([1, 3, 4, 2], 5, false), from_conv2d([2, 5, 7, 3], 33, false)]);
+    cases.extend([from_conv2d([1, 5, 13, 3], 7, true), from_conv2d([5, 29, 30, 1], 35, true)]);
     cases.extend([only(eval(&[70, 33]), "eval dw", &["w"]), only(eval(&[70, 33]), "eval dx", &["x"])]);
     let relu = || apart(train(&[70, 33], Activation::Relu));
     cases.extend([only(relu(), "train db", &["b"]), only(relu(), "train dx", &["x"])]);

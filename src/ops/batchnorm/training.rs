@@ -3,9 +3,11 @@
 //! Backward, with xhat = (x - mean) rstd and dz = dy where the activation passed, else 0:
 //! `db = sum of dz`, `dw = sum of dz xhat`, `dx = w rstd (dz - db / n - xhat dw / n)`.
 //! Where the activation is ReLU, its mask is computed again from x, which is read anyway: y need not be.
+//!
+//! Who made x may have left moments of its rows (`support/moments.rs`): then statistics are those, joined (`moments.rs` sees to it).
 
 use super::{CHECK, check, map_row, rstd, scales};
-use crate::device::cpu::{Args, Real, for_rows, sum_rows, vectorized};
+use crate::device::cpu::{Args, Real, for_rows, sum_rows};
 #[cfg(feature = "cuda")]
 use crate::device::cuda;
 #[cfg(feature = "wgpu")]
@@ -14,10 +16,10 @@ use crate::error::Result;
 use crate::graph::{Backward, Builder, Value};
 use crate::op::{Cost, Op};
 use crate::ops::linear::Activation;
+use crate::ops::support::moments::{Moments, join, left_of, take};
 use crate::tensor::TensorType;
-use rayon::prelude::*;
 
-/// Inputs: x [.., C], w, b \[C\]. Outputs: y, in place of x, mean, var, rstd \[C\], the last three optional. `var` is the unbiased estimate,
+/// Inputs: x [.., C], w, b \[C\], with `moments` those of x. Outputs: y, in place of x, mean, var, rstd \[C\], the last three optional. `var` is the unbiased estimate,
 /// with n - 1, as running statistics want it; `rstd` is made of the biased one.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormTraining {
@@ -25,6 +27,8 @@ pub struct BatchNormTraining {
     pub eps: f64,
     /// Applied to the result: nothing or ReLU.
     pub activation: Activation,
+    /// Who made x left moments of its rows, the last input: statistics are made of these. Only made by fusion.
+    pub moments: bool,
 }
 
 /// Inputs: dy, x [.., C], w, b, mean, rstd \[C\]. Outputs: dx, in place of dy, dw and db, all optional.
@@ -50,67 +54,25 @@ pub struct BatchStats {
 /// # Errors
 /// [`crate::Error::Op`] where the extents do not match, or where x has but one row, whose variance nobody knows.
 pub fn batchnorm_training(b: &mut Builder, x: Value, weight: Value, bias: Value, eps: f64, activation: Activation) -> Result<BatchStats> {
-    let outputs = b.apply(BatchNormTraining { eps, activation }, &[x, weight, bias])?;
+    let outputs = b.apply(BatchNormTraining { eps, activation, moments: false }, &[x, weight, bias])?;
     Ok(BatchStats { y: outputs[0], mean: outputs[1], var: outputs[2] })
 }
 
-/// The mean of each channel, and the sum of squares about it.
-struct Moments<T> {
-    mean: Vec<T>,
-    squares: Vec<T>,
-}
-
 /// The definition: two passes.
-fn moments<T: Real>(x: &[T], n: usize, c: usize) -> Moments<T> {
+fn in_two_passes<T: Real>(x: &[T], n: usize, c: usize) -> Moments<T> {
     let column = |c0: usize| (0..n).map(move |row| x[row * c + c0]);
     let mean: Vec<T> = (0..c).map(|c| column(c).sum::<T>() / T::of(n as f64)).collect();
     let squares = (0..c).map(|c| column(c).map(|x| (x - mean[c]) * (x - mean[c])).sum()).collect();
     Moments { mean, squares }
 }
 
-/// One pass over memory: two over each block of rows while it is in the cache, then the blocks are merged in order, in f64
-/// (Chan, Golub and LeVeque 1979).
-fn moments_by_block(x: &[f32], n: usize, c: usize) -> Moments<f32> {
+/// One pass over memory, block by block.
+fn by_block(x: &[f32], n: usize, c: usize) -> Moments<f32> {
     const BLOCK: usize = 16 * 1024;
     let rows = (BLOCK / c.max(1)).clamp(8, 128);
-    let of_block = |x: &[f32]| {
-        let mut m = Moments { mean: vec![0.0; c], squares: vec![0.0; c] };
-        vectorized(
-            #[inline(always)]
-            || {
-                let (mean, squares) = (&mut m.mean[..c], &mut m.squares[..c]);
-                for x in x.chunks_exact(c) {
-                    for i in 0..c {
-                        mean[i] += x[i];
-                    }
-                }
-                let part = c as f32 / x.len() as f32;
-                for mean in mean.iter_mut() {
-                    *mean *= part;
-                }
-                for x in x.chunks_exact(c) {
-                    for i in 0..c {
-                        let away = x[i] - mean[i];
-                        squares[i] += away * away;
-                    }
-                }
-            },
-        );
-        m
-    };
-    let blocks: Vec<Moments<f32>> = x[..n * c].par_chunks((rows * c).max(1)).map(of_block).collect();
-    let mut all = Moments { mean: vec![0.0f64; c], squares: vec![0.0f64; c] };
-    for (i, block) in blocks.iter().enumerate() {
-        let (before, here) = ((i * rows) as f64, rows.min(n - i * rows) as f64);
-        let part = here / (before + here);
-        for c in 0..c {
-            let step = block.mean[c].wide() - all.mean[c];
-            all.mean[c] += step * part;
-            all.squares[c] += block.squares[c].wide() + step * step * before * part;
-        }
-    }
-    let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect();
-    Moments { mean: narrow(all.mean), squares: narrow(all.squares) }
+    let mut blocks = vec![0.0; n.div_ceil(rows) * 3 * c];
+    take(&x[..n * c], c, rows, &mut blocks);
+    join(&blocks, c)
 }
 
 impl Op for BatchNormTraining {
@@ -123,16 +85,19 @@ impl Op for BatchNormTraining {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        CHECK.count(inputs, 3)?;
+        CHECK.count(inputs, 3 + usize::from(self.moments))?;
         let (x, w) = (inputs[0], inputs[1]);
         check(&x, &[("weight", &w), ("bias", &inputs[2])])?;
+        if self.moments {
+            CHECK.same("moments", &inputs[3], &left_of(&x))?;
+        }
         CHECK.that(x.shape.rows_and_width().0 > 1, "x", "more than one row to take statistics of", x)?;
         CHECK.that(self.activation != Activation::Gelu, "activation", "none or ReLU", "GELU")?;
         Ok(vec![x, w, w, w])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        let each = 7 + u64::from(self.activation == Activation::Relu);
+        let each = if self.moments { 3 } else { 7 } + u64::from(self.activation == Activation::Relu);
         Cost::streaming(each * inputs[0].len() as u64, inputs, outputs)
     }
 
@@ -145,11 +110,11 @@ impl Op for BatchNormTraining {
     }
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
-        self.run(args, moments)
+        self.run(args, in_two_passes)
     }
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
-        self.run(args, moments_by_block)
+        self.run(args, by_block)
     }
 
     #[cfg(feature = "cuda")]
@@ -170,7 +135,7 @@ impl BatchNormTraining {
         let (n, c) = args.ty(0).shape.rows_and_width();
         let (w, b) = (args.floats(1)?, args.floats(2)?);
         let (given, y) = args.in_out(0, 0)?;
-        let Moments { mean, squares } = moments(given.unwrap_or(y), n, c);
+        let Moments { mean, squares } = if self.moments { join(args.floats(3)?, c) } else { moments(given.unwrap_or(y), n, c) };
         let rstd: Vec<T> = squares.iter().map(|&s| rstd(s / T::of(n as f64), self.eps)).collect();
         if let Some(out) = args.optional_out(1) {
             out.copy_from_slice(&mean);

@@ -35,9 +35,14 @@ impl BatchNormTraining {
     pub(super) fn launch(&self, launch: &mut Launch) {
         let ((rows, c), in_place) = (launch.ty(0).shape.rows_and_width(), launch.in_place(0));
         let [mean, var, rstd] = [1, 2, 3].map(|output| kept(launch, output, c));
-        let operands = [Operand::Input(0), Operand::Output(0), mean, var, rstd];
-        let statistics = Dispatch::new(STATISTICS, "batchnorm_statistics_f32", operands).constant("IN_PLACE", in_place);
-        launch.sum_columns(Columns::summed(rows, c), Summed::Moments, statistics.number(self.eps), &operands[..2]);
+        let (source, held, of) = if self.moments {
+            (Operand::Input(3), Operand::Nowhere, launch.ty(3).shape[0])
+        } else {
+            (Operand::Input(0), Operand::Output(0), rows)
+        };
+        let statistics = Dispatch::new(STATISTICS, "batchnorm_statistics_f32", [source, held, mean, var, rstd]);
+        let statistics = statistics.constant("IN_PLACE", in_place).constant("JOIN", self.moments).number(self.eps).size(rows);
+        launch.sum_columns(Columns::summed(of, c), Summed::Moments, statistics, &[source, held]);
         let operands = [Operand::Input(0), Operand::Output(0), Operand::Input(1), Operand::Input(2), mean, rstd];
         let dispatch = Dispatch::new(MAPS, "batchnorm_training_f32", operands).constant("IN_PLACE", in_place);
         let dispatch = dispatch.constant("RELU", self.activation == Activation::Relu).number(self.eps);

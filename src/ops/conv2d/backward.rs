@@ -191,7 +191,7 @@ impl Conv2dBackwardWeight {
 
 /// The backward rule.
 pub fn backward(cx: &mut Backward) -> Result<()> {
-    let Conv2d { stride, padding, bias, residual, activation } = cx.op()?;
+    let Conv2d { stride, padding, bias, residual, activation, .. } = cx.op()?;
     let Some(mut dy) = cx.grad(0) else { return Ok(()) };
     let (x, w, y) = (cx.input(0), cx.input(1), cx.output(0));
     let (size, kernel) = (cx.builder().shape(x), cx.builder().shape(w));

@@ -162,7 +162,9 @@ pub fn forward(op: &Conv2d, args: &mut Args<f32>) -> Result<()> {
             Rhs::View(Matrix::new(transposed, patches.width(), e.filters))
         }
     };
-    product(y, args.floats(0)?, &patches, filters, &finish, scratch)
+    product(y, args.floats(0)?, &patches, filters, &finish, scratch)?;
+    op.leave_moments(y, args);
+    Ok(())
 }
 
 /// Scratch: the filters by phase, dx by phase where there are several, and the patches.

@@ -6,22 +6,28 @@ use super::{Conv2d, Extents};
 use crate::device::cuda::{Columns, Dispatch, Image, Launch, Operand, Summed, TensorMap, image};
 use crate::ops::linear::Activation;
 use crate::ops::support::gemm::{Factors, Gemm, Tensors, Variant};
+use crate::ops::support::moments::ROWS;
 use crate::tensor::DType;
 
 static KERNELS: Image = image!("conv2d");
 /// Of each product.
 const FACTORS: [Operand; 2] = [Operand::Input(0), Operand::Input(1)];
 
-/// y.
+/// y, and its moments where they are wanted: by the tiles that y is made in, or where those have but parts of the sums, by a launch of their own.
 pub fn forward(op: &Conv2d, e: &Extents, launch: &mut Launch) {
     let given = |there: bool, input: usize| if there { Operand::Input(input) } else { Operand::Nothing };
-    let results = [given(op.bias, 2), given(op.residual, 2 + usize::from(op.bias)), Operand::Output(0)];
+    let moments = if op.moments { Operand::Output(1) } else { Operand::Nothing };
+    let results = [given(op.bias, 2), given(op.residual, 2 + usize::from(op.bias)), Operand::Output(0), moments];
     let has_relu = op.activation == Activation::Relu;
     let (patches, dtype) = (Patches::of_input(e), launch.ty(0).dtype);
     let product = Gemm { batch: 1, m: patches.rows(), n: e.filters, k: e.patch() };
     let way = Way { product, seen: patches.have_map().then(|| Gemm { k: patches.depth(), ..product }), along_k: [true; 2] };
     let maps = |(high, wide): (usize, usize)| [patches.map(FACTORS[0], dtype, high), maps::filters(FACTORS[1], dtype, e.w(), wide)];
-    add(launch, "forward", way, maps, &results, |dispatch| conv(e, 0, dispatch).flag(has_relu));
+    let is_cut = add(launch, "forward", way, maps, &results, |dispatch| conv(e, 0, dispatch).flag(has_relu));
+    if op.moments && is_cut {
+        let kernel = Dispatch::new(&KERNELS, format!("conv2d_moments_{}", launch.dtype())).tensors([Operand::Output(0), moments]);
+        launch.sum_parts(Columns::by(ROWS, product.m, product.n), kernel, |dispatch| dispatch);
+    }
 }
 
 /// dx: a product for each phase; the first is the largest. Warpgroups' are launches of their own, since each has a map of its own.
@@ -35,7 +41,8 @@ pub fn backward_input(e: &Extents, launch: &mut Launch) {
     let variant = way.variant(launch.variant(), launch.arch(), dtype);
     if !variant.is_wgmma() {
         let gathered = Factors::Gathered(FACTORS);
-        return launch_as(variant, launch, "backward_input", product, Tensors { factors: gathered, results: &results }, |dispatch| conv(e, 0, dispatch));
+        launch_as(variant, launch, "backward_input", product, Tensors { factors: gathered, results: &results }, |dispatch| conv(e, 0, dispatch));
+        return;
     }
     for Phase { offset, patches, .. } in &phases {
         let product = Gemm { batch: 1, m: patches.rows(), n: e.channels, k: patches.depth() };
@@ -86,7 +93,7 @@ impl Way {
     }
 }
 
-/// A product of the first two inputs; `maps` are those for tiles of this height and width.
+/// A product of the first two inputs; `maps` are those for tiles of this height and width. True where K is cut.
 fn add(
     launch: &mut Launch,
     pass: &str,
@@ -94,18 +101,18 @@ fn add(
     maps: impl Fn((usize, usize)) -> [TensorMap; 2],
     results: &[Operand],
     finish: impl Fn(Dispatch) -> Dispatch,
-) {
+) -> bool {
     let variant = way.variant(launch.variant(), launch.arch(), launch.ty(0).dtype);
     let (product, factors) = match way.seen {
         Some(seen) if variant.is_wgmma() => (seen, Factors::Maps(Box::new(maps(variant.tile())))),
         _ => (way.product, Factors::Gathered(FACTORS)),
     };
-    launch_as(variant, launch, pass, product, Tensors { factors, results }, finish);
+    launch_as(variant, launch, pass, product, Tensors { factors, results }, finish)
 }
 
-fn launch_as(variant: Variant, launch: &mut Launch, pass: &str, product: Gemm, tensors: Tensors, finish: impl Fn(Dispatch) -> Dispatch) {
+fn launch_as(variant: Variant, launch: &mut Launch, pass: &str, product: Gemm, tensors: Tensors, finish: impl Fn(Dispatch) -> Dispatch) -> bool {
     let (name, sum) = (format!("conv2d_{pass}"), format!("conv2d_{pass}_sum"));
-    product.launch_as(variant, launch, &KERNELS, (&name, &sum), tensors, finish);
+    product.launch_as(variant, launch, &KERNELS, (&name, &sum), tensors, finish)
 }
 
 /// The structure `Conv` of the kernels, for products from this phase on.

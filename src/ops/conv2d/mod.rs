@@ -5,7 +5,7 @@
 //! innermost, so that a filter's row over a picture is one run of KW I numbers. FLOPs of each of the three products (forward, by x, by w):
 //! 2 B OH OW O KH KW I.
 //!
-//! The residual is only made by fusion; ReLU's gradient is read off y.
+//! The residual is only made by fusion; ReLU's gradient is read off y. So are the moments of y's channels, for the batch normalisation that follows in training.
 
 mod backward;
 mod cpu;
@@ -22,7 +22,9 @@ pub use backward::{Conv2dBackwardInput, Conv2dBackwardWeight};
 
 use super::{Kernel, Row};
 use super::linear::Activation;
+use super::slice::slice;
 use super::support::case::{Case, Fill};
+use super::support::moments::{self, left_of};
 use super::transpose::transpose;
 use crate::device::cpu::gemm::{Matrix, PackedB};
 use crate::device::cpu::{Args, Packed};
@@ -33,7 +35,7 @@ use crate::device::wgpu::{Launch, Operand};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 
 /// The row of the table.
 pub const ROW: Row = Row {
@@ -58,7 +60,7 @@ pub const NCHW_TO_NHWC: [usize; 4] = [0, 2, 3, 1];
 /// Ours to PyTorch's.
 pub const NHWC_TO_NCHW: [usize; 4] = [0, 3, 1, 2];
 
-/// The forward pass. Inputs: x, w, bias with `bias`, residual with `residual`. Output: y, in place of the residual.
+/// The forward pass. Inputs: x, w, bias with `bias`, residual with `residual`. Outputs: y, in place of the residual, and with `moments` those of y's rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2d {
     /// Pixels from one patch to the next, in both directions.
@@ -71,6 +73,8 @@ pub struct Conv2d {
     pub residual: bool,
     /// Applied to the sum: nothing or ReLU.
     pub activation: Activation,
+    /// There is an output of the moments of y as it is stored, [`moments::left_of`] it. No gradient goes through it.
+    pub moments: bool,
 }
 
 /// `x` convolved with the filters `w`, plus `bias`.
@@ -79,7 +83,7 @@ pub struct Conv2d {
 /// [`crate::Error::Op`] where the extents do not match or the filter does not fit into the picture.
 pub fn conv2d(b: &mut Builder, x: Value, w: Value, bias: Option<Value>, stride: usize, padding: usize) -> Result<Value> {
     let inputs: Vec<Value> = [x, w].into_iter().chain(bias).collect();
-    b.apply1(Conv2d { stride, padding, bias: bias.is_some(), residual: false, activation: Activation::None }, &inputs)
+    b.apply1(Conv2d { stride, padding, bias: bias.is_some(), residual: false, activation: Activation::None, moments: false }, &inputs)
 }
 
 /// All the extents of one convolution.
@@ -174,11 +178,12 @@ impl Op for Conv2d {
             check.same("residual", &inputs[inputs.len() - 1], &y)?;
         }
         check.that(self.activation != Activation::Gelu, "activation", "none or ReLU", "GELU")?;
-        Ok(vec![y])
+        check.that(!self.moments || !y.is_empty(), "x", "pictures to take moments of", inputs[0])?;
+        Ok([y].into_iter().chain(self.moments.then(|| left_of(&y))).collect())
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        let each = usize::from(self.bias) + usize::from(self.residual) + usize::from(self.activation == Activation::Relu);
+        let each = usize::from(self.bias) + usize::from(self.residual) + usize::from(self.activation == Activation::Relu) + 4 * usize::from(self.moments);
         Cost::streaming(self.extents(inputs).flops() + (each * outputs[0].len()) as u64, inputs, outputs)
     }
 
@@ -209,6 +214,7 @@ impl Op for Conv2d {
         for (n, y) in y.iter_mut().enumerate() {
             *y = self.activation.value(*y + bias.map_or(0.0, |b| b[n % e.filters]));
         }
+        self.leave_moments(y, args);
         Ok(())
     }
 
@@ -231,6 +237,9 @@ impl Op for Conv2d {
             let e = Extents::new(&launch.ty(0).shape, &launch.ty(1).shape, self.stride, self.padding);
             wgpu::forward(self, &e, launch);
         });
+        if self.moments {
+            wgpu::moments(&self.extents(&[launch.ty(0), launch.ty(1)]), launch);
+        }
         Ok(())
     }
 
@@ -248,6 +257,15 @@ impl Op for Conv2d {
 impl Conv2d {
     fn extents(&self, inputs: &[TensorType]) -> Extents {
         Extents::new(&inputs[0].shape, &inputs[1].shape, self.stride, self.padding)
+    }
+
+    /// Where they are wanted, those of y, as it will be stored.
+    fn leave_moments<T: crate::device::cpu::Real>(&self, y: &mut [T], args: &mut Args<T>) {
+        let Some((ty, to)) = args.out_ty(0).zip(args.optional_out(1)) else { return };
+        if ty.dtype != DType::F32 {
+            y.iter_mut().for_each(|y| *y = y.rounded_to(ty.dtype));
+        }
+        moments::take(y, ty.shape[3], moments::ROWS, to);
     }
 
     /// The output holding the residual, or zeros.
@@ -299,7 +317,7 @@ fn cases() -> Vec<Case> {
     };
     // Everything that fusion can ask for, on a residual that may or may not be taken over.
     let fused = |[batch, h, w, i]: [usize; 4], filters: usize, bias: bool, in_place: bool| {
-        let op = Conv2d { stride: 1, padding: 1, bias, residual: true, activation: Activation::Relu };
+        let op = Conv2d { stride: 1, padding: 1, bias, residual: true, activation: Activation::Relu, moments: false };
         let name = format!("fused {batch}x{h}x{w}{}{}", if bias { "_bias" } else { "" }, if in_place { "_in_place" } else { "" });
         let case = Case::of(name, move |b, v| {
             let mut inputs = v.to_vec();
@@ -314,6 +332,21 @@ fn cases() -> Vec<Case> {
         let n = (batch * h * w * filters) as i32;
         case.float("residual", [batch, h, w, filters], Fill::Values((0..n).map(|n| if n % 3 == 0 { -40.0 } else { 40.0 } + f64::from(n) / 100.0).collect()))
     };
+    // The three of a part are results of their own, lest large ones hide what is wrong with small ones.
+    let moments = |[batch, h, w, i]: [usize; 4], [o, kh, kw]: [usize; 3], stride: usize| {
+        let op = Conv2d { stride, padding: kh / 2, bias: true, residual: false, activation: Activation::None, moments: true };
+        let case = Case::new(format!("moments {batch}x{h}x{w}x{i}_{o}x{kh}x{kw}_s{stride}"), move |b, v| {
+            let outputs = b.apply(op, v)?;
+            let mut word = |n: usize| slice(b, outputs[1], 1, n, 1);
+            Ok(vec![("y", outputs[0]), ("count", word(0)?), ("mean", word(1)?), ("squares", word(2)?)])
+        });
+        case.normal("x", [batch, h, w, i]).normal("w", [o, kh, kw, i]).normal("bias", [o]).without_gradients()
+    };
+    // Far from 0 and close together, so that in 16 bits what is stored is spread otherwise than the sums are.
+    let mut coarse = moments([3, 9, 7, 8], [8, 1, 1], 1);
+    coarse.name = "moments coarse".to_owned();
+    coarse.inputs[0].fill = Fill::Normal(0.0, 0.35);
+    coarse.inputs[2].fill = Fill::Values(vec![300.0; 8]);
     let mut cases = vec![
         case([1, 1, 1, 1], [1, 1, 1], 1, 0),
         case([0, 5, 7, 3], [4, 3, 3], 1, 1).normal("bias", [4]),
@@ -377,6 +410,17 @@ fn cases() -> Vec<Case> {
         fused([6, 8, 8, 4], 8, true, false),
         fused([6, 8, 8, 4], 8, false, true),
         fused([3, 7, 7, 16], 24, true, true),
+        // Of moments: channels of all sorts, parts that end within a tile, tiles of one row and parts of one, one part, tiles enough for each block to have several,
+        // sums cut in parts for small tiles and for all.
+        moments([2, 5, 7, 3], [11, 3, 3], 1),
+        moments([3, 9, 7, 16], [72, 3, 3], 1),
+        moments([1, 5, 13, 8], [16, 1, 1], 1),
+        moments([1, 3, 43, 8], [136, 1, 1], 1),
+        moments([2, 9, 10, 8], [264, 3, 3], 2),
+        moments([2, 20, 21, 16], [24, 1, 1], 1),
+        moments([1, 5, 13, 128], [24, 3, 3], 1),
+        moments([1, 5, 13, 256], [16, 3, 3], 1),
+        coarse,
     ];
     cases.extend(RESNET50.iter().map(|&(size, i, o, kernel, stride)| case([8, size, size, i], [o, kernel, kernel], stride, kernel / 2).large()));
     cases

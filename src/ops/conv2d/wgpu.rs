@@ -1,12 +1,14 @@
 //! What a convolution launches: one kernel for the three products, which differ in what their factors are.
 
 use super::{Conv2d, Extents};
-use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed};
+use crate::device::wgpu::{Columns, Dispatch, Launch, Operand, Summed, shader};
 use crate::ops::linear::Activation;
 use crate::ops::reduce;
+use crate::ops::support::moments::ROWS;
 use crate::ops::support::product::{Lies, Product, Texts, product_texts};
 
 const SHADER: Texts = product_texts!("conv2d");
+const MOMENTS: &str = shader!("common/columns", "common/column_sums", "conv2d_moments");
 
 /// What happens to the sums of the forward pass; nothing in the others.
 #[derive(Default)]
@@ -28,6 +30,12 @@ pub fn forward(op: &Conv2d, e: &Extents, launch: &mut Launch) {
     };
     let product = Product { batch: 1, m: e.batch * e.out[0] * e.out[1], n: e.filters, k: e.patch() };
     product.launch(launch, SHADER, (Lies::along_k(e.channels), Lies::along_k(e.patch())), dispatch(0, e, Operand::Output(0), &finish));
+}
+
+/// The moments of y, once all of it is there.
+pub fn moments(e: &Extents, launch: &mut Launch) {
+    let (columns, y) = (Columns::by(ROWS, e.batch * e.out[0] * e.out[1], e.filters), Operand::Output(0));
+    launch.sum_each_part(columns, Summed::Moments, Dispatch::new(MOMENTS, "conv2d_moments_f32", [Operand::Output(1), y]), &[y]);
 }
 
 /// dx: a product for each phase, as large as the first, which is the largest.

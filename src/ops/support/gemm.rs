@@ -202,7 +202,7 @@ impl Gemm {
         self.launch_as(variant, launch, image, names, tensors, finish);
     }
 
-    /// The same by this variant.
+    /// The same by this variant. True where K is cut: then no block of `product` has a whole sum.
     pub fn launch_as(
         self,
         variant: Variant,
@@ -211,7 +211,7 @@ impl Gemm {
         (product, sum): (&str, &str),
         Tensors { factors, results }: Tensors,
         finish: impl Fn(Dispatch) -> Dispatch,
-    ) {
+    ) -> bool {
         let Gemm { batch, m, n, k } = self;
         let stored = launch.ty(0).dtype;
         let (depth, parts) = self.cut(variant);
@@ -242,6 +242,7 @@ impl Gemm {
             let dispatch = Dispatch::new(image, format!("{sum}_{dtype}")).tensors([partials]).tensors(results.iter().copied());
             launch.add(sizes(dispatch).over(batch * m * n));
         }
+        split
     }
 }
 

@@ -5,6 +5,7 @@ pub mod draws;
 pub mod elementwise;
 #[cfg(feature = "cuda")]
 pub mod gemm;
+pub mod moments;
 pub mod optimizer;
 pub mod philox;
 #[cfg(feature = "wgpu")]
