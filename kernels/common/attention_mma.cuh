@@ -182,6 +182,14 @@ template <unsigned N> __device__ __forceinline__ Kept kept_of_keys(const int* rn
     return kept;
 }
 
+// What is dropped becomes 0.
+template <unsigned N> __device__ __forceinline__ void drop(float (&s)[N][4], const Kept& kept) {
+#pragma unroll
+    for (unsigned n = 0; n < N; n++)
+#pragma unroll
+        for (unsigned i = 0; i < 4; i++) s[n][i] = kept(n, i) ? s[n][i] : 0;
+}
+
 // --- Softmax
 // Over the four lanes that share a row.
 template <class Join> __device__ __forceinline__ float quad_joined(float x, Join join) {
@@ -193,10 +201,10 @@ template <class Join> __device__ __forceinline__ float quad_joined(float x, Join
 struct Softmax {
     float top[2] = {LOWEST, LOWEST}, part[2] = {};
 
-    // Scores of further keys become their exponentials; sums of values of the earlier ones fade where a maximum grows. NaN comes through.
-    template <unsigned N, unsigned M> __device__ __forceinline__ void take(float (&s)[N][4], float (&sums)[M][4], float scale) {
+    // Scores of further keys become their exponentials; sums of values of the earlier ones are to be multiplied by `fade`, less than 1 where a maximum grows. NaN
+    // comes through.
+    template <unsigned N> __device__ __forceinline__ void take(float (&s)[N][4], float (&fade)[2], float scale) {
         const float slope = scale * LOG2E;
-        float fade[2];
 #pragma unroll
         for (unsigned row = 0; row < 2; row++) {
             float largest = top[row];
@@ -213,10 +221,29 @@ struct Softmax {
 #pragma unroll
                 for (unsigned i = 2 * row; i < 2 * row + 2; i++) part[row] += s[n][i] = exp2f(s[n][i] * slope - below);
         }
-        multiply_fragments(sums, fade[0], fade[1]);
     }
 
     __device__ __forceinline__ float whole(unsigned row) const {
         return quad_joined(part[row], [](float a, float b) { return a + b; });
     }
 };
+
+// Sums of values become means, where all keys were met: of the lane's rows from `query` on. `factor` is dropout's; lse is null where nobody wants it.
+template <unsigned M>
+__device__ __forceinline__ void finish(float (&sums)[M][4], const Softmax& softmax, float factor, float* lse, const Attention& a, const Task& own, unsigned query) {
+    float shares[2];
+#pragma unroll
+    for (unsigned i = 0; i < 2; i++) {
+        const float whole = softmax.whole(i);
+        shares[i] = factor / whole;
+        if (lse && query + 8 * i < a.queries && threadIdx.x % 4 == 0)
+            lse[a.query_row(own.batch, own.head, query + 8 * i)] = whole == 0 ? INFINITY : softmax.top[i] * a.scale + logf(whole);
+        // Zeros where nothing is seen, whatever the values are.
+        if (whole == 0) {
+#pragma unroll
+            for (unsigned m = 0; m < M; m++) sums[m][2 * i] = sums[m][2 * i + 1] = 0;
+            shares[i] = 0;
+        }
+    }
+    multiply_fragments(sums, shares[0], shares[1]);
+}

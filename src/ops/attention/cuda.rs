@@ -1,12 +1,13 @@
 //! What attention launches through CUDA: tiles of queries and keys, or pieces of the keys for a few queries.
 
 use super::tensors::{Extents, Form, Places};
-use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, image};
+use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, Swizzle, TensorMap, Tile, image};
 use crate::ops::support::philox::Mask;
 use crate::tensor::{DType, TensorType};
 
 static FORWARD: Image = image!("attention");
 static FORWARD_MMA: Image = image!("attention_mma");
+static FORWARD_WGMMA: Image = image!("attention_wgmma");
 static DECODE: Image = image!("attention_decode");
 static BACKWARD: Image = image!("attention_backward");
 static BACKWARD_MMA: Image = image!("attention_backward_mma");
@@ -17,6 +18,9 @@ const TILE: usize = 64;
 const FEW: usize = TILE / 8;
 /// Threads of a block of tensor cores' kernels.
 const MMA_THREADS: usize = 128;
+/// The same of warpgroups' kernels, and the queries of a block.
+const WGMMA_THREADS: usize = 384;
+const WGMMA_ROWS: usize = 2 * TILE;
 /// Threads that share a row in [`BACKWARD`]'s first kernel.
 const BESIDE: usize = 8;
 
@@ -29,10 +33,14 @@ enum Variant {
     Mma64,
     /// The same of up to 128.
     Mma128,
+    /// The forward pass by warpgroups' tensor cores, on compute capability 9.0, for f16 and bf16: heads of up to 64 columns. Other passes are [`Variant::Mma64`]'s.
+    Wgmma64,
+    /// The same of up to 128; other passes are [`Variant::Mma128`]'s.
+    Wgmma128,
 }
 
 impl Variant {
-    const ALL: [Variant; 3] = [Variant::Exact, Variant::Mma64, Variant::Mma128];
+    const ALL: [Variant; 5] = [Variant::Exact, Variant::Mma64, Variant::Mma128, Variant::Wgmma64, Variant::Wgmma128];
 
     /// What it is asked for by, and what stands in its kernels' names.
     fn name(self) -> &'static str {
@@ -40,6 +48,8 @@ impl Variant {
             Variant::Exact => "exact",
             Variant::Mma64 => "mma64",
             Variant::Mma128 => "mma128",
+            Variant::Wgmma64 => "wgmma64",
+            Variant::Wgmma128 => "wgmma128",
         }
     }
 
@@ -47,38 +57,57 @@ impl Variant {
     fn columns(self) -> usize {
         match self {
             Variant::Exact => usize::MAX,
-            Variant::Mma64 => 64,
-            Variant::Mma128 => 128,
+            Variant::Mma64 | Variant::Wgmma64 => 64,
+            Variant::Mma128 | Variant::Wgmma128 => 128,
         }
     }
 
-    /// Whether a device computes attention of heads of so many columns so, whose numbers are stored as this type. Tensor cores are fed by copies of 16 bytes: where a
-    /// head has a multiple of 8 columns, all rows begin at multiples of that.
-    fn takes(self, arch: u32, dtype: DType, size: usize) -> bool {
-        let has_tensor_cores = arch >= 80 && matches!(dtype, DType::F16 | DType::BF16);
-        self == Variant::Exact || (has_tensor_cores && size <= self.columns() && size.is_multiple_of(8))
+    fn is_wgmma(self) -> bool {
+        matches!(self, Variant::Wgmma64 | Variant::Wgmma128)
     }
 
-    /// What is best: tensor cores wherever they take the numbers, the narrowest that do.
-    fn choose(arch: u32, dtype: DType, size: usize) -> Self {
-        [Variant::Mma64, Variant::Mma128].into_iter().find(|v| v.takes(arch, dtype, size)).unwrap_or(Variant::Exact)
+    /// What computes the passes that warpgroups have no kernels for.
+    fn of_warps(self) -> Self {
+        match self {
+            Variant::Wgmma64 => Variant::Mma64,
+            Variant::Wgmma128 => Variant::Mma128,
+            other => other,
+        }
+    }
+
+    /// Whether a device computes attention of such heads so, whose numbers are stored as this type. Tensor cores are fed by copies of 16 bytes: where a head has a
+    /// multiple of 8 columns, all rows begin at multiples of that. There is no tensor map of nothing.
+    fn takes(self, arch: u32, dtype: DType, e: Extents) -> bool {
+        let has_tensor_cores = arch >= 80 && matches!(dtype, DType::F16 | DType::BF16);
+        let by_tensor_cores = || has_tensor_cores && e.size <= self.columns() && e.size.is_multiple_of(8);
+        let by_warpgroups = || arch == 90 && e.batch * e.heads * e.keys > 0;
+        self == Variant::Exact || (by_tensor_cores() && (!self.is_wgmma() || by_warpgroups()))
+    }
+
+    /// What is best: warpgroups where a block's queries would be at least half as many as it takes, else tensor cores wherever they take the numbers; the narrowest
+    /// that do.
+    fn choose(arch: u32, dtype: DType, e: Extents) -> Self {
+        let is_half_full = |v: Variant| !v.is_wgmma() || 2 * e.queries >= WGMMA_ROWS;
+        let order = [Variant::Wgmma64, Variant::Wgmma128, Variant::Mma64, Variant::Mma128];
+        order.into_iter().find(|&v| v.takes(arch, dtype, e) && is_half_full(v)).unwrap_or(Variant::Exact)
     }
 
     /// The variant of this name, where it computes such heads.
-    fn forced(name: Option<&str>, arch: u32, dtype: DType, size: usize) -> Option<Self> {
-        Self::ALL.into_iter().find(|v| Some(v.name()) == name && v.takes(arch, dtype, size))
+    fn forced(name: Option<&str>, arch: u32, dtype: DType, e: Extents) -> Option<Self> {
+        Self::ALL.into_iter().find(|v| Some(v.name()) == name && v.takes(arch, dtype, e))
     }
 
-    /// Dynamic shared memory of the forward pass and of the backward pass: a ring of three tiles; and two tiles of the block's own and two stages of twice as many rows
-    /// as are met at once, with two numbers to a row.
+    /// Dynamic shared memory of the forward pass and of the backward pass. Of warps: a ring of three tiles; and two tiles of the block's own and two stages of twice as
+    /// many rows as are met at once, with two numbers to a row. Of warpgroups: a ring of six tiles, the block's results, and 1024 bytes for barriers.
     fn shared(self) -> [usize; 2] {
-        let (columns, met) = match self {
-            Variant::Exact => return [0; 2],
+        let (columns, met) = match self.of_warps() {
             Variant::Mma64 => (64, 64),
             Variant::Mma128 => (128, 32),
+            _ => return [0; 2],
         };
         let rows = |rows: usize| rows * columns * 2;
-        [rows(3 * TILE), rows(2 * TILE) + 2 * (rows(2 * met) + 2 * met * 4)]
+        let forward = if self.is_wgmma() { rows(6 * TILE + WGMMA_ROWS) + 1024 } else { rows(3 * TILE) };
+        [forward, rows(2 * TILE) + 2 * (rows(2 * met) + 2 * met * 4)]
     }
 }
 
@@ -88,6 +117,8 @@ struct Problem<'a> {
     e: Extents,
     places: Places,
     dtype: &'static str,
+    /// How numbers are stored.
+    stored: DType,
     /// The one that is asked for, and what computes tiles.
     forced: Option<Variant>,
     variant: Variant,
@@ -110,9 +141,9 @@ impl<'a> Problem<'a> {
         let words = [(form.scale as f32).to_bits(), Mask::threshold(p), ((1.0 / (1.0 - p)) as f32).to_bits(), key as u32, (key >> 32) as u32];
         told.extend(words.map(|word| word as usize));
         let (arch, stored) = (launch.arch(), types[0].dtype);
-        let forced = Variant::forced(launch.variant(), arch, stored, e.size);
-        let variant = forced.unwrap_or_else(|| Variant::choose(arch, stored, e.size));
-        Problem { form, e, places, dtype: launch.dtype(), forced, variant, told }
+        let forced = Variant::forced(launch.variant(), arch, stored, e);
+        let variant = forced.unwrap_or_else(|| Variant::choose(arch, stored, e));
+        Problem { form, e, places, dtype: launch.dtype(), stored, forced, variant, told }
     }
 
     fn given(input: Option<usize>) -> Operand {
@@ -137,9 +168,28 @@ impl<'a> Problem<'a> {
         self.e.pieces(FEW).filter(|_| self.forced.is_none_or(|variant| variant == Variant::Exact))
     }
 
-    /// A launch by the variant, of its image of two; with so many bytes of shared memory where it is tensor cores.
+    /// Keys or values, which are this input, as the tensor memory accelerator sees them: 64 rows of 64 columns of a head. Heads are a dimension of their own, through all
+    /// that lies side by side, so that what is beyond a head is zeros.
+    fn map(&self, input: usize) -> TensorMap {
+        let Extents { batch, group, heads, keys, size, .. } = self.e;
+        let heads = if self.form.fused { 3 * heads } else { heads };
+        let (dims, strides) = (vec![size, heads, keys, batch / group], [size, size * heads, size * heads * keys].map(|numbers| 2 * numbers).to_vec());
+        let tile = Tile::Box(vec![64, 1, TILE, 1]);
+        TensorMap { operand: Operand::Input(input), dtype: self.stored, dims, strides, tile, swizzle: Swizzle::Bytes128 }
+    }
+
+    /// The forward pass by warpgroups.
+    fn forward_by_warpgroups(&self, y: Operand, lse: Operand) -> Dispatch {
+        let [q, k, v] = self.places.sources;
+        let dispatch = self.dispatch(&FORWARD_WGMMA, &format!("forward_{}", self.variant.name()), [Operand::Input(q)]).tensor_map(self.map(k)).tensor_map(self.map(v));
+        let dispatch = dispatch.tensors(self.mask_and_lengths()).tensors([Self::given(self.places.rng), y, lse]).structure(self.told.clone());
+        let [shared, _] = self.variant.shared();
+        dispatch.block(WGMMA_THREADS).shared(shared).rows(self.e.batch * self.e.heads * self.e.queries.div_ceil(WGMMA_ROWS))
+    }
+
+    /// A launch by the variant's warps, of its image of two; with so many bytes of shared memory where it is tensor cores.
     fn by_variant(&self, [exact, mma]: [&'static Image; 2], pass: &str, tensors: Vec<Operand>, shared: usize) -> Dispatch {
-        let (image, pass, threads) = match self.variant {
+        let (image, pass, threads) = match self.variant.of_warps() {
             Variant::Exact => (exact, pass.to_owned(), BLOCK),
             variant => (mma, format!("{pass}_{}", variant.name()), MMA_THREADS),
         };
@@ -160,9 +210,10 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) {
     let rows = e.batch * e.heads * e.queries;
     let lse = if mean && launch.out_ty(1).is_none() { launch.scratch(rows) } else { Operand::Output(1) };
     let y = Operand::Output(0);
-    let [shared, _] = problem.variant.shared();
+    let [shared, _] = problem.variant.of_warps().shared();
     let images = [&FORWARD, &FORWARD_MMA];
     match problem.pieces() {
+        None if problem.variant.is_wgmma() => launch.add(problem.forward_by_warpgroups(y, lse)),
         None => {
             let tensors = problem.sources().into_iter().chain([y, lse]).collect();
             launch.add(problem.tiles(images, "forward", tensors, shared, [e.batch, e.queries]));
@@ -210,41 +261,64 @@ pub fn backward(form: &Form, launch: &mut Launch) {
 
 #[cfg(test)]
 mod tests {
-    use super::{DType, Variant};
+    use super::{DType, Extents, Variant};
     use crate::ops::attention::ROW;
+
+    fn heads_of(size: usize, queries: usize) -> Extents {
+        Extents { batch: 2, group: 1, heads: 12, queries, keys: 577, size }
+    }
 
     #[test]
     fn tensor_cores_are_for_heads_of_multiples_of_8_columns_of_16_bits() {
         for dtype in [DType::F16, DType::BF16] {
             for arch in [80, 86, 89, 90, 100, 120] {
-                let choose = |sizes: [usize; 4]| sizes.map(|size| Variant::choose(arch, dtype, size));
+                let choose = |sizes: [usize; 4]| sizes.map(|size| Variant::choose(arch, dtype, heads_of(size, 63)));
                 assert_eq!(choose([8, 40, 56, 64]), [Variant::Mma64; 4]);
                 assert_eq!(choose([72, 96, 120, 128]), [Variant::Mma128; 4]);
                 assert_eq!(choose([1, 4, 60, 127]), [Variant::Exact; 4], "rows that begin elsewhere");
                 assert_eq!(choose([132, 136, 192, 256]), [Variant::Exact; 4], "wider heads");
             }
-            assert_eq!(Variant::choose(75, dtype, 64), Variant::Exact);
+            assert_eq!(Variant::choose(75, dtype, heads_of(64, 577)), Variant::Exact);
         }
-        assert_eq!(Variant::choose(90, DType::F32, 64), Variant::Exact);
+        assert_eq!(Variant::choose(90, DType::F32, heads_of(64, 577)), Variant::Exact);
+    }
+
+    #[test]
+    fn warpgroups_are_for_half_a_block_of_queries_and_more_on_hopper() {
+        for dtype in [DType::F16, DType::BF16] {
+            let choose = |size, queries| Variant::choose(90, dtype, heads_of(size, queries));
+            assert_eq!([8, 56, 64].map(|size| choose(size, 64)), [Variant::Wgmma64; 3]);
+            assert_eq!([72, 96, 128].map(|size| choose(size, 577)), [Variant::Wgmma128; 3]);
+            assert_eq!([choose(64, 63), choose(128, 49)], [Variant::Mma64, Variant::Mma128], "a quarter of a block, or little more");
+            assert_eq!([choose(60, 577), choose(136, 577)], [Variant::Exact; 2]);
+            assert_eq!(Variant::choose(90, dtype, Extents { keys: 0, ..heads_of(64, 577) }), Variant::Mma64, "no map of nothing");
+            for arch in [80, 86, 89, 100, 120] {
+                assert_eq!(Variant::choose(arch, dtype, heads_of(64, 577)), Variant::Mma64);
+            }
+        }
     }
 
     #[test]
     fn what_is_asked_for_is_taken_where_it_takes_the_heads() {
-        let forced = |name, arch, dtype, size| Variant::forced(Some(name), arch, dtype, size);
+        let forced = |name, arch, dtype, size| Variant::forced(Some(name), arch, dtype, heads_of(size, 3));
         assert_eq!(forced("mma128", 80, DType::F16, 64), Some(Variant::Mma128));
         assert_eq!(forced("exact", 90, DType::BF16, 64), Some(Variant::Exact));
         assert_eq!(forced("mma64", 90, DType::BF16, 72), None);
         assert_eq!(forced("mma64", 90, DType::F32, 64), None);
         assert_eq!(forced("mma64", 75, DType::F16, 64), None);
-        assert_eq!(forced("wgmma128", 90, DType::F16, 64), None);
-        assert_eq!(Variant::forced(None, 90, DType::F16, 64), None);
+        assert_eq!(forced("wgmma128", 90, DType::F16, 64), Some(Variant::Wgmma128));
+        assert_eq!(forced("wgmma64", 100, DType::F16, 64), None);
+        assert_eq!(forced("wgmma64", 90, DType::F16, 72), None);
+        assert_eq!(forced("skinny", 90, DType::F16, 64), None);
+        assert_eq!(Variant::forced(None, 90, DType::F16, heads_of(64, 577)), None);
     }
 
     #[test]
     fn blocks_fit_into_every_processor() {
         for variant in Variant::ALL {
-            // What a block may have on compute capability 8.6, the least of all from 8.0 on.
-            assert!(variant.shared().into_iter().all(|bytes| bytes <= 99 << 10), "{variant:?}: {:?}", variant.shared());
+            // What a block may have on compute capability 9.0, or on 8.6, the least of all from 8.0 on.
+            let most = if variant.is_wgmma() { 227 << 10 } else { 99 << 10 };
+            assert!(variant.shared().into_iter().all(|bytes| bytes <= most), "{variant:?}: {:?}", variant.shared());
         }
     }
 
