@@ -27,25 +27,29 @@ template <unsigned SIZE> struct Place {
 
 // Even tiles are keys, odd ones are the values of these. By one warp, one lane of which asks for all.
 template <unsigned SIZE> __device__ __forceinline__ void bring(Place<SIZE>& place, const TensorMap& k, const TensorMap& v, const Attention& a, const Task& own, unsigned keys, bool is_cut) {
-    const unsigned lane = threadIdx.x % 32, tiles = 2 * ((keys + TILE - 1) / TILE);
+    const unsigned tiles = 2 * ((keys + TILE - 1) / TILE);
     const auto load = [&](unsigned tile, const TensorMap& map, unsigned offset) {
         const unsigned i = tile % RING;
         mbarrier_wait(place.empty[i], tile / RING % 2 ^ 1);
         load_boxes(place.ring[i], map, place.full[i], offset / a.size + own.head, tile / 2 * TILE, own.batch / a.group);
     };
-    for (unsigned tile = 0; lane == 0 && tile < tiles; tile += 2) load(tile, k, a.key_offset), load(tile + 1, v, a.value_offset);
+    for (unsigned tile = 0; threadIdx.x % 32 == 0 && tile < tiles; tile += 2) load(tile, k, a.key_offset), load(tile + 1, v, a.value_offset);
     // From here on all lanes may wait for the last tile: no earlier phase of its barrier goes on.
     __syncwarp();
     if (!is_cut) return;
     mbarrier_wait(place.full[(tiles - 1) % RING], (tiles - 1) / RING % 2);
-#pragma unroll
-    for (unsigned column = 0; column < SIZE; column += 64) {
-        uint4* box = reinterpret_cast<uint4*>(place.ring[(tiles - 1) % RING].at + column * TILE);
-        for (unsigned i = keys % TILE * 8 + lane; i < TILE * 8; i += 32) box[i] = make_uint4(0, 0, 0, 0);
-    }
-    async_proxy_fence();
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(place.cut);
+    cut_rows(place.ring[(tiles - 1) % RING], keys % TILE, place.cut);
+}
+
+// The two warpgroups begin their products by turns, so that one's softmax is computed while the other's products are. A barrier each says that it is its turn.
+__device__ __forceinline__ void pass_turn() { named_barrier_arrive(2 - group_of_thread(), MULTIPLY); }
+__device__ __forceinline__ void await_turn() { named_barrier_sync(1 + group_of_thread(), MULTIPLY); }
+// Before the first turn and behind the last; between them all turns of both.
+__device__ __forceinline__ void begin_turns() {
+    if (group_of_thread() == 1) pass_turn();
+}
+__device__ __forceinline__ void end_turns() {
+    if (group_of_thread() == 0) await_turn();
 }
 
 // lse is null where nobody wants it.

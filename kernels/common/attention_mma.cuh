@@ -142,6 +142,25 @@ __device__ __forceinline__ unsigned long long seen_columns(unsigned long long op
     return open & columns_below(limit - min(first, limit));
 }
 
+// The first query that sees a key, where so many keys exist.
+__device__ __forceinline__ unsigned beginning_of(const Attention& a, unsigned exist, unsigned key) { return a.is_causal ? max(key + a.queries, exist) - exist : 0; }
+
+// A lane's two rows, where these are keys: the first query that sees each, and a number beyond all of them where none does.
+struct Watched {
+    unsigned from[2];
+    // Of 64 queries from `first` on those that see it.
+    __device__ __forceinline__ unsigned long long seen(unsigned i, unsigned first) const { return ~columns_below(from[i] - min(first, from[i])); }
+};
+__device__ __forceinline__ Watched watched(const int* mask, const Attention& a, unsigned batch, unsigned exist, unsigned key) {
+    Watched keys;
+#pragma unroll
+    for (unsigned i = 0; i < 2; i++) {
+        const bool is_open = key + 8 * i < exist && !is_masked(mask, a, batch, key + 8 * i);
+        keys.from[i] = is_open ? beginning_of(a, exist, key + 8 * i) : ~0u;
+    }
+    return keys;
+}
+
 // What is not seen becomes `hidden`, whatever it was. `first` and `second` are the columns that the lane's two rows see.
 template <unsigned N> __device__ __forceinline__ void hide(float (&s)[N][4], unsigned long long first, unsigned long long second, float hidden) {
     if ((~(first & second) & columns_below(8 * N)) == 0) return;
@@ -246,4 +265,19 @@ __device__ __forceinline__ void finish(float (&sums)[M][4], const Softmax& softm
         }
     }
     multiply_fragments(sums, shares[0], shares[1]);
+}
+
+// --- Backward
+// Scores become what met the values, but for dropout's factor; products of dy and the values become dS, but for the scale; what is not seen is
+// not told apart yet. whole(n, i) and mean(n, i) are lse and delta of the query of p[n][i].
+template <unsigned N, class Whole, class Mean>
+__device__ __forceinline__ void turn(float (&p)[N][4], float (&ds)[N][4], const Attention& a, const Kept& kept, float factor, Whole whole, Mean mean) {
+#pragma unroll
+    for (unsigned n = 0; n < N; n++)
+#pragma unroll
+        for (unsigned i = 0; i < 4; i++) {
+            const float probability = exp2f(p[n][i] * (a.scale * LOG2E) - whole(n, i) * LOG2E);
+            ds[n][i] = probability * ((kept(n, i) ? ds[n][i] * factor : 0) - mean(n, i));
+            p[n][i] = kept(n, i) ? probability : 0;
+        }
 }

@@ -18,6 +18,7 @@ using of_wgmma::factor;
 
 // Rows of a block, its threads, those that multiply, and those of a warpgroup.
 constexpr unsigned ROWS = 2 * TILE, THREADS = 384, MULTIPLY = 256, GROUP = 128;
+__device__ __forceinline__ unsigned group_of_thread() { return threadIdx.x / GROUP; }
 
 // 64 rows of a head, in boxes of 64 columns, as the swizzle of 128 bytes leaves them.
 template <unsigned SIZE> struct alignas(1024) Boxes {
@@ -31,6 +32,18 @@ template <unsigned SIZE> __device__ __forceinline__ void load_boxes(Boxes<SIZE>&
     for (unsigned column = 0; column < SIZE; column += 64) tma_load(to.at + column * TILE, map, full, (int)column, (int)head, (int)first, (int)batch);
 }
 
+// By a warp: rows of a tile that has come become zeros from `from` on, so that they count 0 times whatever they are; `cut` says that it is done.
+template <unsigned SIZE> __device__ __forceinline__ void cut_rows(Boxes<SIZE>& tile, unsigned from, Mbarrier& cut) {
+#pragma unroll
+    for (unsigned column = 0; column < SIZE; column += 64) {
+        uint4* box = reinterpret_cast<uint4*>(tile.at + column * TILE);
+        for (unsigned i = from * 8 + threadIdx.x % 32; i < TILE * 8; i += 32) box[i] = make_uint4(0, 0, 0, 0);
+    }
+    async_proxy_fence();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(cut);
+}
+
 // What wgmma and what works on fragments call the same registers.
 template <class R, unsigned N> __device__ __forceinline__ R (&flat(R (&fragments)[N][4]))[4 * N] { return reinterpret_cast<R(&)[4 * N]>(fragments); }
 
@@ -39,6 +52,15 @@ template <unsigned SIZE, class T> __device__ __forceinline__ void begin_scores(f
 #pragma unroll
     for (unsigned deep = 0; deep < SIZE / 16; deep++)
         wgmma<TILE, T, false>(flat(s), left[deep], factor<true>(others.at + deep / 4 * BOX, deep % 4 * 16), deep > 0);
+}
+
+// The same of rows that are in shared memory.
+template <unsigned SIZE, class T> __device__ __forceinline__ void begin_scores(float (&s)[TILE / 8][4], const Boxes<SIZE>& own, const Boxes<SIZE>& others) {
+#pragma unroll
+    for (unsigned deep = 0; deep < SIZE / 16; deep++) {
+        const unsigned at = deep / 4 * BOX, k = deep % 4 * 16;
+        wgmma<TILE, T, false, false>(flat(s), factor<true>(own.at + at, k), factor<true>(others.at + at, k), deep > 0);
+    }
 }
 
 // Begins to add to the sums of the warpgroup's rows 64 others, each times its factor.
@@ -55,18 +77,6 @@ template <class T> __device__ __forceinline__ void pack_left(unsigned (&p)[TILE 
 #pragma unroll
         for (unsigned i = 0; i < 4; i++) p[deep][i] = pack<T>(s[2 * deep + i / 2][i % 2 * 2], s[2 * deep + i / 2][i % 2 * 2 + 1]);
     hold_registers(flat(p));
-}
-
-// The two warpgroups begin their products by turns, so that one's softmax is computed while the other's products are. A barrier each says that it is its turn.
-__device__ __forceinline__ unsigned group_of_thread() { return threadIdx.x / GROUP; }
-__device__ __forceinline__ void pass_turn() { named_barrier_arrive(2 - group_of_thread(), MULTIPLY); }
-__device__ __forceinline__ void await_turn() { named_barrier_sync(1 + group_of_thread(), MULTIPLY); }
-// Before the first turn and behind the last; between them all turns of both.
-__device__ __forceinline__ void begin_turns() {
-    if (group_of_thread() == 1) pass_turn();
-}
-__device__ __forceinline__ void end_turns() {
-    if (group_of_thread() == 0) await_turn();
 }
 }  // namespace of_attention_wgmma
 #endif

@@ -1,7 +1,7 @@
 //! What attention launches through CUDA: tiles of queries and keys, or pieces of the keys for a few queries.
 
 use super::tensors::{Extents, Form, Places};
-use crate::device::cuda::{BLOCK, Dispatch, Image, Launch, Operand, Swizzle, TensorMap, Tile, image};
+use crate::device::cuda::{Dispatch, Image, Launch, Operand, Swizzle, TensorMap, Tile, image};
 use crate::ops::support::philox::Mask;
 use crate::tensor::{DType, TensorType};
 
@@ -11,6 +11,7 @@ static FORWARD_WGMMA: Image = image!("attention_wgmma");
 static DECODE: Image = image!("attention_decode");
 static BACKWARD: Image = image!("attention_backward");
 static BACKWARD_MMA: Image = image!("attention_backward_mma");
+static BACKWARD_WGMMA: Image = image!("attention_backward_wgmma");
 
 /// Queries, or keys, of a tile, and columns of a head that a block of the exact path sums.
 const TILE: usize = 64;
@@ -18,7 +19,7 @@ const TILE: usize = 64;
 const FEW: usize = TILE / 8;
 /// Threads of a block of tensor cores' kernels.
 const MMA_THREADS: usize = 128;
-/// The same of warpgroups' kernels, and the queries of a block.
+/// The same of warpgroups' kernels, and the queries, or keys, of a block.
 const WGMMA_THREADS: usize = 384;
 const WGMMA_ROWS: usize = 2 * TILE;
 /// Threads that share a row in [`BACKWARD`]'s first kernel.
@@ -33,9 +34,9 @@ enum Variant {
     Mma64,
     /// The same of up to 128.
     Mma128,
-    /// The forward pass by warpgroups' tensor cores, on compute capability 9.0, for f16 and bf16: heads of up to 64 columns. Other passes are [`Variant::Mma64`]'s.
+    /// Warpgroups' tensor cores, on compute capability 9.0, for f16 and bf16: heads of up to 64 columns. The mean of the probabilities is [`Variant::Mma64`]'s.
     Wgmma64,
-    /// The same of up to 128; other passes are [`Variant::Mma128`]'s.
+    /// The same of up to 128; the mean of the probabilities is [`Variant::Mma128`]'s.
     Wgmma128,
 }
 
@@ -66,7 +67,7 @@ impl Variant {
         matches!(self, Variant::Wgmma64 | Variant::Wgmma128)
     }
 
-    /// What computes the passes that warpgroups have no kernels for.
+    /// What computes what warpgroups have no kernels for.
     fn of_warps(self) -> Self {
         match self {
             Variant::Wgmma64 => Variant::Mma64,
@@ -80,14 +81,14 @@ impl Variant {
     fn takes(self, arch: u32, dtype: DType, e: Extents) -> bool {
         let has_tensor_cores = arch >= 80 && matches!(dtype, DType::F16 | DType::BF16);
         let by_tensor_cores = || has_tensor_cores && e.size <= self.columns() && e.size.is_multiple_of(8);
-        let by_warpgroups = || arch == 90 && e.batch * e.heads * e.keys > 0;
+        let by_warpgroups = || arch == 90 && e.batch * e.heads * e.queries * e.keys > 0;
         self == Variant::Exact || (by_tensor_cores() && (!self.is_wgmma() || by_warpgroups()))
     }
 
-    /// What is best: warpgroups where a block's queries would be at least half as many as it takes, else tensor cores wherever they take the numbers; the narrowest
-    /// that do.
-    fn choose(arch: u32, dtype: DType, e: Extents) -> Self {
-        let is_half_full = |v: Variant| !v.is_wgmma() || 2 * e.queries >= WGMMA_ROWS;
+    /// What is best for blocks of so many queries, or keys: warpgroups where these would be at least half a block, else tensor cores wherever they take the numbers; the
+    /// narrowest that do.
+    fn choose(arch: u32, dtype: DType, e: Extents, rows: usize) -> Self {
+        let is_half_full = |v: Variant| !v.is_wgmma() || 2 * rows >= WGMMA_ROWS;
         let order = [Variant::Wgmma64, Variant::Wgmma128, Variant::Mma64, Variant::Mma128];
         order.into_iter().find(|&v| v.takes(arch, dtype, e) && is_half_full(v)).unwrap_or(Variant::Exact)
     }
@@ -98,16 +99,18 @@ impl Variant {
     }
 
     /// Dynamic shared memory of the forward pass and of the backward pass. Of warps: a ring of three tiles; and two tiles of the block's own and two stages of twice as
-    /// many rows as are met at once, with two numbers to a row. Of warpgroups: a ring of six tiles, the block's results, and 1024 bytes for barriers.
+    /// many rows as are met at once, with two numbers to a row. Of warpgroups: a ring of six tiles and the block's results; and twice the block's own rows and three
+    /// stages of two tiles, with such numbers; both with barriers, each part a multiple of 1024.
     fn shared(self) -> [usize; 2] {
-        let (columns, met) = match self.of_warps() {
-            Variant::Mma64 => (64, 64),
-            Variant::Mma128 => (128, 32),
-            _ => return [0; 2],
+        const PART: usize = 1024;
+        let rows = |rows: usize| rows * self.columns() * 2;
+        let met = match self {
+            Variant::Exact => return [0; 2],
+            Variant::Mma64 => 64,
+            Variant::Mma128 => 32,
+            Variant::Wgmma64 | Variant::Wgmma128 => return [rows(6 * TILE + WGMMA_ROWS) + PART, rows(2 * WGMMA_ROWS) + 3 * (rows(2 * TILE) + PART) + PART],
         };
-        let rows = |rows: usize| rows * columns * 2;
-        let forward = if self.is_wgmma() { rows(6 * TILE + WGMMA_ROWS) + 1024 } else { rows(3 * TILE) };
-        [forward, rows(2 * TILE) + 2 * (rows(2 * met) + 2 * met * 4)]
+        [rows(3 * TILE), rows(2 * TILE) + 2 * (rows(2 * met) + 2 * met * 4)]
     }
 }
 
@@ -119,9 +122,9 @@ struct Problem<'a> {
     dtype: &'static str,
     /// How numbers are stored.
     stored: DType,
-    /// The one that is asked for, and what computes tiles.
+    arch: u32,
+    /// The one that is asked for.
     forced: Option<Variant>,
-    variant: Variant,
     /// The structure `Attention` of the kernels.
     told: Vec<usize>,
 }
@@ -142,8 +145,7 @@ impl<'a> Problem<'a> {
         told.extend(words.map(|word| word as usize));
         let (arch, stored) = (launch.arch(), types[0].dtype);
         let forced = Variant::forced(launch.variant(), arch, stored, e);
-        let variant = forced.unwrap_or_else(|| Variant::choose(arch, stored, e));
-        Problem { form, e, places, dtype: launch.dtype(), stored, forced, variant, told }
+        Problem { form, e, places, dtype: launch.dtype(), stored, arch, forced, told }
     }
 
     fn given(input: Option<usize>) -> Operand {
@@ -168,39 +170,60 @@ impl<'a> Problem<'a> {
         self.e.pieces(FEW).filter(|_| self.forced.is_none_or(|variant| variant == Variant::Exact))
     }
 
-    /// Keys or values, which are this input, as the tensor memory accelerator sees them: 64 rows of 64 columns of a head. Heads are a dimension of their own, through all
-    /// that lies side by side, so that what is beyond a head is zeros.
-    fn map(&self, input: usize) -> TensorMap {
-        let Extents { batch, group, heads, keys, size, .. } = self.e;
-        let heads = if self.form.fused { 3 * heads } else { heads };
-        let (dims, strides) = (vec![size, heads, keys, batch / group], [size, size * heads, size * heads * keys].map(|numbers| 2 * numbers).to_vec());
-        let tile = Tile::Box(vec![64, 1, TILE, 1]);
-        TensorMap { operand: Operand::Input(input), dtype: self.stored, dims, strides, tile, swizzle: Swizzle::Bytes128 }
+    /// What computes blocks of so many queries, or keys.
+    fn variant(&self, rows: usize) -> Variant {
+        self.forced.unwrap_or_else(|| Variant::choose(self.arch, self.stored, self.e, rows))
     }
 
-    /// The forward pass by warpgroups.
-    fn forward_by_warpgroups(&self, y: Operand, lse: Operand) -> Dispatch {
-        let [q, k, v] = self.places.sources;
-        let dispatch = self.dispatch(&FORWARD_WGMMA, &format!("forward_{}", self.variant.name()), [Operand::Input(q)]).tensor_map(self.map(k)).tensor_map(self.map(v));
-        let dispatch = dispatch.tensors(self.mask_and_lengths()).tensors([Self::given(self.places.rng), y, lse]).structure(self.told.clone());
-        let [shared, _] = self.variant.shared();
-        dispatch.block(WGMMA_THREADS).shared(shared).rows(self.e.batch * self.e.heads * self.e.queries.div_ceil(WGMMA_ROWS))
+    /// A tensor of heads as the tensor memory accelerator sees it: 64 rows of 64 columns of a head at once. Heads are a dimension of their own, `parts` times as many
+    /// where so many tensors lie side by side, so that what is beyond a head is zeros.
+    fn map(&self, operand: Operand, parts: usize, rows: usize, batch: usize) -> TensorMap {
+        let (size, heads) = (self.e.size, parts * self.e.heads);
+        let (dims, strides) = (vec![size, heads, rows, batch], [size, size * heads, size * heads * rows].map(|numbers| 2 * numbers).to_vec());
+        TensorMap { operand, dtype: self.stored, dims, strides, tile: Tile::Box(vec![64, 1, TILE, 1]), swizzle: Swizzle::Bytes128 }
     }
 
-    /// A launch by the variant's warps, of its image of two; with so many bytes of shared memory where it is tensor cores.
-    fn by_variant(&self, [exact, mma]: [&'static Image; 2], pass: &str, tensors: Vec<Operand>, shared: usize) -> Dispatch {
-        let (image, pass, threads) = match self.variant.of_warps() {
-            Variant::Exact => (exact, pass.to_owned(), BLOCK),
-            variant => (mma, format!("{pass}_{}", variant.name()), MMA_THREADS),
+    /// Queries, keys and values so.
+    fn maps(&self) -> [TensorMap; 3] {
+        let Extents { batch, group, queries, keys, .. } = self.e;
+        let parts = if self.form.fused { 3 } else { 1 };
+        let [q, k, v] = self.places.sources.map(Operand::Input);
+        [self.map(q, parts, queries, batch), self.map(k, parts, keys, batch / group), self.map(v, parts, keys, batch / group)]
+    }
+
+    /// A launch by this variant of tiles of so many rows of all heads. What the variant's kernels begin with stands before the sizes: `sources` tells it, and `others`
+    /// follow.
+    fn tiles(&self, pass: Pass, variant: Variant, others: &[Operand], [batch, rows]: [usize; 2]) -> Dispatch {
+        let blocks = |high: usize| batch * self.e.heads * rows.div_ceil(high);
+        let name = if variant == Variant::Exact { pass.name.to_owned() } else { format!("{}_{}", pass.name, variant.name()) };
+        let [forward, backward] = variant.shared();
+        let dispatch = |image: &'static Image| self.dispatch(image, &name, []).shared(if pass.dy.is_some() { backward } else { forward });
+        let [exact, mma, wgmma] = pass.images;
+        let given = match variant {
+            Variant::Exact => dispatch(exact).tensors(self.sources()).tensors(pass.dy).rows(blocks(TILE) * self.e.size.div_ceil(TILE)),
+            Variant::Mma64 | Variant::Mma128 => dispatch(mma).tensors(self.sources()).tensors(pass.dy).block(MMA_THREADS).rows(blocks(TILE)),
+            Variant::Wgmma64 | Variant::Wgmma128 => {
+                let [q, k, v] = self.maps();
+                let dispatch = dispatch(wgmma).block(WGMMA_THREADS).rows(blocks(WGMMA_ROWS));
+                let dispatch = match pass.dy {
+                    None => dispatch.tensors([Operand::Input(self.places.sources[0])]).tensor_map(k).tensor_map(v),
+                    Some(dy) => dispatch.tensor_map(q).tensor_map(k).tensor_map(v).tensor_map(self.map(dy, 1, self.e.queries, self.e.batch)),
+                };
+                dispatch.tensors(self.mask_and_lengths()).tensors([Self::given(self.places.rng)])
+            }
         };
-        self.dispatch(image, &pass, tensors).structure(self.told.clone()).block(threads).shared(shared)
+        given.tensors(others.iter().copied()).structure(self.told.clone())
     }
+}
 
-    /// The same of tiles of so many rows of all heads; on the exact path of as many columns.
-    fn tiles(&self, images: [&'static Image; 2], pass: &str, tensors: Vec<Operand>, shared: usize, [batch, rows]: [usize; 2]) -> Dispatch {
-        let parts = if self.variant == Variant::Exact { self.e.size.div_ceil(TILE) } else { 1 };
-        self.by_variant(images, pass, tensors, shared).rows(batch * self.e.heads * rows.div_ceil(TILE) * parts)
-    }
+/// What the launches of one pass by tiles have in common.
+#[derive(Clone, Copy)]
+struct Pass {
+    name: &'static str,
+    /// By single numbers, by warps and by warpgroups.
+    images: [&'static Image; 3],
+    /// The gradient that it starts from, backward.
+    dy: Option<Operand>,
 }
 
 /// y, lse and the mean of the probabilities.
@@ -210,13 +233,11 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) {
     let rows = e.batch * e.heads * e.queries;
     let lse = if mean && launch.out_ty(1).is_none() { launch.scratch(rows) } else { Operand::Output(1) };
     let y = Operand::Output(0);
-    let [shared, _] = problem.variant.of_warps().shared();
-    let images = [&FORWARD, &FORWARD_MMA];
+    let variant = problem.variant(e.queries);
     match problem.pieces() {
-        None if problem.variant.is_wgmma() => launch.add(problem.forward_by_warpgroups(y, lse)),
         None => {
-            let tensors = problem.sources().into_iter().chain([y, lse]).collect();
-            launch.add(problem.tiles(images, "forward", tensors, shared, [e.batch, e.queries]));
+            let pass = Pass { name: "forward", images: [&FORWARD, &FORWARD_MMA, &FORWARD_WGMMA], dy: None };
+            launch.add(problem.tiles(pass, variant, &[y, lse], [e.batch, e.queries]));
         }
         Some(pieces) => {
             let parts = if pieces > 1 { launch.scratch(rows * pieces * (e.size + 2)) } else { Operand::Nothing };
@@ -231,9 +252,15 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) {
     if mean {
         let [q, k, _] = problem.places.sources.map(Operand::Input);
         let [mask, lengths] = problem.mask_and_lengths();
-        let tensors = vec![q, k, mask, lengths, lse, Operand::Output(2)];
-        let dispatch = problem.by_variant(images, "forward_probabilities", tensors, shared);
-        launch.add(dispatch.grid([e.keys.div_ceil(TILE), e.queries.div_ceil(TILE), e.batch]));
+        let tensors = [q, k, mask, lengths, lse, Operand::Output(2)];
+        let dispatch = match variant.of_warps() {
+            Variant::Exact => problem.dispatch(&FORWARD, "forward_probabilities", tensors),
+            mma => {
+                let [shared, _] = mma.shared();
+                problem.dispatch(&FORWARD_MMA, &format!("forward_probabilities_{}", mma.name()), tensors).block(MMA_THREADS).shared(shared)
+            }
+        };
+        launch.add(dispatch.structure(problem.told.clone()).grid([e.keys.div_ceil(TILE), e.queries.div_ceil(TILE), e.batch]));
     }
 }
 
@@ -248,14 +275,12 @@ pub fn backward(form: &Form, launch: &mut Launch) {
     let delta = launch.scratch(rows);
     let [dy, y, lse] = [0, 1, 2].map(Operand::Input);
     launch.add(problem.dispatch(&BACKWARD, "backward_delta", [dy, y, delta]).count(rows).structure(problem.told.clone()).over(rows * BESIDE));
-    let with = |gradients: &[Operand]| problem.sources().into_iter().chain([dy, lse, delta]).chain(gradients.iter().copied()).collect();
-    let [_, shared] = problem.variant.shared();
-    let images = [&BACKWARD, &BACKWARD_MMA];
+    let pass = |name| Pass { name, images: [&BACKWARD, &BACKWARD_MMA, &BACKWARD_WGMMA], dy: Some(dy) };
     if wants_queries {
-        launch.add(problem.tiles(images, "backward_query", with(&[dq]), shared, [e.batch, e.queries]));
+        launch.add(problem.tiles(pass("backward_query"), problem.variant(e.queries), &[lse, delta, dq], [e.batch, e.queries]));
     }
     if wants_others {
-        launch.add(problem.tiles(images, "backward_key", with(&[dk, dv]), shared, [e.batch / e.group.max(1), e.keys]));
+        launch.add(problem.tiles(pass("backward_key"), problem.variant(e.keys), &[lse, delta, dk, dv], [e.batch / e.group.max(1), e.keys]));
     }
 }
 
@@ -264,43 +289,45 @@ mod tests {
     use super::{DType, Extents, Variant};
     use crate::ops::attention::ROW;
 
-    fn heads_of(size: usize, queries: usize) -> Extents {
-        Extents { batch: 2, group: 1, heads: 12, queries, keys: 577, size }
+    fn heads_of(size: usize) -> Extents {
+        Extents { batch: 2, group: 1, heads: 12, queries: 577, keys: 577, size }
     }
 
     #[test]
     fn tensor_cores_are_for_heads_of_multiples_of_8_columns_of_16_bits() {
         for dtype in [DType::F16, DType::BF16] {
             for arch in [80, 86, 89, 90, 100, 120] {
-                let choose = |sizes: [usize; 4]| sizes.map(|size| Variant::choose(arch, dtype, heads_of(size, 63)));
+                let choose = |sizes: [usize; 4]| sizes.map(|size| Variant::choose(arch, dtype, heads_of(size), 63));
                 assert_eq!(choose([8, 40, 56, 64]), [Variant::Mma64; 4]);
                 assert_eq!(choose([72, 96, 120, 128]), [Variant::Mma128; 4]);
                 assert_eq!(choose([1, 4, 60, 127]), [Variant::Exact; 4], "rows that begin elsewhere");
                 assert_eq!(choose([132, 136, 192, 256]), [Variant::Exact; 4], "wider heads");
             }
-            assert_eq!(Variant::choose(75, dtype, heads_of(64, 577)), Variant::Exact);
+            assert_eq!(Variant::choose(75, dtype, heads_of(64), 577), Variant::Exact);
         }
-        assert_eq!(Variant::choose(90, DType::F32, heads_of(64, 577)), Variant::Exact);
+        assert_eq!(Variant::choose(90, DType::F32, heads_of(64), 577), Variant::Exact);
     }
 
     #[test]
-    fn warpgroups_are_for_half_a_block_of_queries_and_more_on_hopper() {
+    fn warpgroups_are_for_half_a_block_of_rows_and_more_on_hopper() {
         for dtype in [DType::F16, DType::BF16] {
-            let choose = |size, queries| Variant::choose(90, dtype, heads_of(size, queries));
+            let choose = |size, rows| Variant::choose(90, dtype, heads_of(size), rows);
             assert_eq!([8, 56, 64].map(|size| choose(size, 64)), [Variant::Wgmma64; 3]);
             assert_eq!([72, 96, 128].map(|size| choose(size, 577)), [Variant::Wgmma128; 3]);
             assert_eq!([choose(64, 63), choose(128, 49)], [Variant::Mma64, Variant::Mma128], "a quarter of a block, or little more");
             assert_eq!([choose(60, 577), choose(136, 577)], [Variant::Exact; 2]);
-            assert_eq!(Variant::choose(90, dtype, Extents { keys: 0, ..heads_of(64, 577) }), Variant::Mma64, "no map of nothing");
+            for nothing in [Extents { keys: 0, ..heads_of(64) }, Extents { queries: 0, ..heads_of(64) }] {
+                assert_eq!(Variant::choose(90, dtype, nothing, 577), Variant::Mma64, "no map of nothing");
+            }
             for arch in [80, 86, 89, 100, 120] {
-                assert_eq!(Variant::choose(arch, dtype, heads_of(64, 577)), Variant::Mma64);
+                assert_eq!(Variant::choose(arch, dtype, heads_of(64), 577), Variant::Mma64);
             }
         }
     }
 
     #[test]
     fn what_is_asked_for_is_taken_where_it_takes_the_heads() {
-        let forced = |name, arch, dtype, size| Variant::forced(Some(name), arch, dtype, heads_of(size, 3));
+        let forced = |name, arch, dtype, size| Variant::forced(Some(name), arch, dtype, heads_of(size));
         assert_eq!(forced("mma128", 80, DType::F16, 64), Some(Variant::Mma128));
         assert_eq!(forced("exact", 90, DType::BF16, 64), Some(Variant::Exact));
         assert_eq!(forced("mma64", 90, DType::BF16, 72), None);
@@ -310,7 +337,7 @@ mod tests {
         assert_eq!(forced("wgmma64", 100, DType::F16, 64), None);
         assert_eq!(forced("wgmma64", 90, DType::F16, 72), None);
         assert_eq!(forced("skinny", 90, DType::F16, 64), None);
-        assert_eq!(Variant::forced(None, 90, DType::F16, heads_of(64, 577)), None);
+        assert_eq!(Variant::forced(None, 90, DType::F16, heads_of(64)), None);
     }
 
     #[test]
