@@ -60,7 +60,9 @@ __device__ __forceinline__ void load_own(Place<SIZE>& place, const TensorMap& a,
     }
 }
 
-template <unsigned SIZE> __device__ __forceinline__ void wait_for(Place<SIZE>& place, unsigned tile) { mbarrier_wait(place.full[tile % STAGES], tile / STAGES % 2); }
+template <unsigned SIZE> __device__ __forceinline__ void wait_for(Place<SIZE>& place, unsigned tile) {
+    mbarrier_wait(place.full[tile % STAGES], tile / STAGES % 2);
+}
 template <unsigned SIZE> __device__ __forceinline__ void wait_for_room(Place<SIZE>& place, unsigned tile) {
     mbarrier_wait(place.empty[tile % STAGES], tile / STAGES % 2 ^ 1);
 }
@@ -71,7 +73,8 @@ template <unsigned SIZE> __device__ __forceinline__ void leave(Place<SIZE>& plac
 }
 
 // Begins the scores of the own rows with the others, and the products of dy and the values: a group.
-template <unsigned SIZE, class T> __device__ __forceinline__ void begin_meeting(const Place<SIZE>& place, const Stage<SIZE>& stage, float (&p)[TILE / 8][4], float (&ds)[TILE / 8][4]) {
+template <unsigned SIZE, class T>
+__device__ __forceinline__ void begin_meeting(const Place<SIZE>& place, const Stage<SIZE>& stage, float (&p)[TILE / 8][4], float (&ds)[TILE / 8][4]) {
     hold_registers(flat(ds));
     wgmma_fence(flat(p));
     begin_scores<SIZE, T>(p, place.own[0][group_of_thread()], stage.others[0]);
@@ -166,12 +169,14 @@ __device__ __forceinline__ void query(const Sources<T>& in, const Maps& maps, co
     }
     multiply_fragments(sums, a.scale, a.scale);
     await_group();
-    put_fragments<SIZE>(way_out(place, 0), sums, dq + ((size_t)own.batch * a.queries + own.first) * a.query_stride + own.head * a.size, a.query_stride, count, a.size);
+    T* rows = dq + ((size_t)own.batch * a.queries + own.first) * a.query_stride + own.head * a.size;
+    put_fragments<SIZE>(way_out(place, 0), sums, rows, a.query_stride, count, a.size);
 }
 
 // The tiles of queries that see one of the block's keys, of all batches that share them, in their order: begin(batch, exist) for a batch of which so many keys exist,
 // then each(batch, first) for its tiles. By whole warps.
-template <class T, class Begin, class Each> __device__ __forceinline__ void walk_queries(const Sources<T>& in, const Attention& a, const Task& own, Begin begin, Each each) {
+template <class T, class Begin, class Each>
+__device__ __forceinline__ void walk_queries(const Sources<T>& in, const Attention& a, const Task& own, Begin begin, Each each) {
     for (unsigned batch = own.batch * a.group; batch < (own.batch + 1) * a.group; batch++) {
         if (visible(in.mask, in.lengths, a, batch, a.queries - 1) <= own.first) continue;
         const unsigned exist = length_of(in.lengths, a, batch);
@@ -217,7 +222,8 @@ __device__ __forceinline__ void key(const Sources<T>& in, const Maps& maps, cons
     unsigned left[2][TILE / 16][4];
     Watched keys;
     mbarrier_wait(place.there, 0);
-    walk_queries(in, a, own, [&](unsigned batch, unsigned exist) { keys = watched(in.mask, a, batch, exist, own.first + row_of_lane()); }, [&](unsigned batch, unsigned first) {
+    const auto begin = [&](unsigned batch, unsigned exist) { keys = watched(in.mask, a, batch, exist, own.first + row_of_lane()); };
+    walk_queries(in, a, own, begin, [&](unsigned batch, unsigned first) {
         const Stage<SIZE>& stage = place.stages[tile % STAGES];
         // While the registers of p and dS hold nothing.
         const Kept kept = in.rng ? kept_of_keys<TILE / 8>(in.rng, a, a.query_row(batch, own.head, first), own.first + row_of_warp()) : all_kept();

@@ -26,7 +26,8 @@ template <unsigned SIZE> struct Place {
 };
 
 // Even tiles are keys, odd ones are the values of these. By one warp, one lane of which asks for all.
-template <unsigned SIZE> __device__ __forceinline__ void bring(Place<SIZE>& place, const TensorMap& k, const TensorMap& v, const Attention& a, const Task& own, unsigned keys, bool is_cut) {
+template <unsigned SIZE>
+__device__ __forceinline__ void bring(Place<SIZE>& place, const TensorMap& k, const TensorMap& v, const Attention& a, const Task& own, unsigned keys, bool is_cut) {
     const unsigned tiles = 2 * ((keys + TILE - 1) / TILE);
     const auto load = [&](unsigned tile, const TensorMap& map, unsigned offset) {
         const unsigned i = tile % RING;

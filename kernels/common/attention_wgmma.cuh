@@ -26,7 +26,8 @@ template <unsigned SIZE> struct alignas(1024) Boxes {
 };
 
 // By one thread: begins to copy 64 rows of a head, which is the `head`-th of the map's.
-template <unsigned SIZE> __device__ __forceinline__ void load_boxes(Boxes<SIZE>& to, const TensorMap& map, Mbarrier& full, unsigned head, unsigned first, unsigned batch) {
+template <unsigned SIZE>
+__device__ __forceinline__ void load_boxes(Boxes<SIZE>& to, const TensorMap& map, Mbarrier& full, unsigned head, unsigned first, unsigned batch) {
     mbarrier_expect(full, sizeof to);
 #pragma unroll
     for (unsigned column = 0; column < SIZE; column += 64) tma_load(to.at + column * TILE, map, full, (int)column, (int)head, (int)first, (int)batch);
@@ -48,7 +49,8 @@ template <unsigned SIZE> __device__ __forceinline__ void cut_rows(Boxes<SIZE>& t
 template <class R, unsigned N> __device__ __forceinline__ R (&flat(R (&fragments)[N][4]))[4 * N] { return reinterpret_cast<R(&)[4 * N]>(fragments); }
 
 // Begins the scores of the warpgroup's rows, left factors from registers, with 64 others.
-template <unsigned SIZE, class T> __device__ __forceinline__ void begin_scores(float (&s)[TILE / 8][4], const unsigned (&left)[SIZE / 16][4], const Boxes<SIZE>& others) {
+template <unsigned SIZE, class T>
+__device__ __forceinline__ void begin_scores(float (&s)[TILE / 8][4], const unsigned (&left)[SIZE / 16][4], const Boxes<SIZE>& others) {
 #pragma unroll
     for (unsigned deep = 0; deep < SIZE / 16; deep++)
         wgmma<TILE, T, false>(flat(s), left[deep], factor<true>(others.at + deep / 4 * BOX, deep % 4 * 16), deep > 0);
@@ -64,7 +66,8 @@ template <unsigned SIZE, class T> __device__ __forceinline__ void begin_scores(f
 }
 
 // Begins to add to the sums of the warpgroup's rows 64 others, each times its factor.
-template <unsigned SIZE, class T> __device__ __forceinline__ void begin_mix(float (&sums)[SIZE / 8][4], const unsigned (&p)[TILE / 16][4], const Boxes<SIZE>& others) {
+template <unsigned SIZE, class T>
+__device__ __forceinline__ void begin_mix(float (&sums)[SIZE / 8][4], const unsigned (&p)[TILE / 16][4], const Boxes<SIZE>& others) {
 #pragma unroll
     for (unsigned deep = 0; deep < TILE / 16; deep++) wgmma<SIZE, T, true>(flat(sums), p[deep], factor<false>(others.at, 16 * deep), true);
 }
