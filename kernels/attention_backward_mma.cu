@@ -30,20 +30,6 @@ __device__ __forceinline__ void meet(const Place<SIZE>& place, const Stage<SIZE>
     score_fragments<SIZE, T>(ds, stage.others[1], [&](unsigned(&to)[4], unsigned deep) { left_of<SIZE>(to, place.own[1], deep); });
 }
 
-// Scores become what met the values, but for dropout's factor; products of dy and the values become dS, but for the scale; what is not seen is
-// not told apart yet. whole(n, i) and mean(n, i) are lse and delta of the query of p[n][i].
-template <unsigned N, class Whole, class Mean>
-__device__ __forceinline__ void turn(float (&p)[N][4], float (&ds)[N][4], const Attention& a, const Kept& kept, float factor, Whole whole, Mean mean) {
-#pragma unroll
-    for (unsigned n = 0; n < N; n++)
-#pragma unroll
-        for (unsigned i = 0; i < 4; i++) {
-            const float probability = exp2f(p[n][i] * (a.scale * LOG2E) - whole(n, i) * LOG2E);
-            ds[n][i] = probability * ((kept(n, i) ? ds[n][i] * factor : 0) - mean(n, i));
-            p[n][i] = kept(n, i) ? probability : 0;
-        }
-}
-
 template <unsigned SIZE, class T>
 __device__ __forceinline__ void query(const Sources<T>& in, const T* dy, const float* lse, const float* delta, T* dq, const Attention& a) {
     DYNAMIC_SHARED(place, Place<SIZE>);
@@ -103,15 +89,7 @@ __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const flo
     for (unsigned batch = own.batch * a.group; batch < (own.batch + 1) * a.group; batch++) {
         if (visible(in.mask, in.lengths, a, batch, a.queries - 1) <= own.first) continue;
         const unsigned exist = length_of(in.lengths, a, batch);
-        // A causal key is seen from this query on.
-        const auto beginning = [&](unsigned key) { return a.is_causal ? max(key + a.queries, exist) - exist : 0; };
-        bool is_open[2];
-#pragma unroll
-        for (unsigned i = 0; i < 2; i++) is_open[i] = key + 8 * i < exist && !is_masked(in.mask, a, batch, key + 8 * i);
-        const auto seen = [&](unsigned i, unsigned first) {
-            const unsigned from = beginning(key + 8 * i);
-            return is_open[i] ? ~columns_below(from - min(first, from)) : 0;
-        };
+        const Watched keys_of_lane = watched(in.mask, a, batch, exist, key);
         const auto load = [&](unsigned first, unsigned stage) {
             Stage<SIZE>& to = place.stages[stage];
             if (first < a.queries) {
@@ -128,7 +106,7 @@ __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const flo
             }
             cp_async_commit();
         };
-        const unsigned begin = beginning(own.first) / WIDE<SIZE> * WIDE<SIZE>;
+        const unsigned begin = beginning_of(a, exist, own.first) / WIDE<SIZE> * WIDE<SIZE>;
         // Others of the batch before are read by none any more.
         __syncthreads();
         load(begin, 0);
@@ -146,7 +124,7 @@ __device__ __forceinline__ void key(const Sources<T>& in, const T* dy, const flo
             turn(
                 p, ds, a, kept, in.rng ? a.factor : 1, [&](unsigned n, unsigned i) { return from.whole[column(n, i)]; },
                 [&](unsigned n, unsigned i) { return from.mean[column(n, i)]; });
-            hide(p, seen(0, first), seen(1, first), 0), hide(ds, seen(0, first), seen(1, first), 0);
+            hide(p, keys_of_lane.seen(0, first), keys_of_lane.seen(1, first), 0), hide(ds, keys_of_lane.seen(0, first), keys_of_lane.seen(1, first), 0);
             if (dk) mix_fragments<SIZE, T>(key_sums, ds, from.others[0]);
             if (dv) mix_fragments<SIZE, T>(value_sums, p, from.others[1]);
         }

@@ -48,31 +48,13 @@ template <unsigned SIZE, class T> __device__ __forceinline__ void forward(const 
         score_fragments<SIZE, T>(p, next(tile), left);
         const unsigned long long open = open_columns<TILE>(in.mask, a, own.batch, first, keys);
         hide(p, seen_columns(open, a, exist, query, first), seen_columns(open, a, exist, query + 8, first), -INFINITY);
-        softmax.take(p, sums, a.scale);
-        if (in.rng) {
-            const Kept kept = kept_of_queries<TILE / 8>(in.rng, a, a.query_row(own.batch, own.head, own.first + row_of_warp()), first);
-#pragma unroll
-            for (unsigned n = 0; n < TILE / 8; n++)
-#pragma unroll
-                for (unsigned i = 0; i < 4; i++) p[n][i] = kept(n, i) ? p[n][i] : 0;
-        }
+        float fade[2];
+        softmax.take(p, fade, a.scale);
+        multiply_fragments(sums, fade[0], fade[1]);
+        if (in.rng) drop(p, kept_of_queries<TILE / 8>(in.rng, a, a.query_row(own.batch, own.head, own.first + row_of_warp()), first));
         mix_fragments<SIZE, T>(sums, p, next(tile + 1));
     }
-    float shares[2];
-#pragma unroll
-    for (unsigned i = 0; i < 2; i++) {
-        const float whole = softmax.whole(i);
-        shares[i] = (in.rng ? a.factor : 1) / whole;
-        if (lse && query + 8 * i < a.queries && threadIdx.x % 4 == 0)
-            lse[a.query_row(own.batch, own.head, query + 8 * i)] = whole == 0 ? INFINITY : softmax.top[i] * a.scale + logf(whole);
-        // Zeros where nothing is seen, whatever the values are.
-        if (whole == 0) {
-#pragma unroll
-            for (unsigned m = 0; m < SIZE / 8; m++) sums[m][2 * i] = sums[m][2 * i + 1] = 0;
-            shares[i] = 0;
-        }
-    }
-    multiply_fragments(sums, shares[0], shares[1]);
+    finish(sums, softmax, in.rng ? a.factor : 1, lse, a, own, query);
     __syncthreads();
     const unsigned width = a.heads * a.size;
     put_fragments<SIZE>(ring[0], sums, y + ((size_t)own.batch * a.queries + own.first) * width + own.head * a.size, width, queries.count, a.size);

@@ -178,14 +178,14 @@ template <class Put> __device__ __forceinline__ void put_sums(const float (&sums
         }
 }
 
-// What a block does: a tile of rows of a head, and where heads are cut in parts of their columns, the part that begins there. Neighbours share a head.
+// What a block does: a tile of `high` rows of a head, and where heads are cut in parts of their columns, the part that begins there. Neighbours share a head.
 struct Task {
     unsigned batch, head, first, column;
 };
 
-__device__ __forceinline__ Task task_of(const Attention& a, unsigned rows, unsigned parts) {
-    const unsigned tiles = (rows + TILE - 1) / TILE, head = blockIdx.x / tiles / parts;
-    return {head / a.heads, head % a.heads, blockIdx.x % tiles * TILE, blockIdx.x / tiles % parts * TILE};
+__device__ __forceinline__ Task task_of(const Attention& a, unsigned rows, unsigned parts, unsigned high = TILE) {
+    const unsigned tiles = (rows + high - 1) / high, head = blockIdx.x / tiles / parts;
+    return {head / a.heads, head % a.heads, blockIdx.x % tiles * high, blockIdx.x / tiles % parts * TILE};
 }
 
 // Parts of 64 columns.

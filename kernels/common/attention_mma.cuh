@@ -142,6 +142,25 @@ __device__ __forceinline__ unsigned long long seen_columns(unsigned long long op
     return open & columns_below(limit - min(first, limit));
 }
 
+// The first query that sees a key, where so many keys exist.
+__device__ __forceinline__ unsigned beginning_of(const Attention& a, unsigned exist, unsigned key) { return a.is_causal ? max(key + a.queries, exist) - exist : 0; }
+
+// A lane's two rows, where these are keys: the first query that sees each, and a number beyond all of them where none does.
+struct Watched {
+    unsigned from[2];
+    // Of 64 queries from `first` on those that see it.
+    __device__ __forceinline__ unsigned long long seen(unsigned i, unsigned first) const { return ~columns_below(from[i] - min(first, from[i])); }
+};
+__device__ __forceinline__ Watched watched(const int* mask, const Attention& a, unsigned batch, unsigned exist, unsigned key) {
+    Watched keys;
+#pragma unroll
+    for (unsigned i = 0; i < 2; i++) {
+        const bool is_open = key + 8 * i < exist && !is_masked(mask, a, batch, key + 8 * i);
+        keys.from[i] = is_open ? beginning_of(a, exist, key + 8 * i) : ~0u;
+    }
+    return keys;
+}
+
 // What is not seen becomes `hidden`, whatever it was. `first` and `second` are the columns that the lane's two rows see.
 template <unsigned N> __device__ __forceinline__ void hide(float (&s)[N][4], unsigned long long first, unsigned long long second, float hidden) {
     if ((~(first & second) & columns_below(8 * N)) == 0) return;
@@ -182,6 +201,14 @@ template <unsigned N> __device__ __forceinline__ Kept kept_of_keys(const int* rn
     return kept;
 }
 
+// What is dropped becomes 0.
+template <unsigned N> __device__ __forceinline__ void drop(float (&s)[N][4], const Kept& kept) {
+#pragma unroll
+    for (unsigned n = 0; n < N; n++)
+#pragma unroll
+        for (unsigned i = 0; i < 4; i++) s[n][i] = kept(n, i) ? s[n][i] : 0;
+}
+
 // --- Softmax
 // Over the four lanes that share a row.
 template <class Join> __device__ __forceinline__ float quad_joined(float x, Join join) {
@@ -193,10 +220,10 @@ template <class Join> __device__ __forceinline__ float quad_joined(float x, Join
 struct Softmax {
     float top[2] = {LOWEST, LOWEST}, part[2] = {};
 
-    // Scores of further keys become their exponentials; sums of values of the earlier ones fade where a maximum grows. NaN comes through.
-    template <unsigned N, unsigned M> __device__ __forceinline__ void take(float (&s)[N][4], float (&sums)[M][4], float scale) {
+    // Scores of further keys become their exponentials; sums of values of the earlier ones are to be multiplied by `fade`, less than 1 where a maximum grows. NaN
+    // comes through.
+    template <unsigned N> __device__ __forceinline__ void take(float (&s)[N][4], float (&fade)[2], float scale) {
         const float slope = scale * LOG2E;
-        float fade[2];
 #pragma unroll
         for (unsigned row = 0; row < 2; row++) {
             float largest = top[row];
@@ -213,10 +240,44 @@ struct Softmax {
 #pragma unroll
                 for (unsigned i = 2 * row; i < 2 * row + 2; i++) part[row] += s[n][i] = exp2f(s[n][i] * slope - below);
         }
-        multiply_fragments(sums, fade[0], fade[1]);
     }
 
     __device__ __forceinline__ float whole(unsigned row) const {
         return quad_joined(part[row], [](float a, float b) { return a + b; });
     }
 };
+
+// Sums of values become means, where all keys were met: of the lane's rows from `query` on. `factor` is dropout's; lse is null where nobody wants it.
+template <unsigned M>
+__device__ __forceinline__ void finish(float (&sums)[M][4], const Softmax& softmax, float factor, float* lse, const Attention& a, const Task& own, unsigned query) {
+    float shares[2];
+#pragma unroll
+    for (unsigned i = 0; i < 2; i++) {
+        const float whole = softmax.whole(i);
+        shares[i] = factor / whole;
+        if (lse && query + 8 * i < a.queries && threadIdx.x % 4 == 0)
+            lse[a.query_row(own.batch, own.head, query + 8 * i)] = whole == 0 ? INFINITY : softmax.top[i] * a.scale + logf(whole);
+        // Zeros where nothing is seen, whatever the values are.
+        if (whole == 0) {
+#pragma unroll
+            for (unsigned m = 0; m < M; m++) sums[m][2 * i] = sums[m][2 * i + 1] = 0;
+            shares[i] = 0;
+        }
+    }
+    multiply_fragments(sums, shares[0], shares[1]);
+}
+
+// --- Backward
+// Scores become what met the values, but for dropout's factor; products of dy and the values become dS, but for the scale; what is not seen is
+// not told apart yet. whole(n, i) and mean(n, i) are lse and delta of the query of p[n][i].
+template <unsigned N, class Whole, class Mean>
+__device__ __forceinline__ void turn(float (&p)[N][4], float (&ds)[N][4], const Attention& a, const Kept& kept, float factor, Whole whole, Mean mean) {
+#pragma unroll
+    for (unsigned n = 0; n < N; n++)
+#pragma unroll
+        for (unsigned i = 0; i < 4; i++) {
+            const float probability = exp2f(p[n][i] * (a.scale * LOG2E) - whole(n, i) * LOG2E);
+            ds[n][i] = probability * ((kept(n, i) ? ds[n][i] * factor : 0) - mean(n, i));
+            p[n][i] = kept(n, i) ? probability : 0;
+        }
+}

@@ -205,6 +205,12 @@ template <unsigned count> __device__ __forceinline__ void hold_registers([[maybe
     for (unsigned i = 0; i < count; i++) asm volatile("" : "+f"(d[i])::"memory");
 #endif
 }
+template <unsigned count> __device__ __forceinline__ void hold_registers([[maybe_unused]] unsigned (&a)[count]) {
+#ifndef CUDA_ON_CPU
+#pragma unroll
+    for (unsigned i = 0; i < count; i++) asm volatile("" : "+r"(a[i])::"memory");
+#endif
+}
 template <unsigned count> __device__ __forceinline__ void wgmma_fence(float (&d)[count]) {
     hold_registers(d);
     PTX(sim::wgmma_fence(), "wgmma.fence.sync.aligned;" ::: "memory");

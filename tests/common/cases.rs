@@ -293,11 +293,13 @@ pub fn for_variant(case: &Case, variant: &str) -> Option<Case> {
     }
     let fits = |ty: TensorType| !ty.is_empty() && ty.shape.last().is_some_and(|width| (width * ty.dtype.size()).is_multiple_of(16));
     let all_fit = || graph.values().all(|(_, info)| fits(info.ty));
-    let has = match (variant.strip_prefix("mma"), head_size(graph)) {
+    let is_wgmma = variant.starts_with("wgmma");
+    let has = match (variant.trim_start_matches("wg").strip_prefix("mma"), head_size(graph)) {
         (Some(columns), Some(size)) => size.is_multiple_of(8) && columns.parse().is_ok_and(|most: usize| size <= most),
-        _ => !variant.starts_with("wgmma") || (escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90) && all_fit()),
+        _ => !is_wgmma || all_fit(),
     };
-    has.then(|| case.clone())
+    let is_there = || !is_wgmma || escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90);
+    (has && is_there()).then(|| case.clone())
 }
 
 /// Whether this is a product of up to 16 rows whose factors both lie along what is summed over.
@@ -321,7 +323,7 @@ fn head_size(graph: &Graph) -> Option<usize> {
     })
 }
 
-/// The same on CUDA with a variant that the operator is made to use, and used.
+/// The same on CUDA with a variant that the operator is made to use, and used. What of attention warpgroups have no kernels for is left to tensor cores for the same heads.
 #[cfg(feature = "cuda")]
 pub fn on_variant(row: &escnet::ops::Row, case: &Case, variant: &'static str) -> Outcome {
     let device = Device::cuda_with(None, variant).map_err(|e| e.to_string())?;
@@ -329,7 +331,12 @@ pub fn on_variant(row: &escnet::ops::Row, case: &Case, variant: &'static str) ->
     let used = |variant: &str| kernels.iter().any(|kernel| kernel.contains(&format!("_{variant}_")));
     // What has no elements launches nothing.
     let is_used = variant == "exact" || kernels.is_empty() || used(variant);
-    if is_used && !row.variants.iter().any(|other| *other != variant && used(other)) { Ok(()) } else { Err(format!("not by {variant}: {kernels:?}")) }
+    let may_help = |other: &str| row.stem == "attention" && variant.strip_prefix("wg") == Some(other);
+    if is_used && !row.variants.iter().any(|other| *other != variant && !may_help(other) && used(other)) {
+        Ok(())
+    } else {
+        Err(format!("not by {variant}: {kernels:?}"))
+    }
 }
 
 /// Where sums are taken in another order when a tensor is cut: in products, whose tiles depend on the rows there are, in sums over pieces, and in sums

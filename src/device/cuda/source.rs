@@ -12,6 +12,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/activation.cuh",
     "common/attention.cuh",
     "common/attention_mma.cuh",
+    "common/attention_wgmma.cuh",
     "common/column_sums.cuh",
     "common/columns.cuh",
     "common/gemm.cuh",

@@ -136,6 +136,7 @@ fn known() -> Vec<Case> {
         apart("known, scores far apart, heads of 8", true, 300.0, 8).expects("y", (8..328).map(|i| f64::from(i / 8)).collect()),
         unread("beyond the length", 10, 12, 2),
         unread("beyond the length, heads of 8", 10, 70, 8),
+        unread("beyond the length, heads of 72", 10, 70, 72),
         unread("decode, beyond the length", 1, 12, 2),
         unread("decode in pieces, beyond the length", 1, 90, 2),
         uniform("known beams, masks", [4, 1], v, false, Some(mask.clone()), None).expects("y", vec![1.5, 1.5, 30.0, 30.0]),
@@ -210,6 +211,9 @@ pub fn cases() -> Vec<Case> {
         Shape { group: 2, causal: true, mask: prefix.clone(), ..separate(1, 2, 70, 150, 72) }.case("tiles, beams causal mask, heads of 72"),
         Shape { lengths: vec![130], ..fused(1, 1, 133, 128) }.case("tiles, fused length, head of 128"),
         separate(1, 2, 150, 66, 64).case("tiles 150x66, heads of 64"),
+        // More tiles of keys than a ring has places, queries in two blocks; keys beyond the length are there, and are not looked at.
+        Shape { lengths: vec![300, 257], ..separate(2, 1, 130, 330, 40) }.case("tiles 130x330, lengths, heads of 40"),
+        Shape { group: 2, causal: true, dropout: 0.3, ..separate(1, 1, 197, 211, 80) }.case("tiles, beams causal dropout, heads of 80"),
         Shape { mean: true, causal: true, mask: prefix.clone(), ..separate(1, 4, 70, 90, 8) }.case("tiles, probabilities causal mask, heads of 8"),
         Shape { group: 5, lengths: vec![150, 1, 64, 65, 0], ..separate(1, 2, 1, 150, 33) }.case("decode in pieces"),
         Shape { causal: true, mask: prefix.clone(), dropout: 0.3, ..separate(2, 1, 3, 130, 7) }.case("decode in pieces, causal mask dropout"),

@@ -57,7 +57,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    variants: &["exact", "mma64", "mma128"],
+    variants: &["exact", "mma64", "mma128", "wgmma64", "wgmma128"],
     fill: |op, inputs, i| {
         let (form, from) = match (op.downcast::<Attention>(), op.downcast::<AttentionBackward>()) {
             (Some(op), _) => (op.form, 0),
