@@ -26,6 +26,7 @@ use crate::ops::rules;
 use crate::tensor::{DType, Tensor};
 use crate::weights::{Source, load, manifest, weight_source};
 use std::collections::HashSet;
+use std::iter::Peekable;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -166,16 +167,20 @@ impl Trainer {
             self.enter_phase(step)?;
             let (batch, accumulate) = (self.job.stage.batch, self.job.stage.accumulate);
             let first = (step % self.per_epoch) as usize * accumulate;
+            // Where other parts are trained is another session.
+            let until = (step + 1..end).find(|&step| trained(&self.job, step, self.per_epoch) != self.trained).unwrap_or(end);
             let mut batches = self.pipeline.epoch(epoch, self.sampler.order(epoch), batch, first);
-            while self.progress.step < end {
-                let begun = Instant::now();
-                let mut micro = Vec::with_capacity(accumulate);
-                for _ in 0..accumulate {
-                    micro.push(batches.next().ok_or_else(|| Error::graph("pipeline", "a batch", "the end of the epoch"))??);
-                }
-                self.step(&micro, begun, watch)?;
+            let none = || Err(Error::graph("pipeline", "a batch", "the end of the epoch"));
+            let micro = move |_| (0..accumulate).map(|_| batches.next().unwrap_or_else(none)).collect();
+            let mut steps = (step..until).map(micro).peekable();
+            let mut begun = Instant::now();
+            if let Some(first) = first_of(&mut steps) {
+                self.feed(first)?;
+            }
+            while let Some(micro) = steps.next() {
+                self.step(&micro?, begun, watch, &mut steps)?;
                 // What belongs to the end of an epoch comes before a stop there.
-                if self.progress.step == end || self.phase_ends() {
+                if self.progress.step == until {
                     break;
                 }
                 let every = self.job.stage.checkpoint_steps;
@@ -187,8 +192,9 @@ impl Trainer {
                 if stop {
                     return Ok(Ended::Stopped);
                 }
+                begun = Instant::now();
             }
-            drop(batches);
+            drop(steps);
             if self.progress.step == end {
                 self.end_epoch(all, watch)?;
                 if watch.stop() {
@@ -200,8 +206,14 @@ impl Trainer {
         Ok(Ended::Finished)
     }
 
-    /// One optimizer step of these micro-batches, which were waited for since `begun`.
-    fn step(&mut self, micro: &[Batch], begun: Instant, watch: &mut dyn Watch) -> Result<()> {
+    /// Writes a micro-batch's inputs.
+    fn feed(&mut self, batch: &Batch) -> Result<()> {
+        write(&mut self.session, &self.job.train, &batch.pixels, &batch.indices, self.job.stage.batch)
+    }
+
+    /// One optimizer step of these micro-batches, begun at `begun`. The inputs of the first are written; while a GPU computes each of them, those of the next
+    /// are, behind the last those of the step that follows, where there is one.
+    fn step(&mut self, micro: &[Batch], begun: Instant, watch: &mut dyn Watch, following: &mut Peekable<impl Iterator<Item = Micro>>) -> Result<()> {
         let (step, rows) = (self.progress.step, self.job.stage.batch);
         let counted: usize = micro.iter().map(|m| self.job.train.counted(&m.indices)).sum();
         let rate = self.schedule.rate(step);
@@ -211,11 +223,13 @@ impl Trainer {
         let (mut loss, mut right) = (0.0, 0);
         for (i, batch) in micro.iter().enumerate() {
             self.logs.broken(&batch.broken)?;
-            write(&mut self.session, &self.job.train, &batch.pixels, &batch.indices, rows)?;
             let [low, high] = [self.job.seed as u32, (self.job.seed >> 32) as u32];
             let control = [low as i32, high as i32, step as i32, i as i32];
             self.store.write(CONTROL, &Tensor::from_i32([4], control.to_vec())?)?;
             self.session.run(&mut self.store, Segment::Run)?;
+            if let Some(next) = micro.get(i + 1).or_else(|| first_of(following)) {
+                self.feed(next)?;
+            }
             loss += self.session.read("loss", &mut self.store)?.to_f32().first().map_or(f64::NAN, |&x| f64::from(x));
             right += hits(&self.session, &self.job.train, &batch.indices, rows, &mut self.store)?;
         }
@@ -277,10 +291,6 @@ impl Trainer {
         self.store.write(STEP, &Tensor::from_i32([1], vec![0])?)?;
         (self.session, self.parameters, self.trained) = (session, parameters, wanted);
         Ok(())
-    }
-
-    fn phase_ends(&self) -> bool {
-        trained(&self.job, self.progress.step, self.per_epoch) != self.trained
     }
 
     /// Judges, keeps the best, saves.
@@ -383,6 +393,14 @@ impl std::fmt::Debug for Trainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trainer").field("job", &self.job.title).field("progress", &self.progress).finish_non_exhaustive()
     }
+}
+
+/// A step's micro-batches, or why there are none.
+type Micro = Result<Vec<Batch>>;
+
+/// The micro-batch that comes next. An error is left to whoever takes the step.
+fn first_of(steps: &mut Peekable<impl Iterator<Item = Micro>>) -> Option<&Batch> {
+    steps.peek()?.as_ref().ok()?.first()
 }
 
 /// Which parts the step trains.

@@ -204,3 +204,25 @@ fn wrong_settings_are_named() {
         assert!(stopped.err.contains(wanted), "{change}: {}", stopped.err);
     }
 }
+
+/// A GPU's inputs are written while it computes. The stand-in copies them as late as can be, as early as may be, or by dice; without page-locked memory before
+/// anything else is done.
+#[cfg(feature = "cuda")]
+#[test]
+fn whenever_inputs_are_copied_a_run_ends_with_the_same_bytes() {
+    if let Err(e) = escnet::Device::cuda_simulated() {
+        assert!(std::env::var_os("ESCNET_REQUIRE_DEVICES").is_none(), "{e}");
+        return println!("left out: {e}");
+    }
+    let folder = set();
+    let short = ["--set", "device=\"cuda:sim\"", "--set", "captioner.fitting=\"in-sample\"", "--epochs", "0.2"];
+    let left = |name: &str, setting: (&str, &str)| {
+        let output = program().args(arguments(&folder, "captioner", name, &short)).env(setting.0, setting.1).output().unwrap();
+        assert!(output.status.success(), "{setting:?}: {output:?}");
+        weights(&folder, name)
+    };
+    let without = left("without", ("CUDA_ON_CPU_LOCKED", "0"));
+    for seed in ["0", "1", "2"] {
+        assert!(left(seed, ("CUDA_ON_CPU_SEED", seed)) == without, "seed {seed}");
+    }
+}

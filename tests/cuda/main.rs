@@ -13,6 +13,7 @@ mod images;
 mod probe;
 mod ptx;
 mod refused;
+mod uploads;
 
 use escnet::device::cuda::nvrtc::Nvrtc;
 use std::path::PathBuf;

@@ -128,10 +128,16 @@ pub fn fault() -> Option<String> {
 
 /// What the ignored test of this name says of a kernel, behind "said: ".
 pub fn said(test: &str, kernel: &str, settings: &[(&str, &str)]) -> String {
+    let text = told(test, kernel, settings);
+    text.lines().find_map(|line| line.strip_prefix("said: ")).unwrap_or_else(|| panic!("{kernel}: {text}")).to_owned()
+}
+
+/// All that it tells, and the stand-in with it.
+pub fn told(test: &str, kernel: &str, settings: &[(&str, &str)]) -> String {
     let mut program = Command::new(std::env::current_exe().unwrap());
     let program = program.args(["--exact", test, "--ignored", "--nocapture"]).env(FAULT, kernel);
     let out = program.envs(settings.iter().copied()).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{kernel}: {text}");
-    text.lines().find_map(|line| line.strip_prefix("said: ")).unwrap_or_else(|| panic!("{kernel}: {text}")).to_owned()
+    text
 }

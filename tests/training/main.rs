@@ -9,9 +9,29 @@ mod optimizers;
 mod run;
 
 use escnet::DType;
+use escnet::graph::Segment;
 use escnet::model::layers::CONTROL;
 use escnet::train::{STEP, StepOptions};
-use run::{CLASSIFIER, Run};
+use run::{CAPTIONER, CLASSIFIER, Run};
+
+#[test]
+fn the_next_inputs_may_be_written_as_soon_as_a_micro_step_has_run() {
+    for stage in [CLASSIFIER, CAPTIONER] {
+        let left = |early: bool| {
+            let mut run = Run::new(stage, &StepOptions { ema: Some(0.9), ..StepOptions::default() });
+            run.write_batch(stage);
+            run.control(0, 0);
+            run.run(Segment::Run);
+            if early {
+                run.overwrite_inputs();
+            }
+            run.run(Segment::Apply);
+            assert!(run.finite());
+            (run.number("loss").to_bits(), run.number("grad_norm").to_bits(), run.bits())
+        };
+        assert!(left(false) == left(true), "{stage:?}");
+    }
+}
 
 #[test]
 fn a_step_that_is_not_finite_changes_nothing() {

@@ -89,6 +89,16 @@ impl Run {
         counted
     }
 
+    /// Puts zeros in place of all inputs.
+    pub fn overwrite_inputs(&mut self) {
+        let inputs: Vec<_> = self.session.graph().inputs().map(|(_, info)| (info.name.clone(), info.ty)).collect();
+        for (name, ty) in inputs {
+            let zeros =
+                if ty.dtype.is_float() { Tensor::from_f32(ty.shape, vec![0.0; ty.len()]) } else { Tensor::from_i32(ty.shape, vec![0; ty.len()]) };
+            self.session.write(&name, &zeros.unwrap()).unwrap();
+        }
+    }
+
     pub fn control(&mut self, step: i32, micro_step: i32) {
         self.store.write(CONTROL, &Tensor::from_i32([4], vec![7, 0, step, micro_step]).unwrap()).unwrap();
     }

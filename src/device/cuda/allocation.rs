@@ -73,12 +73,13 @@ fn lay_out(lengths: &[usize]) -> (Vec<usize>, usize) {
 }
 
 impl Part {
-    fn within(&self, from: usize, bytes: usize) -> Result<()> {
+    /// Fails where so many bytes from an offset do not lie in it.
+    pub fn within(&self, from: usize, bytes: usize) -> Result<()> {
         let fits = from.checked_add(bytes).is_some_and(|end| end <= self.bytes);
         if fits { Ok(()) } else { Err(Error::graph("memory", format!("at most {} bytes", self.bytes), format!("{bytes} from {from}"))) }
     }
 
-    fn context(&self) -> &Arc<Context> {
+    pub fn context(&self) -> &Arc<Context> {
         &self.allocation.context
     }
 
@@ -99,6 +100,15 @@ impl Part {
         self.context().enter()?;
         // SAFETY: both ends are as long as `bytes`, which the driver has copied when it returns, since that is not page-locked memory.
         self.context().check(unsafe { api::cuMemcpyHtoDAsync_v2(self.at + from as u64, bytes.as_ptr().cast(), bytes.len(), self.context().stream) })
+    }
+
+    /// Copies from where another begins, in the order of all other work.
+    pub fn copy(&self, from: usize, other: &Part, bytes: usize) -> Result<()> {
+        self.within(from, bytes)?;
+        other.within(0, bytes)?;
+        self.context().enter()?;
+        // SAFETY: both ends are as long, and are given back behind all work that was told to use them.
+        self.context().check(unsafe { api::cuMemcpyDtoDAsync_v2(self.at + from as u64, other.at, bytes, self.context().stream) })
     }
 
     /// Copies out of it, once all work before is done.

@@ -8,12 +8,11 @@ use cudarc::driver::sys as api;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The oldest driver whose calls are all there: 525.
 const OLDEST: c_int = 12000;
 
-/// Where one device's work is done: its primary context and a stream.
+/// Where one device's work is done: its primary context and two streams.
 #[derive(Debug)]
 pub(super) struct Context {
     /// What its driver calls it.
@@ -26,7 +25,10 @@ pub(super) struct Context {
     pub processors: usize,
     number: api::CUdevice,
     context: api::CUcontext,
+    /// The main one, where all work is done in its order.
     pub stream: api::CUstream,
+    /// What is brought here beside that: see `uploads`.
+    pub copies: api::CUstream,
 }
 
 // SAFETY: the driver may be called from any thread, on any context; these are handles of objects that live until the context is dropped.
@@ -92,7 +94,7 @@ impl Context {
         if index >= count {
             return fails(format!("no such device; there are {count}, from 0"));
         }
-        let (mut device, mut context, mut stream) = (0, null_mut(), null_mut());
+        let (mut device, mut context) = (0, null_mut());
         let (mut major, mut minor, mut processors) = (0, 0, 0);
         let mut text = [0 as c_char; 256];
         use api::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS;
@@ -120,13 +122,21 @@ impl Context {
                 number: device,
                 context,
                 stream: null_mut(),
+                copies: null_mut(),
             };
             opened.enter()?;
-            // It does not wait for what others do on the default stream.
-            opened.check(api::cuStreamCreate(&mut stream, api::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint))?;
-            opened.stream = stream;
+            opened.stream = opened.new_stream()?;
+            opened.copies = opened.new_stream()?;
             Ok(opened)
         }
+    }
+
+    /// A stream, which does not wait for what others do on the default stream.
+    fn new_stream(&self) -> Result<api::CUstream> {
+        let mut stream = null_mut();
+        // SAFETY: `stream` is where the driver puts it.
+        self.check(unsafe { api::cuStreamCreate(&mut stream, api::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint) })?;
+        Ok(stream)
     }
 
     pub fn check(&self, status: api::CUresult) -> Result<()> {
@@ -139,7 +149,7 @@ impl Context {
         self.check(unsafe { api::cuCtxSetCurrent(self.context) })
     }
 
-    /// Waits until all work is done.
+    /// Waits until all work of the main stream is done.
     pub fn wait(&self) -> Result<()> {
         self.enter()?;
         // SAFETY: the stream lives as long as `self`.
@@ -149,11 +159,11 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: both were made in `open`, and whoever could use them holds the context. What the driver says is of no use here.
+        // SAFETY: all were made in `open`, and whoever could use them holds the context. What the driver says is of no use here.
         unsafe {
             let _ = api::cuCtxSetCurrent(self.context);
-            if !self.stream.is_null() {
-                let _ = api::cuStreamDestroy_v2(self.stream);
+            for stream in [self.stream, self.copies].into_iter().filter(|stream| !stream.is_null()) {
+                let _ = api::cuStreamDestroy_v2(stream);
             }
             let _ = api::cuDevicePrimaryCtxRelease_v2(self.number);
         }
@@ -333,49 +343,6 @@ impl Drop for Recorded {
         unsafe {
             let _ = api::cuCtxSetCurrent(self.context.context);
             let _ = api::cuGraphExecDestroy(self.raw);
-        }
-    }
-}
-
-/// A moment in the stream.
-#[derive(Debug)]
-pub(super) struct Event {
-    context: Arc<Context>,
-    raw: api::CUevent,
-}
-
-impl Event {
-    /// The moment behind all that was put into the stream so far.
-    pub fn now(context: &Arc<Context>) -> Result<Self> {
-        context.enter()?;
-        let mut raw = null_mut();
-        // SAFETY: `raw` is where the driver puts the event, which is then recorded in the context's own stream.
-        unsafe {
-            context.check(api::cuEventCreate(&mut raw, 0))?;
-            let event = Event { context: context.clone(), raw };
-            context.check(api::cuEventRecord(raw, context.stream))?;
-            Ok(event)
-        }
-    }
-
-    /// The time until a later one, once both have passed.
-    pub fn until(&self, later: &Event) -> Result<Duration> {
-        let mut milliseconds = 0.0;
-        // SAFETY: both events are recorded; the stream has passed them when the first call returns.
-        unsafe {
-            self.context.check(api::cuEventSynchronize(later.raw))?;
-            self.context.check(api::cuEventElapsedTime(&mut milliseconds, self.raw, later.raw))?;
-        }
-        Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3))
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: it was made in `now`.
-        unsafe {
-            let _ = api::cuCtxSetCurrent(self.context.context);
-            let _ = api::cuEventDestroy_v2(self.raw);
         }
     }
 }

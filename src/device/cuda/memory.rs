@@ -140,7 +140,7 @@ impl Memory {
             return Ok(());
         }
         let raw = self.raw(index).ok_or_else(|| Error::graph("binding", "a buffer", "none"))?;
-        raw.write(0, bytemuck::cast_slice(from))
+        self.gpu.write(raw, bytemuck::cast_slice(from))
     }
 
     /// Copies a host tensor into a buffer. The caller has compared the shapes.
@@ -170,7 +170,7 @@ impl Memory {
         let mut to = vec![T::zeroed(); len];
         if len > 0 {
             let raw = self.raw(index).ok_or_else(|| Error::graph("binding", "a buffer", "none"))?;
-            raw.read(0, bytemuck::cast_slice_mut(&mut to))?;
+            self.gpu.read(raw, bytemuck::cast_slice_mut(&mut to))?;
         }
         Ok(to)
     }

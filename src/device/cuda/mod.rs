@@ -18,17 +18,21 @@ pub(crate) use image;
 mod allocation;
 pub mod build;
 mod columns;
+mod downloads;
 mod driver;
+mod event;
 pub mod fatbin;
 mod images;
 mod launch;
 mod library;
 mod memory;
 pub mod nvrtc;
+mod pages;
 mod replay;
 pub mod source;
 mod sweep;
 mod tensor_map;
+mod uploads;
 
 pub use crate::device::columns::{Columns, Summed};
 pub use images::compiled;
@@ -39,10 +43,13 @@ pub use sweep::Side;
 pub use tensor_map::{Swizzle, TensorMap, Tile};
 
 use crate::error::Result;
+use allocation::Part;
+use downloads::Downloads;
 use driver::{Context, Function, Module};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use uploads::Uploads;
 
 /// The kernels of one file, compiled.
 #[derive(Debug)]
@@ -74,6 +81,8 @@ struct Inner {
     loaded: Mutex<Loaded>,
     /// See [`Gpu::arch`].
     arch: OnceLock<u32>,
+    uploads: Mutex<Uploads>,
+    downloads: Mutex<Downloads>,
     context: Arc<Context>,
 }
 
@@ -116,7 +125,8 @@ impl Gpu {
     pub fn open(index: Option<usize>) -> Result<Self> {
         let asked = index.map_or_else(|| "cuda".to_owned(), |i| format!("cuda:{i}"));
         let context = Arc::new(Context::open(&asked, index.unwrap_or(0))?);
-        Ok(Gpu { inner: Arc::new(Inner { loaded: Mutex::default(), arch: OnceLock::new(), context }), variant: None })
+        let (loaded, uploads, downloads) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Gpu { inner: Arc::new(Inner { loaded, arch: OnceLock::new(), uploads, downloads, context }), variant: None })
     }
 
     /// The same one, for graphs whose operators use this variant of their kernels where they have it.
@@ -168,6 +178,16 @@ impl Gpu {
 
     fn context(&self) -> &Arc<Context> {
         &self.inner.context
+    }
+
+    /// Copies to where a part begins, in the order of all other work: see [`Uploads`].
+    fn write(&self, to: &Part, bytes: &[u8]) -> Result<()> {
+        self.inner.uploads.lock().unwrap_or_else(PoisonError::into_inner).write(to, bytes)
+    }
+
+    /// Copies from where a part begins, once all work before is done: see [`Downloads`].
+    fn read(&self, from: &Part, bytes: &mut [u8]) -> Result<()> {
+        self.inner.downloads.lock().unwrap_or_else(PoisonError::into_inner).read(from, bytes)
     }
 
     /// A kernel, loaded when it is first asked for.

@@ -1,7 +1,8 @@
 //! Nodes recorded once, replayed as a CUDA graph.
 
 use super::allocation::{Part, allocate_all};
-use super::driver::{Event, Extent, Function, Recorded, launch};
+use super::driver::{Extent, Function, Recorded, launch};
+use super::event::Event;
 use super::launch::{Argument, Launch, Operand, grid_of, words};
 use super::tensor_map::encode;
 use super::{Gpu, Memory};
@@ -48,7 +49,7 @@ impl Places<'_> {
 }
 
 impl Recording {
-    /// What these nodes say they launch, on the buffers they are bound to and the scratch memory behind the slots. With `apart`, their tables are allocations of
+    /// What these nodes say they launch, on the buffers they are bound to and the scratch memory behind the slots. With `apart`, tables are allocations of
     /// their own.
     pub fn new(nodes: Vec<Launch>, slots: &Memory, states: &Memory, apart: bool) -> Result<Self> {
         let bound_to = Places { slots, states };

@@ -49,7 +49,10 @@ void drain_all() {
 }
 
 void* lock_pages(size_t bytes) {
-    void* p = malloc(bytes);
+    static const size_t most = getenv("CUDA_ON_CPU_LOCKED") ? strtoull(getenv("CUDA_ON_CPU_LOCKED"), nullptr, 10) : SIZE_MAX;
+    size_t taken = 0;
+    for (const auto& [at, length] : locked) taken += length;
+    void* p = bytes <= most - taken ? malloc(bytes) : nullptr;
     if (p) locked[static_cast<const char*>(p)] = bytes;
     return p;
 }
