@@ -42,9 +42,9 @@ pub const ROW: Row = Row {
     fusion: Some((10, |graph, index| Ok(fold::fold_into_conv2d(graph, index)? || moments::take_from_conv2d(graph, index)?))),
     golden: Some(golden),
     // The variance, and moments, where there are some: of these no count is less than 1.
-    fill: |_, inputs, i| match i {
+    fill: |op, _, i| match i {
         4 => Some(Fill::Uniform(0.5, 2.0)),
-        3 if inputs[3].shape.len() == 3 => Some(Fill::Uniform(1.0, 2.0)),
+        3 if op.pass() == "training" => Some(Fill::Uniform(1.0, 2.0)),
         _ => None,
     },
     ..Row::new("batchnorm", head!("mod.rs"), cases)
