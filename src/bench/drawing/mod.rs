@@ -42,7 +42,7 @@ pub struct Drawn {
     pub name: String,
     /// Bytes that are planned for all tensors.
     pub planned: usize,
-    /// Nodes in their order, views left out.
+    /// Nodes in their order, those that run when weights are loaded first, views left out.
     pub nodes: Vec<Item>,
 }
 
@@ -63,9 +63,9 @@ pub struct Item {
     pub attributes: String,
     /// What it reads.
     pub reads: Vec<Read>,
-    /// What it makes: types.
+    /// What it makes, but for what nobody wants: types.
     pub gives: Vec<String>,
-    /// The slots that these lie in; none for state and for what nobody wants.
+    /// The slots that these lie in; none for state.
     pub slots: Vec<Option<usize>>,
     /// Floating-point operations.
     pub flops: u64,
@@ -99,14 +99,16 @@ impl Drawing {
         let plan = Plan::new(graph, threads);
         let mut makers: Vec<Option<usize>> = vec![None; graph.values().count()];
         let mut nodes: Vec<Item> = Vec::new();
-        for node in graph.nodes() {
-            if node.op.is_view() {
-                // Who reads a view reads what it is a view of.
-                node.outputs.iter().for_each(|v| makers[v.index()] = node.inputs.first().and_then(|of| makers[of.index()]));
-                continue;
+        for segment in [Segment::Prepare, Segment::Run, Segment::Apply] {
+            for node in graph.nodes().iter().filter(|node| node.segment == segment) {
+                if node.op.is_view() {
+                    // Who reads a view reads what it is a view of.
+                    node.outputs.iter().for_each(|v| makers[v.index()] = node.inputs.first().and_then(|of| makers[of.index()]));
+                    continue;
+                }
+                nodes.push(item(graph, &plan, node, &makers));
+                node.outputs.iter().for_each(|v| makers[v.index()] = Some(nodes.len() - 1));
             }
-            nodes.push(item(graph, &plan, node, &makers));
-            node.outputs.iter().for_each(|v| makers[v.index()] = Some(nodes.len() - 1));
         }
         for stem in nodes.iter().map(|node| &node.stem) {
             let about = || row(stem).map(|row| row.about()).unwrap_or_default();
@@ -144,6 +146,7 @@ fn item(graph: &Graph, plan: &Plan, node: &Node, makers: &[Option<usize>]) -> It
         Read { from: makers[v.index()], name, ty: info.ty.to_string() }
     };
     let Cost { flops, bytes } = graph.cost(node);
+    let wanted = || node.outputs.iter().filter(|v| !plan.unwanted[v.index()]);
     Item {
         op: node.op.label(),
         stem: node.op.stem().to_owned(),
@@ -152,8 +155,8 @@ fn item(graph: &Graph, plan: &Plan, node: &Node, makers: &[Option<usize>]) -> It
         when: segment_name(node.segment),
         attributes: format!("{:?}", node.op),
         reads: node.inputs.iter().map(read).collect(),
-        gives: node.outputs.iter().map(|&v| graph.ty(v).to_string()).collect(),
-        slots: node.outputs.iter().map(|v| plan.home[v.index()]).collect(),
+        gives: wanted().map(|&v| graph.ty(v).to_string()).collect(),
+        slots: wanted().map(|v| plan.home[v.index()]).collect(),
         flops,
         bytes,
         us: None,

@@ -36,7 +36,7 @@ function show(index) {
     bar.style.width = `${(100 * weight(node)) / most}%`;
     const row = element("div", { className: "row", onclick: () => choose(n), title: node.scope },
       colour, element("span", { className: "op" }, node.op), element("span", { className: "scope" }, node.scope),
-      element("span", { className: "gives" }, node.gives.join(" ")), element("span", { className: "share" }, bar));
+      element("span", { className: "gives" }, node.gives[0] ?? "", node.gives.length > 1 ? ` +${node.gives.length - 1}` : ""), element("span", { className: "share" }, bar));
     row.style.top = `${HIGH * n}px`;
     row.setAttribute("role", "option");
     return row;

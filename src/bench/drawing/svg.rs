@@ -7,7 +7,7 @@ use std::fmt::Write;
 const LINE: f64 = 16.0;
 const COLUMN: f64 = 620.0;
 const ARCS: f64 = 120.0;
-const ABOVE: f64 = 96.0;
+const ABOVE: f64 = 112.0;
 const INK: &str = "#1c1c24";
 const FAINT: &str = "#6e6e7a";
 
@@ -53,12 +53,16 @@ fn column(left: f64, graph: &Drawn) -> String {
     let most = graph.nodes.iter().map(|node| node.flops).max().unwrap_or(0).max(1);
     for (n, node) in graph.nodes.iter().enumerate() {
         let y = at(n);
+        let makes = match &node.gives[..] {
+            [first, rest @ ..] if !rest.is_empty() => format!("{first} +{}", rest.len()),
+            gives => gives.concat(),
+        };
         let slots: Vec<String> = node.slots.iter().flatten().map(usize::to_string).collect();
         let _ = writeln!(svg, "<g class=\"node\"><title>{}: {} FLOP, {} B</title>", escaped(&node.scope), node.flops, node.bytes);
         let _ =
             writeln!(svg, "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"9\" height=\"9\" fill=\"{}\"/>", edge + 4.0, y - 4.5, colours[node.part.as_str()]);
         svg += &text((edge + 18.0, y + 4.0), INK, &node.op, "");
-        svg += &text((edge + 190.0, y + 4.0), FAINT, &node.gives.join(" "), "");
+        svg += &text((edge + 190.0, y + 4.0), FAINT, &makes, "");
         svg += &text((edge + 370.0, y + 4.0), FAINT, &slots.join(" "), "");
         let _ = writeln!(
             svg,

@@ -1,0 +1,81 @@
+//! What the lessons of the course have in common: versions of one computation, each checked against f64, then timed.
+
+use std::time::{Duration, Instant};
+
+/// A version.
+pub struct Rung<'a> {
+    /// What it is called.
+    pub name: &'static str,
+    /// Bytes of memory that it needs beside its inputs and its result.
+    pub extra: usize,
+    /// Computes the whole result.
+    pub run: Box<dyn FnMut(&mut [f32]) + 'a>,
+}
+
+/// A version that is code of its own.
+pub fn rung<'a>(name: &'static str, extra: usize, run: impl FnMut(&mut [f32]) + 'a) -> Rung<'a> {
+    Rung { name, extra, run: Box::new(run) }
+}
+
+/// Runs all versions of a computation of so many FLOPs: what each took, and how much faster it is than the first.
+///
+/// # Panics
+/// Where one is wrong: what is wrong is not timed.
+pub fn climb(title: &str, flops: f64, want: &[f64], rungs: Vec<Rung>) {
+    let is_csv = std::env::args().any(|arg| arg == "--csv");
+    if !is_csv {
+        println!("{title}, {:.1} MFLOP", flops / 1e6);
+        println!("  {:<44} {:>10} {:>9} {:>7} {:>10} {:>8}", "version", "time", "GFLOP/s", "gain", "memory", "error");
+    }
+    let mut first = None;
+    for mut rung in rungs {
+        // Poisoned, so that what is left out shows.
+        let mut got = vec![f32::NAN; want.len()];
+        (rung.run)(&mut got);
+        let error = relative_error(&got, want);
+        assert!(error < 1e-5, "{}: relative error {error}", rung.name);
+        let seconds = median(|| (rung.run)(&mut got));
+        let gain = *first.get_or_insert(seconds) / seconds;
+        if is_csv {
+            println!("{title},{},{:.3},{:.3},{gain:.2},{},{error:.1e}", rung.name, seconds * 1e3, flops / seconds / 1e9, rung.extra);
+        } else {
+            let memory = if rung.extra == 0 { "none".to_owned() } else { format!("{:.1} kB", rung.extra as f64 / 1e3) };
+            println!("  {:<44} {:>7.3} ms {:>9.2} {gain:>6.1}x {memory:>10} {error:>8.0e}", rung.name, seconds * 1e3, flops / seconds / 1e9);
+        }
+    }
+}
+
+/// ‖got - want‖ / ‖want‖; NaN where a number is.
+fn relative_error(got: &[f32], want: &[f64]) -> f64 {
+    let apart: f64 = got.iter().zip(want).map(|(&got, want)| (f64::from(got) - want).powi(2)).sum();
+    (apart / want.iter().map(|want| want * want).sum::<f64>().max(f64::MIN_POSITIVE)).sqrt()
+}
+
+/// Of five runs and a fifth of a second at least.
+fn median(mut run: impl FnMut()) -> f64 {
+    let (mut times, begun) = (Vec::new(), Instant::now());
+    while times.len() < 5 || begun.elapsed() < Duration::from_millis(200) {
+        let now = Instant::now();
+        run();
+        times.push(now.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Numbers between -1 and 1 in no order.
+pub fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        f64::from(state) / f64::from(u32::MAX) * 2.0 - 1.0
+    };
+    (0..n).map(|_| next() as f32).collect()
+}
+
+/// The first argument that is a number, or the size that a lesson has without.
+pub fn size(usual: usize) -> usize {
+    std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(usual)
+}

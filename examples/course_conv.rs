@@ -1,0 +1,139 @@
+//! Lesson 6 of the course: a convolution as loops, as a product of copied patches, and as a product whose patches are gathered on the way. See docs/course/.
+//!
+//! `cargo run --release --example course_conv -- 56`
+
+#[path = "course/ladder.rs"]
+mod ladder;
+
+use escnet::device::cpu::vectorized;
+use escnet::graph::{Builder, Options, Segment, Session, Store};
+use escnet::ops::conv2d::conv2d;
+use escnet::{Device, Result, Tensor, TensorType};
+use ladder::{climb, numbers, rung, size};
+
+/// Channels, filters, and the filters' height and width: a 3 x 3 of ResNet's first layers. Padding 1, stride 1.
+const CHANNELS: usize = 64;
+const FILTERS: usize = 64;
+const KERNEL: usize = 3;
+/// Numbers of a patch.
+const PATCH: usize = KERNEL * KERNEL * CHANNELS;
+
+/// The pixel under a filter's tap; none outside of the picture.
+fn pixel(side: usize, y: usize, x: usize, tap: usize) -> Option<usize> {
+    let (row, column) = ((y + tap / KERNEL).checked_sub(1)?, (x + tap % KERNEL).checked_sub(1)?);
+    (row < side && column < side).then_some((row * side + column) * CHANNELS)
+}
+
+/// The definition: for each pixel and filter a sum over taps and channels. x is [H, W, I], w is [O, KH, KW, I].
+fn direct(x: &[f32], w: &[f32], y: &mut [f32], side: usize) {
+    for at in 0..side * side {
+        for o in 0..FILTERS {
+            let mut sum = 0.0;
+            for tap in 0..KERNEL * KERNEL {
+                if let Some(from) = pixel(side, at / side, at % side, tap) {
+                    let w = &w[o * PATCH + tap * CHANNELS..][..CHANNELS];
+                    sum += x[from..][..CHANNELS].iter().zip(w).map(|(x, w)| x * w).sum::<f32>();
+                }
+            }
+            y[at * FILTERS + o] = sum;
+        }
+    }
+}
+
+/// Rows of the product whose sums stay in registers.
+const HIGH: usize = 4;
+
+/// Patches, [HIGH, PATCH], times filters that are turned to [PATCH, O].
+fn multiply(patches: &[f32], turned: &[f32], y: &mut [f32]) {
+    let rows = y.len() / FILTERS;
+    let mut sums = [[0.0f32; FILTERS]; HIGH];
+    vectorized(
+        #[inline(always)]
+        || {
+            for (k, w) in turned.chunks_exact(FILTERS).enumerate() {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let factor = patches[i * PATCH + k];
+                    for (sum, &w) in sums.iter_mut().zip(w) {
+                        *sum = factor.mul_add(w, *sum);
+                    }
+                }
+            }
+        },
+    );
+    for (y, sums) in y.chunks_exact_mut(FILTERS).zip(&sums).take(rows) {
+        y.copy_from_slice(sums);
+    }
+}
+
+/// The patch around a pixel.
+fn gather(x: &[f32], side: usize, at: usize, patch: &mut [f32]) {
+    for (tap, to) in patch.chunks_exact_mut(CHANNELS).enumerate() {
+        match pixel(side, at / side, at % side, tap) {
+            Some(from) => to.copy_from_slice(&x[from..][..CHANNELS]),
+            None => to.fill(0.0),
+        }
+    }
+}
+
+/// im2col: all patches are copied first, nine times the picture, then it is one product.
+fn im2col(x: &[f32], turned: &[f32], y: &mut [f32], side: usize, patches: &mut [f32]) {
+    for (at, patch) in patches.chunks_exact_mut(PATCH).take(side * side).enumerate() {
+        gather(x, side, at, patch);
+    }
+    for (patches, y) in patches.chunks_exact(HIGH * PATCH).zip(y.chunks_mut(HIGH * FILTERS)) {
+        multiply(patches, turned, y);
+    }
+}
+
+/// Implicit GEMM: the same product, but a tile's patches are gathered when it is their turn, and never leave the cache.
+fn implicit(x: &[f32], turned: &[f32], y: &mut [f32], side: usize, tile: &mut [f32]) {
+    for (i, y) in y.chunks_mut(HIGH * FILTERS).enumerate() {
+        for (row, patch) in tile.chunks_exact_mut(PATCH).enumerate().take(y.len() / FILTERS) {
+            gather(x, side, i * HIGH + row, patch);
+        }
+        multiply(tile, turned, y);
+    }
+}
+
+/// The library's, which is implicit as well.
+fn library(x: &[f32], w: &[f32], side: usize, threads: usize) -> Result<impl FnMut(&mut [f32])> {
+    let mut b = Builder::new();
+    let input = b.input("x", TensorType::f32([1, side, side, CHANNELS]))?;
+    let filters = b.parameter("w", [FILTERS, KERNEL, KERNEL, CHANNELS])?;
+    let y = conv2d(&mut b, input, filters, None, 1, 1)?;
+    b.output("y", y);
+    let mut store = Store::new(&Device::cpu(threads)?);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    store.write("w", &Tensor::from_f32([FILTERS, KERNEL, KERNEL, CHANNELS], w.to_vec())?)?;
+    session.write("x", &Tensor::from_f32([1, side, side, CHANNELS], x.to_vec())?)?;
+    Ok(move |y: &mut [f32]| {
+        session.run(&mut store, Segment::Run).expect("it runs");
+        y.copy_from_slice(&session.read("y", &mut store).expect("it is there").to_f32());
+    })
+}
+
+fn main() -> Result<()> {
+    let side = size(14);
+    let (x, w) = (numbers(side * side * CHANNELS, 7), numbers(FILTERS * PATCH, 8));
+    let turned: Vec<f32> = (0..PATCH * FILTERS).map(|i| w[i % FILTERS * PATCH + i / FILTERS]).collect();
+    let in_f64 = |at: usize, o: usize| -> f64 {
+        let of_tap = |tap: usize| {
+            let from = pixel(side, at / side, at % side, tap)?;
+            Some((0..CHANNELS).map(|c| f64::from(x[from + c]) * f64::from(w[o * PATCH + tap * CHANNELS + c])).sum::<f64>())
+        };
+        (0..KERNEL * KERNEL).filter_map(of_tap).sum()
+    };
+    let want: Vec<f64> = (0..side * side * FILTERS).map(|i| in_f64(i / FILTERS, i % FILTERS)).collect();
+    let rows = (side * side).next_multiple_of(HIGH);
+    let (mut patches, mut tile) = (vec![0.0; rows * PATCH], vec![0.0; HIGH * PATCH]);
+    let rungs = vec![
+        rung("direct: loops over taps and channels", 0, |y| direct(&x, &w, y, side)),
+        rung("im2col: patches copied, then a product", 4 * rows * PATCH, |y| im2col(&x, &turned, y, side, &mut patches)),
+        rung("implicit: patches gathered a tile at a time", 4 * HIGH * PATCH, |y| implicit(&x, &turned, y, side, &mut tile)),
+        rung("the library, one thread", 0, library(&x, &w, side, 1)?),
+        rung("the library, all threads", 0, library(&x, &w, side, 0)?),
+    ];
+    let flops = 2.0 * (side * side * FILTERS * PATCH) as f64;
+    climb(&format!("3 x 3 convolution of {side} x {side} x {CHANNELS} to {FILTERS}"), flops, &want, rungs);
+    Ok(())
+}
