@@ -5,11 +5,11 @@
 #[path = "course/ladder.rs"]
 mod ladder;
 
-use escnet::graph::{Builder, Options, Segment, Session, Store};
+use escnet::graph::{Builder, Value};
 use escnet::ops::attention::{AttentionOptions, Qkv, attention};
 use escnet::ops::softmax::softmax;
-use escnet::{Device, Result, Tensor, TensorType};
-use ladder::{climb, numbers, rung, size};
+use escnet::{Result, TensorType};
+use ladder::{climb, library, numbers, rung, size};
 
 /// Columns of the head.
 const SIZE: usize = 64;
@@ -101,34 +101,16 @@ fn streaming(q: &[f32], k: &[f32], v: &[f32], y: &mut [f32], scale: f32) {
     }
 }
 
-/// One node of the library on a CPU, from inputs of these names, shapes and numbers.
-fn library(threads: usize, inputs: &[(&str, TensorType, &[f32])], node: impl Fn(&mut Builder, &[escnet::graph::Value]) -> Result<escnet::graph::Value>) -> Result<impl FnMut(&mut [f32])> {
-    let mut b = Builder::new();
-    let values = inputs.iter().map(|(name, ty, _)| b.input(name, *ty)).collect::<Result<Vec<_>>>()?;
-    let y = node(&mut b, &values)?;
-    b.output("y", y);
-    let mut store = Store::new(&Device::cpu(threads)?);
-    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
-    for (name, ty, numbers) in inputs {
-        session.write(name, &Tensor::from_f32(ty.shape, numbers.to_vec())?)?;
-    }
-    Ok(move |y: &mut [f32]| {
-        session.run(&mut store, Segment::Run).expect("it runs");
-        y.copy_from_slice(&session.read("y", &mut store).expect("it is there").to_f32());
-    })
-}
-
 fn main() -> Result<()> {
     let length = size(197);
     let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
 
     let x: Vec<f32> = numbers(length * length, 3).iter().map(|x| 8.0 * x).collect();
     let rows = wide(&x).chunks_exact(length).flat_map(of_row).collect::<Vec<f64>>();
-    let ty = TensorType::f32([length, length]);
     let rungs = vec![
         rung("three passes over a row", 0, |y| three_passes(&x, y, length)),
         rung("online: largest and sum in one pass", 0, |y| online(&x, y, length)),
-        rung("the library, one thread", 0, library(1, &[("x", ty, &x)], |b, v| softmax(b, v[0]))?),
+        library("the library, one thread", 1, &[(TensorType::f32([length, length]), &x, false)], |b, v| softmax(b, v[0]))?,
     ];
     climb(&format!("softmax of {length} rows of {length}"), 12.0 * (length * length) as f64, &rows, rungs);
 
@@ -136,14 +118,13 @@ fn main() -> Result<()> {
     let scale = 1.0 / (SIZE as f32).sqrt();
     let want = in_f64(&wide(&q), &wide(&k), &wide(&v), f64::from(scale));
     let mut scores = vec![0.0; length * length];
-    let ty = TensorType::f32([1, length, SIZE]);
-    let node = |b: &mut Builder, v: &[escnet::graph::Value]| Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, AttentionOptions::new(1, SIZE))?.y);
-    let inputs: [(&str, TensorType, &[f32]); 3] = [("q", ty, &q), ("k", ty, &k), ("v", ty, &v)];
+    let given = [&q, &k, &v].map(|numbers| (TensorType::f32([1, length, SIZE]), &numbers[..], false));
+    let node = |b: &mut Builder, v: &[Value]| Ok(attention(b, Qkv::Separate { q: v[0], k: v[1], v: v[2] }, AttentionOptions::new(1, SIZE))?.y);
     let rungs = vec![
         rung("scores in memory, three steps", 4 * length * length, |y| with_scores(&q, &k, &v, y, &mut scores, scale)),
         rung("streaming: a tile of keys at a time", 4 * (TILE + SIZE), |y| streaming(&q, &k, &v, y, scale)),
-        rung("the library, one thread", 0, library(1, &inputs, node)?),
-        rung("the library, all threads", 0, library(0, &inputs, node)?),
+        library("the library, one thread", 1, &given, node)?,
+        library("the library, all threads", 0, &given, node)?,
     ];
     climb(&format!("attention of {length} tokens in a head of {SIZE}"), 4.0 * (length * length * SIZE) as f64, &want, rungs);
     Ok(())

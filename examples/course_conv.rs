@@ -6,10 +6,9 @@
 mod ladder;
 
 use escnet::device::cpu::vectorized;
-use escnet::graph::{Builder, Options, Segment, Session, Store};
 use escnet::ops::conv2d::conv2d;
-use escnet::{Device, Result, Tensor, TensorType};
-use ladder::{climb, numbers, rung, size};
+use escnet::{Result, TensorType};
+use ladder::{climb, library, numbers, rung, size};
 
 /// Channels, filters, and the filters' height and width: a 3 x 3 of ResNet's first layers. Padding 1, stride 1.
 const CHANNELS: usize = 64;
@@ -95,23 +94,6 @@ fn implicit(x: &[f32], turned: &[f32], y: &mut [f32], side: usize, tile: &mut [f
     }
 }
 
-/// The library's, which is implicit as well.
-fn library(x: &[f32], w: &[f32], side: usize, threads: usize) -> Result<impl FnMut(&mut [f32])> {
-    let mut b = Builder::new();
-    let input = b.input("x", TensorType::f32([1, side, side, CHANNELS]))?;
-    let filters = b.parameter("w", [FILTERS, KERNEL, KERNEL, CHANNELS])?;
-    let y = conv2d(&mut b, input, filters, None, 1, 1)?;
-    b.output("y", y);
-    let mut store = Store::new(&Device::cpu(threads)?);
-    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
-    store.write("w", &Tensor::from_f32([FILTERS, KERNEL, KERNEL, CHANNELS], w.to_vec())?)?;
-    session.write("x", &Tensor::from_f32([1, side, side, CHANNELS], x.to_vec())?)?;
-    Ok(move |y: &mut [f32]| {
-        session.run(&mut store, Segment::Run).expect("it runs");
-        y.copy_from_slice(&session.read("y", &mut store).expect("it is there").to_f32());
-    })
-}
-
 fn main() -> Result<()> {
     let side = size(14);
     let (x, w) = (numbers(side * side * CHANNELS, 7), numbers(FILTERS * PATCH, 8));
@@ -126,12 +108,13 @@ fn main() -> Result<()> {
     let want: Vec<f64> = (0..side * side * FILTERS).map(|i| in_f64(i / FILTERS, i % FILTERS)).collect();
     let rows = (side * side).next_multiple_of(HIGH);
     let (mut patches, mut tile) = (vec![0.0; rows * PATCH], vec![0.0; HIGH * PATCH]);
+    let given = [(TensorType::f32([1, side, side, CHANNELS]), &x[..], false), (TensorType::f32([FILTERS, KERNEL, KERNEL, CHANNELS]), &w[..], true)];
     let rungs = vec![
         rung("direct: loops over taps and channels", 0, |y| direct(&x, &w, y, side)),
         rung("im2col: patches copied, then a product", 4 * rows * PATCH, |y| im2col(&x, &turned, y, side, &mut patches)),
         rung("implicit: patches gathered a tile at a time", 4 * HIGH * PATCH, |y| implicit(&x, &turned, y, side, &mut tile)),
-        rung("the library, one thread", 0, library(&x, &w, side, 1)?),
-        rung("the library, all threads", 0, library(&x, &w, side, 0)?),
+        library("the library, one thread", 1, &given, |b, v| conv2d(b, v[0], v[1], None, 1, 1))?,
+        library("the library, all threads", 0, &given, |b, v| conv2d(b, v[0], v[1], None, 1, 1))?,
     ];
     let flops = 2.0 * (side * side * FILTERS * PATCH) as f64;
     climb(&format!("3 x 3 convolution of {side} x {side} x {CHANNELS} to {FILTERS}"), flops, &want, rungs);

@@ -6,10 +6,9 @@
 mod ladder;
 
 use escnet::device::cpu::vectorized;
-use escnet::graph::{Builder, Options, Segment, Session, Store};
 use escnet::ops::matmul::matmul;
-use escnet::{Device, Result, Tensor, TensorType};
-use ladder::{climb, numbers, rung, size};
+use escnet::{Result, TensorType};
+use ladder::{climb, library, numbers, rung, size};
 
 /// The definition. The innermost loop walks down a column of B: each step is a line of the cache further.
 fn naive(a: &[f32], b: &[f32], c: &mut [f32], n: usize) {
@@ -91,22 +90,6 @@ fn in_registers(a: &[f32], b: &[f32], c: &mut [f32], n: usize, panel: &mut [f32]
     }
 }
 
-/// The library's, as a graph of one node.
-fn library(a: &[f32], b: &[f32], n: usize, threads: usize) -> Result<impl FnMut(&mut [f32])> {
-    let mut builder = Builder::new();
-    let (x, y) = (builder.input("a", TensorType::f32([n, n]))?, builder.input("b", TensorType::f32([n, n]))?);
-    let product = matmul(&mut builder, x, y)?;
-    builder.output("c", product);
-    let mut store = Store::new(&Device::cpu(threads)?);
-    let mut session = Session::new(builder.finish(), &mut store, Options::default())?;
-    session.write("a", &Tensor::from_f32([n, n], a.to_vec())?)?;
-    session.write("b", &Tensor::from_f32([n, n], b.to_vec())?)?;
-    Ok(move |c: &mut [f32]| {
-        session.run(&mut store, Segment::Run).expect("a product runs");
-        c.copy_from_slice(&session.read("c", &mut store).expect("it is there").to_f32());
-    })
-}
-
 fn main() -> Result<()> {
     let n = size(160);
     let (a, b) = (numbers(n * n, 1), numbers(n * n, 2));
@@ -115,13 +98,14 @@ fn main() -> Result<()> {
     let at = |i: usize, j: usize| (0..n).map(|k| wide_a[i * n + k] * wide_b[k * n + j]).sum::<f64>();
     let want: Vec<f64> = (0..n * n).map(|at_c| at(at_c / n, at_c % n)).collect();
     let mut panel = vec![0.0; n * WIDE];
+    let given = [&a, &b].map(|numbers| (TensorType::f32([n, n]), &numbers[..], false));
     let rungs = vec![
         rung("naive: a row times a column", 0, |c| naive(&a, &b, c, n)),
         rung("along rows: loops exchanged", 0, |c| along_rows(&a, &b, c, n)),
         rung("tiled: a part of B stays in cache", 0, |c| tiled(&a, &b, c, n)),
         rung("in registers: sums of 6 x 32, B side by side", 4 * n * WIDE, |c| in_registers(&a, &b, c, n, &mut panel)),
-        rung("the library, one thread", 0, library(&a, &b, n, 1)?),
-        rung("the library, all threads", 0, library(&a, &b, n, 0)?),
+        library("the library, one thread", 1, &given, |b, v| matmul(b, v[0], v[1]))?,
+        library("the library, all threads", 0, &given, |b, v| matmul(b, v[0], v[1]))?,
     ];
     climb(&format!("product of {n} x {n}"), 2.0 * (n as f64).powi(3), &want, rungs);
     Ok(())

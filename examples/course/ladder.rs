@@ -1,5 +1,7 @@
 //! What the lessons of the course have in common: versions of one computation, each checked against f64, then timed.
 
+use escnet::graph::{Builder, Options, Segment, Session, Store, Value};
+use escnet::{Device, Result, Tensor, TensorType};
 use std::time::{Duration, Instant};
 
 /// A version.
@@ -15,6 +17,33 @@ pub struct Rung<'a> {
 /// A version that is code of its own.
 pub fn rung<'a>(name: &'static str, extra: usize, run: impl FnMut(&mut [f32]) + 'a) -> Rung<'a> {
     Rung { name, extra, run: Box::new(run) }
+}
+
+/// What the library's version is given: a type, numbers, and whether they are a weight, which it may keep in a form that it likes better.
+pub type Given<'a> = (TensorType, &'a [f32], bool);
+
+/// The library's version on a CPU: a graph of one node.
+///
+/// # Errors
+/// Those of the node's shape rule.
+pub fn library(name: &'static str, threads: usize, given: &[Given], node: impl Fn(&mut Builder, &[Value]) -> Result<Value>) -> Result<Rung<'static>> {
+    let mut b = Builder::new();
+    let called = |i: usize| format!("given {i}");
+    let declare = |(i, (ty, _, is_weight)): (usize, &Given)| if *is_weight { b.parameter(&called(i), ty.shape) } else { b.input(&called(i), *ty) };
+    let values = given.iter().enumerate().map(declare).collect::<Result<Vec<_>>>()?;
+    let y = node(&mut b, &values)?;
+    b.output("y", y);
+    let mut store = Store::new(&Device::cpu(threads)?);
+    let mut session = Session::new(b.finish(), &mut store, Options::default())?;
+    for (i, (ty, numbers, is_weight)) in given.iter().enumerate() {
+        let tensor = Tensor::from_f32(ty.shape, numbers.to_vec())?;
+        if *is_weight { store.write(&called(i), &tensor)? } else { session.write(&called(i), &tensor)? }
+    }
+    let run = move |y: &mut [f32]| {
+        session.run(&mut store, Segment::Run).expect("it runs");
+        y.copy_from_slice(&session.read("y", &mut store).expect("it is there").to_f32());
+    };
+    Ok(rung(name, 0, run))
 }
 
 /// Runs all versions of a computation of so many FLOPs: what each took, and how much faster it is than the first.
