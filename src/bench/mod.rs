@@ -20,6 +20,7 @@ pub mod trace;
 
 use crate::device::Device;
 use crate::error::Result;
+use crate::ops::row;
 use crate::tensor::DType;
 use peaks::Peaks;
 use record::{Host, Row};
@@ -36,6 +37,29 @@ pub struct Settings {
     pub memory: Memory,
     /// When enough is measured.
     pub patience: Patience,
+}
+
+/// The device with each variant of an operator's kernels that it has for these tensors, by name; the device as it is where there is nothing to choose among.
+///
+/// # Errors
+/// Those of the device.
+pub fn variants(subject: &Subject, device: &Device) -> Result<Vec<(&'static str, Device)>> {
+    let mut found: Vec<(&'static str, Device)> = Vec::new();
+    let mut seen: Vec<Vec<String>> = Vec::new();
+    for &variant in row(subject.op.stem()).map_or(&[][..], |row| row.variants) {
+        let Some(device) = device.with_variant(variant) else { break };
+        // What a variant has no kernel for runs as another, whose kernels were met already, or will be.
+        let kernels = Prepared::new(subject, &device, Memory::Hot)?.kernels()?;
+        let is_own = variant == "exact" || kernels.iter().any(|kernel| kernel.split('_').any(|word| word == variant));
+        if is_own && !seen.contains(&kernels) {
+            seen.push(kernels);
+            found.push((variant, device));
+        }
+    }
+    if found.is_empty() {
+        found.push(("", device.clone()));
+    }
+    Ok(found)
 }
 
 /// Checks and measures one subject.

@@ -22,6 +22,8 @@ pub struct Host {
     pub threads: usize,
     /// What is computed in.
     pub dtype: DType,
+    /// The variant of kernels that was asked for; empty where operators chose.
+    pub variant: &'static str,
     /// What else the machine does.
     pub others: Others,
 }
@@ -51,6 +53,8 @@ pub struct Row {
     pub part: String,
     /// How often it runs there.
     pub uses: usize,
+    /// The variant of kernels that was asked for; empty where the operator chose.
+    pub variant: String,
     /// The kernels that were launched, none on the CPU.
     pub kernels: String,
     /// `cold` or `hot`.
@@ -99,6 +103,7 @@ impl Row {
             attributes: subject.short_attributes(),
             part: subject.part.to_owned(),
             uses: subject.uses,
+            variant: host.variant.to_owned(),
             kernels: prepared.kernels()?.join(" "),
             memory: if prepared.is_cold() { "cold" } else { "hot" }.to_owned(),
             samples: samples.len(),
@@ -121,13 +126,15 @@ impl Row {
     }
 
     /// Rows of one key measure the same.
-    pub fn key(&self) -> [&str; 6] {
-        [&self.op, &self.pass, &self.shape, &self.attributes, &self.dtype, &self.memory]
+    pub fn key(&self) -> [&str; 7] {
+        [&self.op, &self.pass, &self.shape, &self.attributes, &self.dtype, &self.variant, &self.memory]
     }
 
-    /// `op` for a forward pass, `op.pass` for the rest.
+    /// `op` for a forward pass, `op.pass` for the rest; behind it the variant that was asked for.
     pub fn label(&self) -> String {
-        if self.pass == "forward" { self.op.clone() } else { format!("{}.{}", self.op, self.pass) }
+        let pass = if self.pass == "forward" { String::new() } else { format!(".{}", self.pass) };
+        let variant = if self.variant.is_empty() { String::new() } else { format!(" {}", self.variant) };
+        format!("{}{pass}{variant}", self.op)
     }
 }
 
@@ -191,6 +198,7 @@ pub(super) mod tests {
             attributes: "bias: true".to_owned(),
             part: "classify".to_owned(),
             uses: 1,
+            variant: String::new(),
             kernels: String::new(),
             memory: "cold".to_owned(),
             samples: 25,

@@ -6,17 +6,16 @@ use super::stop::Stop;
 use super::table::Table;
 use super::talk::Talk;
 use clap::{Args, Subcommand, ValueEnum};
-use escnet::bench::Settings;
 use escnet::bench::compare::{Comparison, Pair, compare};
-use escnet::bench::measure;
 use escnet::bench::others::Others;
 use escnet::bench::peaks::{Bound, Peaks};
 use escnet::bench::record::{self, Host, Row};
 use escnet::bench::sampling::Patience;
 use escnet::bench::shapes::{Part, Subject, model, subjects, sweep};
 use escnet::bench::subject::{Memory, Prepared};
+use escnet::bench::{Settings, measure, variants};
 use escnet::infer::inspect::Stage;
-use escnet::{DType, Error};
+use escnet::{DType, Device, Error};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -59,6 +58,9 @@ struct Run {
     /// The graphs whose operators are measured
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Graph::Classify, Graph::CaptionEncode, Graph::CaptionStep])]
     part: Vec<Graph>,
+    /// The variant of kernels that operators use where they have it, such as mma64; `all` measures each that a device has, side by side. For CUDA
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["list", "run_once"])]
+    variant: Option<String>,
     /// Lets each execution find its tensors where the one before left them
     #[arg(long)]
     hot: bool,
@@ -180,12 +182,17 @@ impl Run {
         let bar = &talk.counting("measuring", found.len());
         let mut rows = Vec::new();
         for subject in &found {
-            let host =
-                Host { date: record::today(), commit: commit(), threads: self.device.threads(), dtype: settings.dtype, others: Others::watch() };
-            rows.push(measure(subject, &device, peaks.as_ref(), &host, &settings)?);
+            for (variant, device) in self.variants(subject, &device)? {
+                let (date, dtype, threads) = (record::today(), settings.dtype, self.device.threads());
+                let host = Host { date, commit: commit(), threads, dtype, variant, others: Others::watch() };
+                rows.push(measure(subject, &device, peaks.as_ref(), &host, &settings)?);
+            }
             bar.advance(1);
         }
         bar.finish();
+        if rows.is_empty() {
+            return Err(Stop::Usage(format!("no operator that was found has kernels of the variant `{}` there", self.variant.unwrap_or_default())));
+        }
         self.append.iter().try_for_each(|path| append(path, &rows))?;
         let compared = against.map(|against| compare(&against, &rows));
         std::io::stdout().write_all(written(self.output, &rows, peaks.as_ref(), compared.as_ref())?.as_bytes())?;
@@ -194,6 +201,15 @@ impl Run {
             talk.note(format_args!("{loud} of {} are noisier than asked, marked ~", rows.len()));
         }
         Ok(())
+    }
+
+    /// The device as often as the subject is to be measured, each with the variant that is forced.
+    fn variants(&self, subject: &Subject, device: &Device) -> Result<Vec<(&'static str, Device)>, Stop> {
+        match self.variant.as_deref() {
+            None => Ok(vec![("", device.clone())]),
+            Some("all") => Ok(variants(subject, device)?),
+            Some(name) => Ok(variants(subject, device)?.into_iter().filter(|(variant, _)| *variant == name).collect()),
+        }
     }
 
     fn subjects(&self) -> Result<Vec<Subject>, Stop> {

@@ -82,6 +82,16 @@ impl Device {
         Ok(Kind::Cuda(cuda::Gpu::open(index)?.with(variant)).into())
     }
 
+    /// This device for graphs whose operators use this variant of their kernels where they have it, as [`Device::cuda_with`]; none where kernels have no variants.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    pub fn with_variant(&self, variant: &'static str) -> Option<Self> {
+        match &self.kind {
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(gpu) => Some(Kind::Cuda(gpu.clone().with(variant)).into()),
+            _ => None,
+        }
+    }
+
     /// The stand-in for CUDA's driver that computes on the CPU (`tools/cuda_on_cpu`), where it is the one that is found.
     ///
     /// # Errors

@@ -98,6 +98,25 @@ fn a_list_measures_nothing_and_one_run_prints_nothing() {
 }
 
 #[test]
+fn variants_are_measured_side_by_side() {
+    bench(&["softmax", "--variant", "mma64"]).ends(2);
+    let report = json(bench(&["softmax", "--variant", "all", "-o", "json"]));
+    assert!(report["rows"].as_array().unwrap().iter().all(|row| row["variant"] == ""), "the CPU has none: {report}");
+    let devices = json(run(&["devices", "--format", "json"]));
+    if !devices["devices"].as_array().unwrap().iter().any(|device| device["device"] == "cuda:0") {
+        return;
+    }
+    let asked =
+        ["bench", "linear 1x32x24", "--shapes", "escnet-tiny", "--part", "classify", "--device", "cuda", "--hot", "--time", "0.02", "--no-peaks"];
+    let more = ["--dtype", "bf16", "--variant", "all", "-o", "json"];
+    let report = json(run(&[&["bench", "linear bf16:1x32x24"], &asked[2..], &more].concat()));
+    let variants: Vec<&str> = report["rows"].as_array().unwrap().iter().map(|row| row["variant"].as_str().unwrap()).collect();
+    assert!(variants.contains(&"exact") && variants.contains(&"mma64"), "{variants:?}");
+    let f32 = json(run(&[&asked[..], &["--variant", "all", "-o", "json"]].concat()));
+    assert!(f32["rows"].as_array().unwrap().iter().all(|row| row["variant"] == "exact" || row["variant"] == "skinny"), "{f32}");
+}
+
+#[test]
 fn a_doctor_runs_kernels_and_says_what_is_there() {
     let report = json(run(&["doctor", "--device", "cpu", "--format", "json"]));
     let findings = report["findings"].as_array().unwrap();

@@ -391,7 +391,7 @@ def main():
         if took is None:
             continue
         rate = lambda work: work / took["us"] / 1e3
-        rows.append({**{k: row[k] for k in ("dtype", "op", "pass", "shape", "attributes", "part", "memory")}, "uses": int(row["uses"]),
+        rows.append({**{k: row[k] for k in ("dtype", "op", "pass", "shape", "attributes", "variant", "part", "memory")}, "uses": int(row["uses"]),
                      "date": datetime.date.today().isoformat(), "commit": f"torch {torch.__version__}", "device": name, "threads": a.threads, **took,
                      "gflops": rate(r.flops), "gbps": rate(r.bytes), "roof": None, "bound": None, "error": None, "others": 0.0})
         print(f"{r.label} {row['shape']}: {took['us']:.2f} us, {took['kernels']}; escnet {float(row['us']):.2f}", file=sys.stderr, flush=True)
