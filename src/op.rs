@@ -152,6 +152,26 @@ impl dyn Op {
             pass => format!("{}.{pass}", self.stem()),
         }
     }
+
+    /// The attributes as `name: value, ..`. Keys of random numbers, which are names that were hashed, are left out.
+    pub fn attributes(&self) -> String {
+        // A key is 64 bits, mostly of nineteen digits; nothing else that describes an operator is a number of ten.
+        let is_key = |word: &str| word.len() >= 10 && word.bytes().all(|b| b.is_ascii_digit());
+        let whole = format!("{self:?}");
+        let inner = whole.split_once('{').map_or("", |(_, inner)| inner);
+        let inner = inner.strip_suffix(')').unwrap_or(inner).strip_suffix('}').unwrap_or(inner).trim();
+        let keyless = |word: &'_ str| {
+            let digits = word.trim_end_matches(|c: char| !c.is_ascii_digit());
+            if is_key(digits) { word[digits.len()..].to_owned() } else { word.to_owned() }
+        };
+        inner.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.').map(keyless).collect()
+    }
+
+    /// Operator, attributes and types of inputs: what decides how long it takes.
+    pub fn signature(&self, inputs: &[TensorType]) -> String {
+        let types: Vec<String> = inputs.iter().map(TensorType::to_string).collect();
+        format!("{} | {} | {}", self.label(), self.attributes(), types.join(" "))
+    }
 }
 
 /// The checks that every shape rule is made of. Each names the operator, the tensor, what was expected and what was got.

@@ -2,7 +2,7 @@
 //!
 //! `shapes` says which operators on which tensors, read off a model's own graphs; `subject` puts one of them on a device, checks what it computes and runs it;
 //! `sampling` decides when enough is measured; `peaks` measures the roofs with the operator [`crate::ops::peak`]; `record` is a row and its forms; `compare` sets
-//! two lists of rows side by side; `profile`, `roofline` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
+//! two lists of rows side by side; `profile`, `roofline` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune` finds the fastest variants of kernels; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
 
 pub mod compare;
 pub mod drawing;
@@ -17,6 +17,7 @@ pub mod shapes;
 pub mod subject;
 mod sweep;
 pub mod trace;
+pub mod tune;
 
 use crate::device::Device;
 use crate::error::Result;

@@ -104,28 +104,15 @@ impl Subject {
         words.join(" ")
     }
 
-    /// The operator's attributes as `name: value, ..`. Keys of random numbers, which are names that were hashed, are left out.
-    pub fn attributes(&self) -> String {
-        // A key is 64 bits, mostly of nineteen digits; nothing else that describes an operator is a number of ten.
-        let is_key = |word: &str| word.len() >= 10 && word.bytes().all(|b| b.is_ascii_digit());
-        let whole = format!("{:?}", self.op);
-        let inner = whole.split_once('{').map_or("", |(_, inner)| inner);
-        let inner = inner.strip_suffix(')').unwrap_or(inner).strip_suffix('}').unwrap_or(inner).trim();
-        let words = inner.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.');
-        words
-            .map(|word| {
-                if is_key(word.trim_end_matches(|c: char| !c.is_ascii_digit())) {
-                    word.trim_start_matches(|c: char| c.is_ascii_digit())
-                } else {
-                    word
-                }
-            })
-            .collect()
+    /// What measurements of it are kept by: [`dyn Op::signature`](crate::op::Op).
+    pub fn signature(&self) -> String {
+        let types: Vec<TensorType> = self.inputs.iter().map(|(ty, _)| *ty).collect();
+        self.op.signature(&types)
     }
 
     /// The attributes as a row has them: long ones are cut, and tell how long they were.
     pub fn short_attributes(&self) -> String {
-        let whole = self.attributes();
+        let whole = self.op.attributes();
         match whole.char_indices().nth(LETTERS) {
             Some((end, _)) => format!("{} .. {} letters", &whole[..end], whole.len()),
             None => whole,
@@ -136,7 +123,7 @@ impl Subject {
     fn key(&self) -> String {
         let inputs: Vec<String> = self.inputs.iter().map(|(ty, role)| format!("{ty} {}", role_name(role))).collect();
         let wanted: Vec<bool> = self.outputs.iter().map(|&(_, wanted)| wanted).collect();
-        format!("{} {} {inputs:?} {wanted:?}", self.op.label(), self.attributes())
+        format!("{} {} {inputs:?} {wanted:?}", self.op.label(), self.op.attributes())
     }
 }
 
@@ -269,7 +256,7 @@ mod tests {
     #[test]
     fn attributes_are_without_names_and_keys() -> Result<()> {
         let all = subjects(&model("escnet-base")?, &[Part::TrainClassify], 1, DType::F32)?;
-        let of = |label: &str| all.iter().find(|s| s.op.label() == label).map(Subject::attributes).unwrap_or_default();
+        let of = |label: &str| all.iter().find(|s| s.op.label() == label).map(|s| s.op.attributes()).unwrap_or_default();
         assert_eq!(of("layernorm"), "eps: 1e-12");
         assert_eq!(of("dropout"), "p: 0.1, key: , backward: false");
         assert_eq!(of("relu"), "");

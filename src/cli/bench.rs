@@ -259,7 +259,7 @@ pub fn seconds(time: f64) -> Result<Duration, Stop> {
 }
 
 /// The commit of the folder that is worked in; nothing where there is none.
-fn commit() -> String {
+pub fn commit() -> String {
     let told = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     told.ok().filter(|told| told.status.success()).map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default()
 }

@@ -29,6 +29,7 @@ mod stop;
 mod table;
 mod talk;
 mod train;
+mod tune;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -80,6 +81,8 @@ enum Verb {
     Profile(profile::Profiled),
     /// Measures how fast a device moves bytes, multiplies and adds
     Peaks(peaks::Measure),
+    /// Finds the fastest variants of kernels for a model's shapes on a device, and keeps them
+    Tune(tune::Tune),
     /// Lists the devices that `--device` takes
     Devices(devices::Devices),
     /// Checks what this machine has, and what it computes
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Verb::Bench(verb) => verb.run(&talk),
         Verb::Profile(verb) => verb.run(&talk),
         Verb::Peaks(verb) => verb.run(&talk),
+        Verb::Tune(verb) => verb.run(&talk),
         Verb::Devices(verb) => verb.run(&talk),
         Verb::Doctor(verb) => verb.run(&talk),
         Verb::Kernels(verb) => verb.run(&talk),

@@ -226,6 +226,12 @@ impl Device {
         }
     }
 
+    /// The GPU, where it is one of CUDA.
+    #[cfg(feature = "cuda")]
+    pub fn cuda_gpu(&self) -> Option<&cuda::Gpu> {
+        if let Kind::Cuda(gpu) = &self.kind { Some(gpu) } else { None }
+    }
+
     /// What there is to say about how `auto` chose.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()

@@ -70,8 +70,10 @@ impl Replay<'_> {
     #[cfg(feature = "cuda")]
     fn launches<'a>(&'a self, slots: &'a cuda::Memory) -> Result<Vec<cuda::Launch<'a>>> {
         let tell = |step: &'a Step| {
-            let mut launch = cuda::Launch::new(&step.binding, slots);
-            self.graph.nodes[step.node].op.cuda(&mut launch).map(|()| launch)
+            let node = &self.graph.nodes[step.node];
+            let signature = || node.op.signature(&node.inputs.iter().map(|&v| self.graph.ty(v)).collect::<Vec<_>>());
+            let mut launch = cuda::Launch::new(&step.binding, slots, signature);
+            node.op.cuda(&mut launch).map(|()| launch)
         };
         self.steps.iter().map(tell).collect()
     }

@@ -12,6 +12,11 @@ fn json(run: Run) -> Value {
     serde_json::from_str(&run.ok()).unwrap()
 }
 
+fn has_cuda() -> bool {
+    let devices = json(run(&["devices", "--format", "json"]));
+    devices["devices"].as_array().unwrap().iter().any(|device| device["device"] == "cuda:0")
+}
+
 #[test]
 fn operators_are_checked_and_measured() {
     let report = json(bench(&["layernorm", "--part", "classify,train-classify", "-o", "json", "--threads", "1"]));
@@ -102,8 +107,7 @@ fn variants_are_measured_side_by_side() {
     bench(&["softmax", "--variant", "mma64"]).ends(2);
     let report = json(bench(&["softmax", "--variant", "all", "-o", "json"]));
     assert!(report["rows"].as_array().unwrap().iter().all(|row| row["variant"] == ""), "the CPU has none: {report}");
-    let devices = json(run(&["devices", "--format", "json"]));
-    if !devices["devices"].as_array().unwrap().iter().any(|device| device["device"] == "cuda:0") {
+    if !has_cuda() {
         return;
     }
     let asked =
@@ -114,6 +118,32 @@ fn variants_are_measured_side_by_side() {
     assert!(variants.contains(&"exact") && variants.contains(&"mma64"), "{variants:?}");
     let f32 = json(run(&[&asked[..], &["--variant", "all", "-o", "json"]].concat()));
     assert!(f32["rows"].as_array().unwrap().iter().all(|row| row["variant"] == "exact" || row["variant"] == "skinny"), "{f32}");
+}
+
+#[test]
+fn what_is_tuned_is_kept_and_used() {
+    let folder = Folder::new();
+    run(&["tune", "--model", "escnet-tiny", "--device", "cpu"]).ends(2);
+    if !has_cuda() {
+        return;
+    }
+    let file = folder.join("choices.json");
+    let tune = |more: &[&str]| {
+        let asked = ["tune", "--model", "escnet-tiny", "--device", "cuda", "--part", "classify", "--only", "linear bf16:1x32x24", "--time", "0.02"];
+        run(&[&asked[..], more].concat())
+    };
+    let told = json(tune(&["--dry-run", "--format", "json"]));
+    let tuned = told["tuned"].as_array().unwrap();
+    assert!(!tuned.is_empty(), "{told}");
+    for one in tuned {
+        let variants: Vec<&str> = one["us"].as_array().unwrap().iter().map(|pair| pair[0].as_str().unwrap()).collect();
+        assert!(variants.contains(&one["rule"].as_str().unwrap()) && variants.contains(&one["best"].as_str().unwrap()), "{one}");
+    }
+    let table = tune(&["--out", &file]).ok();
+    assert!(table.starts_with("operator") && table.contains("linear"), "{table}");
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert!(kept["device"].as_str().unwrap().contains("CUDA on CPU") && kept["variants"].is_object(), "{kept}");
+    tune(&["--out", &folder.join("none/choices.json")]).ends(3);
 }
 
 #[test]

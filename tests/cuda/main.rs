@@ -5,6 +5,7 @@
 
 mod arena;
 mod assembler;
+mod choices;
 mod compiler;
 mod faults;
 mod hopper;

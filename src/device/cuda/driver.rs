@@ -59,6 +59,21 @@ pub(super) fn checked(status: api::CUresult, device: &str, bytes: u64) -> Result
     }
 }
 
+/// The version of CUDA that the driver is of, such as 13.0.
+fn known(version: c_int) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
+/// [`known`] of the driver that is there.
+pub(super) fn version() -> String {
+    let mut version = 0;
+    // SAFETY: whoever has a context has loaded the library; there is a place to write to.
+    match unsafe { api::cuDriverGetVersion(&mut version) } {
+        api::CUresult::CUDA_SUCCESS => known(version),
+        _ => String::new(),
+    }
+}
+
 /// How many devices there are.
 ///
 /// # Errors
@@ -75,7 +90,6 @@ pub(super) fn count(asked: &str) -> Result<usize> {
         checked(api::cuInit(0), asked, 0)?;
         checked(api::cuDriverGetVersion(&mut version), asked, 0)?;
         if version < OLDEST {
-            let known = |v: c_int| format!("{}.{}", v / 1000, v % 1000 / 10);
             return fails(format!("the driver is of CUDA {}; {} or newer is needed", known(version), known(OLDEST)));
         }
         checked(api::cuDeviceGetCount(&mut count), asked, 0)?;

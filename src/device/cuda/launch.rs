@@ -155,6 +155,7 @@ impl Dispatch {
 pub struct Launch<'a> {
     pub(super) binding: &'a Binding,
     memory: &'a Memory,
+    variant: Option<String>,
     pub(super) dispatches: Vec<Dispatch>,
     /// Words of four bytes of each scratch buffer.
     pub(super) scratch: Vec<usize>,
@@ -165,9 +166,11 @@ pub struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
-    pub(crate) fn new(binding: &'a Binding, slots: &'a Memory) -> Self {
+    /// Of a node that is known by this signature.
+    pub(crate) fn new(binding: &'a Binding, slots: &'a Memory, signature: impl FnOnce() -> String) -> Self {
+        let variant = slots.gpu.variant_of(signature);
         let (dispatches, scratch, tables, pointers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Launch { binding, memory: slots, dispatches, scratch, tables, pointers }
+        Launch { binding, memory: slots, variant, dispatches, scratch, tables, pointers }
     }
 
     /// The compute capability, times ten, that its kernels are for: see [`super::Gpu::arch`].
@@ -181,8 +184,8 @@ impl<'a> Launch<'a> {
     }
 
     /// The variant of its kernels that the node is told to use, where it has it.
-    pub fn variant(&self) -> Option<&'static str> {
-        self.memory.gpu.variant()
+    pub fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
     }
 
     /// How many inputs the node has.

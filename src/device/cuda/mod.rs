@@ -17,6 +17,7 @@ pub(crate) use image;
 
 mod allocation;
 pub mod build;
+mod choices;
 mod columns;
 mod downloads;
 mod driver;
@@ -35,6 +36,7 @@ mod tensor_map;
 mod uploads;
 
 pub use crate::device::columns::{Columns, Summed};
+pub use choices::Choices;
 pub use images::compiled;
 pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
@@ -92,6 +94,8 @@ struct Loaded {
     modules: HashMap<&'static str, Arc<Module>>,
     /// Where what has to be compiled is kept.
     folder: Option<PathBuf>,
+    /// What was measured on it.
+    choices: Option<Arc<Choices>>,
 }
 
 /// A device that could be opened.
@@ -135,9 +139,32 @@ impl Gpu {
         Gpu { variant: Some(variant), ..self }
     }
 
-    /// The variant that operators are told to use.
-    pub fn variant(&self) -> Option<&'static str> {
-        self.variant
+    /// The variant that a node is told to use: what all are told, or what was measured for those of its signature.
+    fn variant_of(&self, signature: impl FnOnce() -> String) -> Option<String> {
+        let choices = || self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).choices.clone();
+        match self.variant {
+            Some(variant) => Some(variant.to_owned()),
+            None => choices()?.variants.get(&signature()).cloned(),
+        }
+    }
+
+    /// Makes operators use what was measured, in sessions that begin from now on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] where the choices are of another device, driver or of other kernels.
+    pub fn choose_by(&self, choices: Choices) -> Result<()> {
+        if !choices.fit(self) {
+            let reason =
+                format!("choices for {} with CUDA {} and kernels {} do not fit: tune again", choices.device, choices.driver, choices.kernels);
+            return Err(crate::Error::Device { device: self.name().to_owned(), reason });
+        }
+        self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).choices = Some(Arc::new(choices));
+        Ok(())
+    }
+
+    /// The version of CUDA that the driver is of.
+    pub fn driver(&self) -> String {
+        driver::version()
     }
 
     /// What its driver calls it.
@@ -163,8 +190,13 @@ impl Gpu {
         self.name().contains(STAND_IN)
     }
 
-    /// Keeps what has to be compiled in this folder, from one run to the next: see [`compiled`].
+    /// Keeps what has to be compiled in this folder, from one run to the next: see [`compiled`]. Choices for it that lie there are taken; as good as none where they are damaged.
     pub fn keep_compiled(&self, folder: &Path) {
+        let kept = folder.join(Choices::new(self).file_name());
+        if let Ok(choices) = Choices::read(&kept) {
+            // What does not fit is left alone.
+            let _ = self.choose_by(choices);
+        }
         self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).folder = Some(folder.to_owned());
     }
 
