@@ -50,7 +50,7 @@ pub fn variants(subject: &Subject, device: &Device) -> Result<Vec<(&'static str,
     for &variant in row(subject.op.stem()).map_or(&[][..], |row| row.variants) {
         let Some(device) = device.with_variant(variant) else { break };
         // What a variant has no kernel for runs as another, whose kernels were met already, or will be.
-        let kernels = Prepared::new(subject, &device, Memory::Hot)?.kernels()?;
+        let kernels = launched(subject, &device)?;
         let is_own = variant == "exact" || kernels.iter().any(|kernel| kernel.split('_').any(|word| word == variant));
         if is_own && !seen.contains(&kernels) {
             seen.push(kernels);
@@ -61,6 +61,14 @@ pub fn variants(subject: &Subject, device: &Device) -> Result<Vec<(&'static str,
         found.push(("", device.clone()));
     }
     Ok(found)
+}
+
+/// The kernels that a subject launches on a device.
+fn launched(subject: &Subject, device: &Device) -> Result<Vec<String>> {
+    let mut prepared = Prepared::new(subject, device, Memory::Hot)?;
+    // What is launched is known once it has been.
+    prepared.run()?;
+    prepared.kernels()
 }
 
 /// Checks and measures one subject.

@@ -3,8 +3,7 @@
 use super::compare::compare;
 use super::record::{Host, Row};
 use super::shapes::Subject;
-use super::subject::{Memory, Prepared};
-use super::{Settings, measure, variants};
+use super::{Settings, launched, measure, variants};
 use crate::device::Device;
 use crate::error::Result;
 use serde::Serialize;
@@ -53,7 +52,7 @@ pub fn tune(subject: &Subject, device: &Device, host: &Host, settings: &Settings
     if variants.len() < 2 {
         return Ok(None);
     }
-    let chosen = Prepared::new(subject, device, Memory::Hot)?.kernels()?.join(" ");
+    let chosen = launched(subject, device)?.join(" ");
     // Without their names, rows of two variants are rows of one thing.
     let row = |(_, device): &(&'static str, Device)| measure(subject, device, None, host, settings);
     let rows = variants.iter().map(row).collect::<Result<Vec<Row>>>()?;

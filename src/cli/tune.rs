@@ -42,6 +42,9 @@ pub struct Tune {
     /// Only operators in whose name, pass or shape this stands
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Lets each execution find its tensors where the one before left them
+    #[arg(long)]
+    hot: bool,
     /// The most seconds for a variant
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     time: f64,
@@ -75,7 +78,7 @@ impl Tune {
         found.retain(|subject| self.only.as_ref().is_none_or(|only| format!("{} {}", subject.op.label(), subject.shape()).contains(only.as_str())));
         let most = seconds(self.time)?;
         let patience = Patience { least: Patience::default().least.min(most), most, ..Patience::default() };
-        let settings = Settings { dtype, memory: Memory::Cold, patience };
+        let settings = Settings { dtype, memory: if self.hot { Memory::Hot } else { Memory::Cold }, patience };
         let bar = &talk.counting("tuning", found.len());
         let mut tuned = Vec::new();
         for subject in &found {

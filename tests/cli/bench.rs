@@ -129,7 +129,8 @@ fn what_is_tuned_is_kept_and_used() {
     }
     let file = folder.join("choices.json");
     let tune = |more: &[&str]| {
-        let asked = ["tune", "--model", "escnet-tiny", "--device", "cuda", "--part", "classify", "--only", "linear bf16:1x32x24", "--time", "0.02"];
+        let asked =
+            ["tune", "--model", "escnet-tiny", "--device", "cuda", "--part", "classify", "--only", "linear bf16:1x32x24", "--hot", "--time", "0.02"];
         run(&[&asked[..], more].concat())
     };
     let told = json(tune(&["--dry-run", "--format", "json"]));

@@ -45,7 +45,7 @@ fn a_choice_is_used_for_its_signature_alone() -> Result<()> {
     assert_eq!(kernel(&device)?, rule, "another product's");
     choices.variants.insert(signature()?, "exact".to_owned());
     gpu.choose_by(choices.clone())?;
-    assert_eq!(kernel(&device)?, "matmul_forward_f16");
+    assert_eq!(kernel(&device)?, "matmul_forward_nn_f16");
     choices.variants.insert(signature()?, "a variant that is not there".to_owned());
     gpu.choose_by(choices)?;
     assert_eq!(kernel(&device)?, rule, "what is not there is not used");
@@ -85,7 +85,7 @@ fn choices_of_the_folder_of_caches_are_taken_and_damaged_ones_are_not() -> Resul
     choices.write(&file)?;
     assert_eq!(Choices::read(&file)?, choices);
     device.keep_pipelines(&folder.0);
-    assert_eq!(kernel(&device)?, "matmul_forward_f16");
+    assert_eq!(kernel(&device)?, "matmul_forward_nn_f16");
 
     std::fs::write(&file, "{").map_err(|e| Error::Io { path: file.clone(), source: e })?;
     assert!(matches!(Choices::read(&file), Err(Error::Config { .. })));
