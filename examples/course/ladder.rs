@@ -4,14 +4,17 @@ use escnet::graph::{Builder, Options, Segment, Session, Store, Value};
 use escnet::{Device, Result, Tensor, TensorType};
 use std::time::{Duration, Instant};
 
+/// What computes the whole result.
+type Compute<'a> = Box<dyn FnMut(&mut [f32]) + 'a>;
+
 /// A version.
 pub struct Rung<'a> {
     /// What it is called.
     pub name: &'static str,
     /// Bytes of memory that it needs beside its inputs and its result.
     pub extra: usize,
-    /// Computes the whole result.
-    pub run: Box<dyn FnMut(&mut [f32]) + 'a>,
+    /// Its code.
+    pub run: Compute<'a>,
 }
 
 /// A version that is code of its own.
