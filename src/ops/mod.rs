@@ -85,7 +85,8 @@ impl Row {
     /// What it computes: the maths, layouts, and where the formula is from, in Markdown.
     pub fn about(&self) -> String {
         let line = |line: &'static str| line.trim_start_matches("//!").strip_prefix(' ').unwrap_or_default();
-        self.head.lines().map(line).collect::<Vec<_>>().join("\n")
+        // Documentation's backslashes, lest brackets be links.
+        self.head.lines().map(line).collect::<Vec<_>>().join("\n").replace("\\[", "[").replace("\\]", "]")
     }
 }
 
