@@ -39,28 +39,36 @@ fn direct(x: &[f32], w: &[f32], y: &mut [f32], side: usize) {
     }
 }
 
-/// Rows of the product whose sums stay in registers.
-const HIGH: usize = 4;
+/// Rows and columns of the product whose sums stay in registers.
+const HIGH: usize = 6;
+const WIDE: usize = 32;
 
-/// Patches, [HIGH, PATCH], times filters that are turned to [PATCH, O].
-fn multiply(patches: &[f32], turned: &[f32], y: &mut [f32]) {
-    let rows = y.len() / FILTERS;
-    let mut sums = [[0.0f32; FILTERS]; HIGH];
-    vectorized(
-        #[inline(always)]
-        || {
-            for (k, w) in turned.chunks_exact(FILTERS).enumerate() {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let factor = patches[i * PATCH + k];
-                    for (sum, &w) in sums.iter_mut().zip(w) {
-                        *sum = factor.mul_add(w, *sum);
-                    }
-                }
+/// A tile of the product, of a part of the filters, [PATCH, WIDE].
+#[inline(always)]
+fn sums_of(patches: [&[f32]; HIGH], part: &[[f32; WIDE]]) -> [[f32; WIDE]; HIGH] {
+    let mut sums = [[0.0f32; WIDE]; HIGH];
+    for (k, w) in part.iter().enumerate() {
+        for i in 0..HIGH {
+            let factor = patches[i][k];
+            for j in 0..WIDE {
+                sums[i][j] = factor.mul_add(w[j], sums[i][j]);
             }
-        },
-    );
-    for (y, sums) in y.chunks_exact_mut(FILTERS).zip(&sums).take(rows) {
-        y.copy_from_slice(sums);
+        }
+    }
+    sums
+}
+
+/// Patches, [HIGH, PATCH], times filters that are turned to [O / WIDE, PATCH, WIDE].
+fn multiply(patches: &[f32], turned: &[[f32; WIDE]], y: &mut [f32]) {
+    let rows: [&[f32]; HIGH] = std::array::from_fn(|i| &patches[i * PATCH..][..PATCH]);
+    for (part, first) in turned.chunks_exact(PATCH).zip((0..FILTERS).step_by(WIDE)) {
+        let sums = vectorized(
+            #[inline(always)]
+            || sums_of(rows, part),
+        );
+        for (y, sums) in y.chunks_exact_mut(FILTERS).zip(&sums) {
+            y[first..first + WIDE].copy_from_slice(sums);
+        }
     }
 }
 
@@ -75,7 +83,7 @@ fn gather(x: &[f32], side: usize, at: usize, patch: &mut [f32]) {
 }
 
 /// im2col: all patches are copied first, nine times the picture, then it is one product.
-fn im2col(x: &[f32], turned: &[f32], y: &mut [f32], side: usize, patches: &mut [f32]) {
+fn im2col(x: &[f32], turned: &[[f32; WIDE]], y: &mut [f32], side: usize, patches: &mut [f32]) {
     for (at, patch) in patches.chunks_exact_mut(PATCH).take(side * side).enumerate() {
         gather(x, side, at, patch);
     }
@@ -85,7 +93,7 @@ fn im2col(x: &[f32], turned: &[f32], y: &mut [f32], side: usize, patches: &mut [
 }
 
 /// Implicit GEMM: the same product, but a tile's patches are gathered when it is their turn, and never leave the cache.
-fn implicit(x: &[f32], turned: &[f32], y: &mut [f32], side: usize, tile: &mut [f32]) {
+fn implicit(x: &[f32], turned: &[[f32; WIDE]], y: &mut [f32], side: usize, tile: &mut [f32]) {
     for (i, y) in y.chunks_mut(HIGH * FILTERS).enumerate() {
         for (row, patch) in tile.chunks_exact_mut(PATCH).enumerate().take(y.len() / FILTERS) {
             gather(x, side, i * HIGH + row, patch);
@@ -97,7 +105,8 @@ fn implicit(x: &[f32], turned: &[f32], y: &mut [f32], side: usize, tile: &mut [f
 fn main() -> Result<()> {
     let side = size(14);
     let (x, w) = (numbers(side * side * CHANNELS, 7), numbers(FILTERS * PATCH, 8));
-    let turned: Vec<f32> = (0..PATCH * FILTERS).map(|i| w[i % FILTERS * PATCH + i / FILTERS]).collect();
+    let turned_row = |i: usize| std::array::from_fn(|j| w[(i / PATCH * WIDE + j) * PATCH + i % PATCH]);
+    let turned: Vec<[f32; WIDE]> = (0..FILTERS / WIDE * PATCH).map(turned_row).collect();
     let in_f64 = |at: usize, o: usize| -> f64 {
         let of_tap = |tap: usize| {
             let from = pixel(side, at / side, at % side, tap)?;

@@ -57,6 +57,21 @@ fn tiled(a: &[f32], b: &[f32], c: &mut [f32], n: usize) {
 const HIGH: usize = 6;
 const WIDE: usize = 32;
 
+/// A tile of C.
+#[inline(always)]
+fn sums_of(rows: [&[f32]; HIGH], panel: &[f32]) -> [[f32; WIDE]; HIGH] {
+    let mut sums = [[0.0f32; WIDE]; HIGH];
+    for (k, b) in panel.as_chunks::<WIDE>().0.iter().enumerate() {
+        for i in 0..HIGH {
+            let factor = rows[i][k];
+            for j in 0..WIDE {
+                sums[i][j] = factor.mul_add(b[j], sums[i][j]);
+            }
+        }
+    }
+    sums
+}
+
 /// Sums in registers: a tile of C is written once, and each number of B that is loaded meets six of A. B's columns are laid side by side first, so that they are
 /// read one after another.
 fn in_registers(a: &[f32], b: &[f32], c: &mut [f32], n: usize, panel: &mut [f32]) {
@@ -68,20 +83,11 @@ fn in_registers(a: &[f32], b: &[f32], c: &mut [f32], n: usize, panel: &mut [f32]
         }
         for i0 in (0..n).step_by(HIGH) {
             let high = HIGH.min(n - i0);
-            let mut sums = [[0.0f32; WIDE]; HIGH];
-            vectorized(
+            // Rows that are not there repeat the last one, and are not written.
+            let rows: [&[f32]; HIGH] = std::array::from_fn(|i| &a[(i0 + i.min(high - 1)) * n..][..n]);
+            let sums = vectorized(
                 #[inline(always)]
-                || {
-                    for (k, b) in panel.chunks_exact(WIDE).enumerate() {
-                        for (i, sums) in sums.iter_mut().enumerate() {
-                            // Rows that are not there repeat the last one, and are not written.
-                            let factor = a[(i0 + i.min(high - 1)) * n + k];
-                            for (sum, &b) in sums.iter_mut().zip(b) {
-                                *sum = factor.mul_add(b, *sum);
-                            }
-                        }
-                    }
-                },
+                || sums_of(rows, panel),
             );
             for (i, sums) in sums.iter().enumerate().take(high) {
                 c[(i0 + i) * n + j0..][..wide].copy_from_slice(&sums[..wide]);

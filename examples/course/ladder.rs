@@ -69,7 +69,7 @@ pub fn climb(title: &str, flops: f64, want: &[f64], rungs: Vec<Rung>) {
         let seconds = median(|| (rung.run)(&mut got));
         let gain = *first.get_or_insert(seconds) / seconds;
         if is_csv {
-            println!("{title},{},{:.3},{:.3},{gain:.2},{},{error:.1e}", rung.name, seconds * 1e3, flops / seconds / 1e9, rung.extra);
+            println!("\"{title}\",\"{}\",{:.3},{:.3},{gain:.2},{},{error:.1e}", rung.name, seconds * 1e3, flops / seconds / 1e9, rung.extra);
         } else {
             let memory = if rung.extra == 0 { "none".to_owned() } else { format!("{:.1} kB", rung.extra as f64 / 1e3) };
             println!("  {:<44} {:>7.3} ms {:>9.2} {gain:>6.1}x {memory:>10} {error:>8.0e}", rung.name, seconds * 1e3, flops / seconds / 1e9);
