@@ -45,6 +45,7 @@ const WIDE: usize = 32;
 
 /// A tile of the product, of a part of the filters, [PATCH, WIDE].
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // Lengths that the compiler knows are what keeps sums in registers.
 fn sums_of(patches: [&[f32]; HIGH], part: &[[f32; WIDE]]) -> [[f32; WIDE]; HIGH] {
     let mut sums = [[0.0f32; WIDE]; HIGH];
     for (k, w) in part.iter().enumerate() {

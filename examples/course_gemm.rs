@@ -59,6 +59,7 @@ const WIDE: usize = 32;
 
 /// A tile of C.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // Lengths that the compiler knows are what keeps sums in registers.
 fn sums_of(rows: [&[f32]; HIGH], panel: &[f32]) -> [[f32; WIDE]; HIGH] {
     let mut sums = [[0.0f32; WIDE]; HIGH];
     for (k, b) in panel.as_chunks::<WIDE>().0.iter().enumerate() {

@@ -11,15 +11,15 @@ type Compute<'a> = Box<dyn FnMut(&mut [f32]) + 'a>;
 pub struct Rung<'a> {
     /// What it is called.
     pub name: &'static str,
-    /// Bytes of memory that it needs beside its inputs and its result.
-    pub extra: usize,
+    /// Bytes of memory that it needs beside its inputs and its result, where that is known.
+    pub extra: Option<usize>,
     /// Its code.
     pub run: Compute<'a>,
 }
 
 /// A version that is code of its own.
 pub fn rung<'a>(name: &'static str, extra: usize, run: impl FnMut(&mut [f32]) + 'a) -> Rung<'a> {
-    Rung { name, extra, run: Box::new(run) }
+    Rung { name, extra: Some(extra), run: Box::new(run) }
 }
 
 /// What the library's version is given: a type, numbers, and whether they are a weight, which it may keep in a form that it likes better.
@@ -46,7 +46,7 @@ pub fn library(name: &'static str, threads: usize, given: &[Given], node: impl F
         session.run(&mut store, Segment::Run).expect("it runs");
         y.copy_from_slice(&session.read("y", &mut store).expect("it is there").to_f32());
     };
-    Ok(rung(name, 0, run))
+    Ok(Rung { name, extra: None, run: Box::new(run) })
 }
 
 /// Runs all versions of a computation of so many FLOPs: what each took, and how much faster it is than the first.
@@ -69,9 +69,16 @@ pub fn climb(title: &str, flops: f64, want: &[f64], rungs: Vec<Rung>) {
         let seconds = median(|| (rung.run)(&mut got));
         let gain = *first.get_or_insert(seconds) / seconds;
         if is_csv {
-            println!("\"{title}\",\"{}\",{:.3},{:.3},{gain:.2},{},{error:.1e}", rung.name, seconds * 1e3, flops / seconds / 1e9, rung.extra);
+            println!(
+                "\"{title}\",\"{}\",{:.3},{:.3},{gain:.2},{},{error:.1e}",
+                rung.name,
+                seconds * 1e3,
+                flops / seconds / 1e9,
+                rung.extra.map_or(String::new(), |extra| extra.to_string())
+            );
         } else {
-            let memory = if rung.extra == 0 { "none".to_owned() } else { format!("{:.1} kB", rung.extra as f64 / 1e3) };
+            let memory =
+                rung.extra.map_or(String::new(), |extra| if extra == 0 { "none".to_owned() } else { format!("{:.1} kB", extra as f64 / 1e3) });
             println!("  {:<44} {:>7.3} ms {:>9.2} {gain:>6.1}x {memory:>10} {error:>8.0e}", rung.name, seconds * 1e3, flops / seconds / 1e9);
         }
     }
