@@ -1,7 +1,8 @@
 //! What the host does before a device has anything to do, and operators through `escnet bench`'s own harness: `cargo bench --bench host -- [FILTER]`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use escnet::bench::shapes::{Part, model, subjects};
+use escnet::bench::parts::{Part, model};
+use escnet::bench::shapes::subjects;
 use escnet::bench::subject::{Memory, Prepared};
 use escnet::data::image::Image;
 use escnet::data::preprocess::Preprocess;

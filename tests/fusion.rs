@@ -231,7 +231,7 @@ fn in_half_precision_moments_are_of_what_is_stored() -> Result<()> {
 #[cfg(feature = "bench")]
 fn all_of_a_model_s_convolutions_leave_moments_in_training() -> Result<()> {
     let stage = Stage::Classify { batch: 2, words: 7, trained: Trained::ALL };
-    let graph = escnet::train::build(&escnet::bench::shapes::model("escnet-tiny")?, stage, &StepOptions::default())?.graph;
+    let graph = escnet::train::build(&escnet::bench::parts::model("escnet-tiny")?, stage, &StepOptions::default())?.graph;
     for dtype in [DType::F32, DType::BF16] {
         let [leave, take, others] = moments(&prepare(graph.clone(), &rules(), dtype)?);
         assert!(leave > 10 && leave == take && others == 0, "{dtype}: {leave}, {take}, {others}");

@@ -1,6 +1,7 @@
 //! Whether a device computes what it should: a few operators of a small model, run for real and compared with f64.
 
-use super::shapes::{Part, Subject, model, subjects};
+use super::parts::{Part, model};
+use super::shapes::{Subject, subjects};
 use super::subject::{Check, Memory, Prepared};
 use crate::device::Device;
 use crate::error::Result;

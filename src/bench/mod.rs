@@ -1,26 +1,33 @@
 //! Measures operators and devices: what is measured, how often, against which roof, and how it is written down.
 //!
-//! `shapes` says which operators on which tensors, read off a model's own graphs; `subject` puts one of them on a device, checks what it computes and runs it;
+//! `parts` are the graphs of a model; `shapes` says which operators on which tensors, read off these or `listed` in a file; `subject` puts one of them on a device, checks what it computes and runs it;
 //! `sampling` decides when enough is measured; `peaks` measures the roofs with the operator [`crate::ops::peak`]; `record` is a row and its forms; `compare` sets
-//! two lists of rows side by side; `profile`, `roofline` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune` finds the fastest variants of kernels; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
+//! two lists of rows side by side; `whole` runs a graph as the model does; `profile`, `roofline`, `memory` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune` finds the fastest variants of kernels; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
 
+pub mod clocks;
 pub mod compare;
 pub mod drawing;
+mod filled;
 pub mod health;
+mod listed;
+pub mod memory;
 pub mod others;
+pub mod parts;
 pub mod peaks;
+mod picture;
 pub mod profile;
 pub mod record;
 pub mod roofline;
 pub mod sampling;
 pub mod shapes;
 pub mod subject;
-mod sweep;
 pub mod trace;
 pub mod tune;
+pub mod whole;
 
 use crate::device::Device;
 use crate::error::Result;
+use crate::graph::Clocked;
 use crate::ops::row;
 use crate::tensor::DType;
 use peaks::Peaks;
@@ -78,11 +85,17 @@ fn launched(subject: &Subject, device: &Device) -> Result<Vec<String>> {
 pub fn measure(subject: &Subject, device: &Device, peaks: Option<&Peaks>, host: &Host, settings: &Settings) -> Result<Row> {
     let mut prepared = Prepared::new(subject, device, settings.memory)?;
     let check = prepared.check()?;
-    let mut samples = Samples::new(settings.patience.clone());
+    let samples = sampled(&settings.patience, || prepared.run())?;
+    Ok(Row::new(prepared.measured(&check)?, &samples, peaks, host))
+}
+
+/// Samples of what this runs, until there are enough.
+fn sampled(patience: &Patience, mut run: impl FnMut() -> Result<Clocked>) -> Result<Samples> {
     // The first run compiles, captures and fills caches.
-    prepared.run()?;
+    run()?;
+    let mut samples = Samples::new(patience.clone());
     while samples.wants_more() {
-        samples.add(prepared.run()?);
+        samples.add(run()?);
     }
-    Row::new(subject, &mut prepared, &check, &samples, peaks, host)
+    Ok(samples)
 }

@@ -1,6 +1,7 @@
 //! The roofs of a device, measured: how fast it moves bytes and how fast it multiplies and adds.
 
-use super::sampling::{Patience, Samples};
+use super::sampled;
+use super::sampling::Patience;
 use super::shapes::{Role, Subject};
 use super::subject::{Memory, Prepared};
 use crate::device::Device;
@@ -54,11 +55,7 @@ impl Peaks {
             let subject = Subject { op, inputs: vec![(ty, Role::Given)], outputs: vec![(ty, true)], cost, part: "peaks", uses: 1 };
             let mut prepared = Prepared::new(&subject, device, Memory::Hot)?;
             prepared.check()?;
-            let mut samples = Samples::new(patience.clone());
-            while samples.wants_more() {
-                samples.add(prepared.run()?);
-            }
-            let times = samples.device();
+            let times = sampled(patience, || prepared.run())?.device();
             spread = spread.max(1.0 - times.p5 / times.median).max(times.p95 / times.median - 1.0);
             Ok(of(cost) as f64 / times.median)
         };

@@ -1,19 +1,19 @@
 //! Where a graph's time goes: a run of one of a model's graphs, node by node, against the measured roofs.
 
+use super::filled::filled;
+use super::parts::{Part, build};
 use super::peaks::{Bound, Peaks};
-use super::shapes::{Part, build};
 use crate::device::Device;
 use crate::error::Result;
-use crate::graph::{Graph, NodeTime, Options, Segment, Session, StateKind, Store, prepare};
+use crate::graph::{Graph, NodeTime, Options, Segment, prepare};
 use crate::model::config::EscnetConfig;
 use crate::op::Cost;
 use crate::ops::rules;
-use crate::ops::support::case::Fill;
-use crate::ops::support::draws::Draws;
-use crate::tensor::{DType, Tensor, TensorType};
+use crate::tensor::DType;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What is profiled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,6 +71,8 @@ pub struct Profile {
     pub runs: usize,
     /// Bytes that are planned for tensors and scratch.
     pub planned: u64,
+    /// Microseconds of the host until a run is queued; on the CPU until it is done.
+    pub host_us: f64,
     /// Nodes, in the order in which they run.
     pub nodes: Vec<Spent>,
 }
@@ -106,18 +108,19 @@ pub fn profile(config: &EscnetConfig, setting: &Setting, device: &Device, peaks:
 /// Those of the device.
 pub fn profile_graph(graph: Graph, config: &EscnetConfig, setting: &Setting, device: &Device, peaks: Option<&Peaks>) -> Result<Profile> {
     let live = live(&graph);
-    let mut store = Store::new(device);
-    let mut session = Session::new(graph, &mut store, Options { timed: true, ..Options::default() })?;
-    fill(config, &mut session, &mut store)?;
+    let (mut store, mut session) = filled(graph, config, device, Options { timed: true, ..Options::default() })?;
     let segments = [Segment::Run, Segment::Apply];
-    let mut run = |times: usize| -> Result<Vec<NodeTime>> {
+    let mut run = |times: usize| -> Result<(Vec<NodeTime>, Duration)> {
+        let begun = Instant::now();
         for _ in 0..times {
             segments.iter().try_for_each(|&segment| session.run(&mut store, segment))?;
         }
-        session.times()
+        let queued = begun.elapsed();
+        Ok((session.times()?, queued))
     };
     run(1)?;
-    let times = run(setting.runs.max(1))?;
+    let runs = setting.runs.max(1);
+    let (times, queued) = run(runs)?;
     let graph = session.graph();
     let gives = |node: &crate::graph::Node| node.outputs.iter().map(|&v| graph.ty(v).to_string()).collect::<Vec<_>>().join(" ");
     let spent = |((node, time), live): ((&crate::graph::Node, NodeTime), u64)| {
@@ -143,8 +146,9 @@ pub fn profile_graph(graph: Graph, config: &EscnetConfig, setting: &Setting, dev
         part: setting.part.name(),
         batch: setting.batch,
         dtype: setting.dtype.name(),
-        runs: setting.runs,
+        runs,
         planned: session.plan().peak_bytes as u64,
+        host_us: queued.as_secs_f64() * 1e6 / runs as f64,
         nodes: graph.nodes().iter().zip(times).zip(live).filter(ran).map(spent).collect(),
     })
 }
@@ -178,43 +182,6 @@ impl Spent {
     pub fn cost(&self) -> Cost {
         Cost { flops: self.flops, bytes: self.bytes }
     }
-}
-
-/// Numbers for all inputs and state: ids and labels within what the model has, masks of ones.
-fn fill(config: &EscnetConfig, session: &mut Session, store: &mut Store) -> Result<()> {
-    let inputs: Vec<(String, TensorType)> = session.graph().inputs().map(|(_, info)| (info.name.clone(), info.ty)).collect();
-    for (name, ty) in inputs {
-        session.write(&name, &numbers(config, &name, &ty)?)?;
-    }
-    let states: Vec<(String, TensorType, StateKind)> = session.graph().states().map(|(_, info, kind)| (info.name.clone(), info.ty, kind)).collect();
-    for (name, ty, kind) in states {
-        match kind {
-            StateKind::Derived => {}
-            // Small, so that sums of many stay what a half can hold; statistics are variances too.
-            StateKind::Parameter => store.write(&name, &Draws::new(&name).tensor(&ty, &Fill::Normal(0.0, 0.02))?)?,
-            StateKind::Statistic => store.write(&name, &Draws::new(&name).tensor(&ty, &Fill::Uniform(0.5, 2.0))?)?,
-            _ => store.write(&name, &numbers(config, &name, &ty)?)?,
-        }
-    }
-    Ok(())
-}
-
-fn numbers(config: &EscnetConfig, name: &str, ty: &TensorType) -> Result<Tensor> {
-    let below = |n: usize| Fill::Ints(0, n.max(1) as i32);
-    let fill = match (ty.dtype, name) {
-        (DType::I32, "labels") => below(config.classes.len()),
-        (DType::I32, name) if name.contains("mask") => Fill::Ints(1, 2),
-        (DType::I32, name) if name.ends_with("ids") || name.ends_with("labels") => {
-            below(config.captioner.text_config.vocab_size.min(config.text_encoder.vocab_size))
-        }
-        (DType::I32, _) => Fill::Ints(0, 1),
-        (_, "word_affect") => Fill::Uniform(0.0, 1.0),
-        (_, name) if name.contains("image") => Fill::Normal(0.0, 1.0),
-        // Caches and moments start at 0 as they do in a new run; a denominator or a rate may not.
-        (_, name) if name.starts_with("loss.") || name.starts_with("optimizer.") => Fill::Uniform(0.5, 1.0),
-        _ => return Ok(Tensor::zeros(*ty)),
-    };
-    Draws::new(name).tensor(ty, &fill)
 }
 
 /// Bytes of the tensors that live while each node runs: from the node that makes one to the last that reads it, views being what they are views of.

@@ -1,14 +1,15 @@
 //! A row: everything that is known of one measurement, and the forms in which rows are written.
 
+use super::clocks::Clocks;
 use super::others::Others;
 use super::peaks::{Bound, Peaks};
 use super::sampling::Samples;
-use super::shapes::Subject;
-use super::subject::{Check, Prepared};
 use crate::error::{Error, Result};
+use crate::op::Cost;
 use crate::tensor::DType;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What rows of one run have in common.
@@ -26,6 +27,44 @@ pub struct Host {
     pub variant: &'static str,
     /// What else the machine does.
     pub others: Others,
+    /// How fast the device's clocks run.
+    pub clocks: Arc<Clocks>,
+}
+
+impl Host {
+    /// Today's; what else the machine does and its clocks are watched from now on.
+    pub fn new(commit: String, threads: usize, dtype: DType, variant: &'static str, clocks: &Arc<Clocks>) -> Self {
+        // What was read before is another row's.
+        clocks.told();
+        Host { date: today(), commit, threads, dtype, variant, others: Others::watch(), clocks: clocks.clone() }
+    }
+}
+
+/// What was measured, told as rows tell it.
+#[derive(Debug)]
+pub struct Measured {
+    /// The device.
+    pub device: String,
+    /// The operator, or the graph.
+    pub op: String,
+    /// Which of its computations.
+    pub pass: &'static str,
+    /// The extents of its inputs.
+    pub shape: String,
+    /// Its attributes.
+    pub attributes: String,
+    /// The graph that it was met in first.
+    pub part: &'static str,
+    /// How often it runs there.
+    pub uses: usize,
+    /// The kernels that an execution launches.
+    pub kernels: String,
+    /// Where an execution finds its tensors.
+    pub memory: &'static str,
+    /// The work of an execution.
+    pub cost: Cost,
+    /// Relative error; none where it was not checked.
+    pub error: Option<f64>,
 }
 
 /// One measurement. Times are microseconds, of one execution.
@@ -41,9 +80,9 @@ pub struct Row {
     pub threads: usize,
     /// What is computed in.
     pub dtype: String,
-    /// The operator.
+    /// The operator; of a whole graph its name.
     pub op: String,
-    /// Which of its computations.
+    /// Which of its computations; `whole` for a graph.
     pub pass: String,
     /// The extents of its inputs.
     pub shape: String,
@@ -57,7 +96,7 @@ pub struct Row {
     pub variant: String,
     /// The kernels that were launched, none on the CPU.
     pub kernels: String,
-    /// `cold` or `hot`.
+    /// `cold` or `hot`; `model` where a whole graph ran, which finds caches as it leaves them.
     pub memory: String,
     /// Samples.
     pub samples: usize,
@@ -79,50 +118,50 @@ pub struct Row {
     pub roof: Option<f64>,
     /// What bounds it.
     pub bound: Option<Bound>,
-    /// Relative error against f64; none where it was not checked.
+    /// Relative error against f64, of a whole graph of more than 8 GFLOP against the CPU's f32; none where it was not checked.
     pub error: Option<f64>,
     /// Cores that other programs kept busy.
     pub others: f64,
+    /// MHz of the device's clocks meanwhile: a CPU's, or `sm / memory`; empty where they are not known.
+    #[serde(default)]
+    pub clocks: String,
 }
 
 impl Row {
-    /// What was measured of a subject.
-    pub fn new(subject: &Subject, prepared: &mut Prepared, check: &Check, samples: &Samples, peaks: Option<&Peaks>, host: &Host) -> Result<Self> {
-        let (times, cost) = (samples.device(), prepared.cost());
-        let floor = peaks.map(|peaks| peaks.floor(cost));
+    /// What samples say of it.
+    pub fn new(of: Measured, samples: &Samples, peaks: Option<&Peaks>, host: &Host) -> Self {
+        let times = samples.device();
+        let floor = peaks.map(|peaks| peaks.floor(of.cost));
         let rate = |of: u64| of as f64 / times.median.max(f64::MIN_POSITIVE) / 1e9;
-        Ok(Row {
+        Row {
             date: host.date.clone(),
             commit: host.commit.clone(),
-            device: prepared.device().describe(),
+            device: of.device,
             threads: host.threads,
             dtype: host.dtype.name().to_owned(),
-            op: subject.op.stem().to_owned(),
-            pass: subject.op.pass().to_owned(),
-            shape: subject.shape(),
-            attributes: subject.short_attributes(),
-            part: subject.part.to_owned(),
-            uses: subject.uses,
+            op: of.op,
+            pass: of.pass.to_owned(),
+            shape: of.shape,
+            attributes: of.attributes,
+            part: of.part.to_owned(),
+            uses: of.uses,
             variant: host.variant.to_owned(),
-            kernels: prepared.kernels()?.join(" "),
-            memory: if prepared.is_cold() { "cold" } else { "hot" }.to_owned(),
+            kernels: of.kernels,
+            memory: of.memory.to_owned(),
             samples: samples.len(),
             quiet: samples.is_quiet(),
             us: times.median * 1e6,
             p5: times.p5 * 1e6,
             p95: times.p95 * 1e6,
             host_us: samples.host().median * 1e6,
-            gflops: rate(cost.flops),
-            gbps: rate(cost.bytes),
+            gflops: rate(of.cost.flops),
+            gbps: rate(of.cost.bytes),
             roof: floor.map(|(floor, _)| floor / times.median.max(f64::MIN_POSITIVE)),
             bound: floor.map(|(_, bound)| bound),
-            error: match check {
-                Check::Checked(worst) => Some(worst.error),
-                Check::Exact => Some(0.0),
-                Check::TooLarge => None,
-            },
+            error: of.error,
             others: host.others.cores(),
-        })
+            clocks: host.clocks.told(),
+        }
     }
 
     /// Rows of one key measure the same.
@@ -166,7 +205,7 @@ pub fn read(path: &Path) -> Result<Vec<Row>> {
 }
 
 /// The day, as 2026-11-28: Hinnant's days of the civil calendar.
-pub fn today() -> String {
+fn today() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
     day(seconds / 86_400)
 }
@@ -213,6 +252,7 @@ pub(super) mod tests {
             bound: Some(Bound::Memory),
             error: Some(1e-7),
             others: 0.0,
+            clocks: "1980 / 2619".to_owned(),
         }
     }
 
@@ -227,6 +267,11 @@ pub(super) mod tests {
             std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
             assert_eq!(read(&path)?, rows, "{name}");
         }
+        // As files were before rows had clocks.
+        let older = folder.join("older.csv");
+        let text = to_csv(&rows, true)?.replace(",clocks", "").replace(",1980 / 2619", "");
+        std::fs::write(&older, text).map_err(|e| Error::io(&older, e))?;
+        assert!(read(&older)?.iter().all(|row| row.clocks.is_empty() && row.samples == 25));
         let wrong = folder.join("wrong.csv");
         std::fs::write(&wrong, "a,b\n1,2\n").map_err(|e| Error::io(&wrong, e))?;
         assert!(matches!(read(&wrong), Err(Error::Config { .. })));

@@ -4,6 +4,7 @@
 
 use super::drawing::escaped;
 use super::peaks::Peaks;
+use super::picture::{FAINT, GRID, HALO, INK, LETTER, ROOF, head, line, number, text, time};
 use super::profile::Profile;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,10 +15,6 @@ const LEFT: f64 = 84.0;
 const RIGHT: f64 = 24.0;
 const ABOVE: f64 = 64.0;
 const BELOW: f64 = 124.0;
-const INK: &str = "#1c1c24";
-const FAINT: &str = "#6e6e7a";
-const GRID: &str = "#e6e6e1";
-const ROOF: &str = "#b4442c";
 /// For the operators that take longest, told apart by those who see few colours as well (Okabe and Ito); what is left is grey.
 const COLOURS: [&str; 7] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7a00"];
 const OTHERS: &str = "#9a9aa4";
@@ -25,10 +22,6 @@ const OTHERS: &str = "#9a9aa4";
 const WHOLE: f64 = 60.0;
 /// Discs that are named in the picture.
 const NAMED: usize = 8;
-/// At most the width of a letter at the size of labels.
-const LETTER: f64 = 7.6;
-/// White around letters that stand on something.
-const HALO: &str = "paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\"";
 
 /// A disc.
 struct Disc {
@@ -77,13 +70,8 @@ pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
     let up = Axis::around(discs.iter().map(|disc| disc.at[1]).chain([peaks.flops_per_second, peaks.flops_per_second / 100.0]));
     let x = |intensity: f64| LEFT + across.at(intensity) * (WIDTH - LEFT - RIGHT);
     let y = |rate: f64| HEIGHT - BELOW - up.at(rate) * (HEIGHT - ABOVE - BELOW);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
-    );
     let title = format!("{}, {} at once, {}: {}", profile.part, profile.batch, profile.dtype, time(whole));
-    svg += &text((LEFT, 28.0), "start", INK, &title, "font-size=\"18\" font-weight=\"600\"");
-    svg += &text((LEFT, 48.0), "start", FAINT, &profile.device, "");
+    let mut svg = head([WIDTH, HEIGHT], LEFT, &title, &profile.device);
     for decade in across.decades() {
         svg += &line([x(decade), ABOVE, x(decade), HEIGHT - BELOW], GRID, "");
         svg += &text((x(decade), HEIGHT - BELOW + 20.0), "middle", FAINT, &number(decade), "");
@@ -209,40 +197,6 @@ fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
     svg + &text((WIDTH - RIGHT, HEIGHT - 10.0), "end", FAINT, &rest, "")
 }
 
-fn line([x1, y1, x2, y2]: [f64; 4], colour: &str, more: &str) -> String {
-    format!("<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" {more}/>\n")
-}
-
-fn text((x, y): (f64, f64), anchor: &str, colour: &str, what: &str, more: &str) -> String {
-    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\" {more}>{}</text>\n", escaped(what))
-}
-
-/// 0.01, 1, 10, 100 G, 23.4 T
-fn number(value: f64) -> String {
-    const UNITS: [(&str, f64); 5] = [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)];
-    let (unit, size) = UNITS.into_iter().find(|&(_, size)| value >= size * 0.9995).unwrap_or(("", 1.0));
-    let scaled = value / size;
-    let digits = if scaled >= 99.95 || (scaled - scaled.round()).abs() < 1e-9 {
-        0
-    } else if scaled >= 0.1 {
-        1
-    } else {
-        3
-    };
-    let text = format!("{scaled:.digits$}");
-    if unit.is_empty() { text } else { format!("{text} {unit}") }
-}
-
-fn time(us: f64) -> String {
-    if us >= 1e6 {
-        format!("{:.2} s", us / 1e6)
-    } else if us >= 1e3 {
-        format!("{:.2} ms", us / 1e3)
-    } else {
-        format!("{us:.1} us")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,10 +206,5 @@ mod tests {
         let axis = Axis::around([0.2, 30.0].into_iter());
         assert_eq!((axis.from, axis.to), (-1.0, 2.0));
         assert!((axis.at(1.0) - 1.0 / 3.0).abs() < 1e-12 && axis.at(1e9) == 1.0);
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!([0.01, 1.0, 10.0, 1e11, 2.34e13].map(number), ["0.010", "1", "10", "100 G", "23.4 T"]);
     }
 }

@@ -1,55 +1,16 @@
 //! Which operators are measured, on which tensors: those that a model's own graphs run, after fusion, each once.
 
-use crate::error::Result;
+use super::listed::{Listed, SWEEP};
+use super::parts::{Part, build};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Segment, Source, StateKind, Value, prepare};
-use crate::infer::Generation;
-use crate::infer::inspect::{self, Setting};
 use crate::model::config::EscnetConfig;
-use crate::model::escnet::Trained;
 use crate::op::{Cost, Op};
 use crate::ops::rules;
 use crate::tensor::{DType, Tensor, TensorType};
-use crate::train::{self, StepOptions};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-
-/// What is known of the models whose shapes come with the program.
-pub const KNOWN: [(&str, &str); 2] =
-    [("escnet-base", include_str!("shapes/escnet-base.json")), ("escnet-tiny", include_str!("shapes/escnet-tiny.json"))];
-
-/// A graph of the model whose operators are measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// A graph of inference.
-    Inference(inspect::Stage),
-    /// A training step of the captioner: forward, backward and update.
-    TrainCaption,
-    /// A training step of the classifier.
-    TrainClassify,
-}
-
-impl Part {
-    /// All of them.
-    pub const ALL: [Part; 5] = [
-        Part::Inference(inspect::Stage::Classify),
-        Part::Inference(inspect::Stage::CaptionEncode),
-        Part::Inference(inspect::Stage::CaptionStep),
-        Part::TrainCaption,
-        Part::TrainClassify,
-    ];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Part::Inference(inspect::Stage::Classify) => "classify",
-            Part::Inference(inspect::Stage::CaptionEncode) => "caption-encode",
-            Part::Inference(inspect::Stage::CaptionStep) => "caption-step",
-            Part::TrainCaption => "train-caption",
-            Part::TrainClassify => "train-classify",
-        }
-    }
-}
 
 /// What an operator's input is to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,17 +97,6 @@ fn role_name(role: &Role) -> &'static str {
     }
 }
 
-/// The model of this name, or of this folder or `config.json`.
-///
-/// # Errors
-/// Those of [`EscnetConfig::open`].
-pub fn model(name: &str) -> Result<EscnetConfig> {
-    match KNOWN.iter().find(|(known, _)| *known == name) {
-        Some((known, text)) => EscnetConfig::parse(text, Path::new(known)),
-        None => EscnetConfig::open(name),
-    }
-}
-
 /// Everything that these parts of a model run for `batch` pictures, computing in `dtype`: each operator once for the same types, views left out.
 ///
 /// # Errors
@@ -157,13 +107,18 @@ pub fn subjects(config: &EscnetConfig, parts: &[Part], batch: usize, dtype: DTyp
     Ok(found.subjects)
 }
 
-/// Operators at sizes of no model, forward and backward.
+/// The operators of a list, forward and backward: `sweep`, or a file in TOML.
 ///
 /// # Errors
-/// Those of the operators' shape rules.
-pub fn sweep(dtype: DType) -> Result<Vec<Subject>> {
+/// [`Error::Io`], [`Error::Config`] where the file is not such a list; those of the operators' shape rules.
+pub fn listed(name: &str, dtype: DType) -> Result<Vec<Subject>> {
+    let list = if name == "sweep" {
+        Listed::parse(SWEEP, Path::new("sweep.toml"))?
+    } else {
+        Listed::parse(&std::fs::read_to_string(name).map_err(|e| Error::io(name, e))?, Path::new(name))?
+    };
     let mut found = Found::default();
-    found.add(super::sweep::graph()?, "sweep", dtype)?;
+    found.add(list.graph()?, "listed", dtype)?;
     Ok(found.subjects)
 }
 
@@ -202,24 +157,9 @@ fn subject(graph: &Graph, node: &Node, part: &'static str, uses: &[usize], updat
     Subject { op: node.op.clone(), inputs, outputs, cost: graph.cost(node), part, uses: 1 }
 }
 
-pub(super) fn build(config: &EscnetConfig, part: Part, batch: usize) -> Result<Graph> {
-    // As captions are by default; training reads as many words.
-    let words =
-        Generation::default().max_length.min(config.captioner.text_config.max_position_embeddings).min(config.text_encoder.max_position_embeddings);
-    let options = StepOptions::default();
-    let stage = match part {
-        Part::Inference(stage) => {
-            let setting = Setting { batch, dtype: DType::F32, threads: 1, generation: Generation::default() };
-            return inspect::build(config, stage, &setting);
-        }
-        Part::TrainCaption => train::Stage::Caption { batch, length: words - 1 },
-        Part::TrainClassify => train::Stage::Classify { batch, words, trained: Trained::ALL },
-    };
-    Ok(train::build(config, stage, &options)?.graph)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::parts::model;
     use super::*;
 
     #[test]
@@ -241,7 +181,7 @@ mod tests {
     #[test]
     fn a_sweep_has_what_kernels_are_compared_at() -> Result<()> {
         for dtype in [DType::F32, DType::BF16] {
-            let told: Vec<String> = sweep(dtype)?.iter().map(|s| format!("{} {}", s.op.label(), s.shape())).collect();
+            let told: Vec<String> = listed("sweep", dtype)?.iter().map(|s| format!("{} {}", s.op.label(), s.shape())).collect();
             let prefix = if dtype == DType::F32 { "" } else { "bf16:" };
             let has = |label: &str, shape: &str| {
                 let shape: Vec<String> = shape.split(' ').map(|extents| format!("{prefix}{extents}")).collect();
@@ -273,10 +213,5 @@ mod tests {
         assert_eq!(dropouts("escnet-tiny")?, 0);
         assert!((1..10).contains(&dropouts("escnet-base")?), "{}", dropouts("escnet-base")?);
         Ok(())
-    }
-
-    #[test]
-    fn an_unknown_model_is_an_error() {
-        assert!(model("escnet-huge").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! One operator on a device: its tensors filled, its results checked, its runs timed.
 
+use super::record::Measured;
 use super::shapes::{Role, Subject};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -25,7 +26,7 @@ const BEYOND_CACHES: usize = 192 << 20;
 /// The most copies of an execution in a run.
 const MOST_COPIES: usize = 256;
 /// The most FLOPs that the plain f64 code is asked to do.
-const CHECKABLE: u64 = 8_000_000_000;
+pub(super) const CHECKABLE: u64 = 8_000_000_000;
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,9 +129,30 @@ impl Prepared {
         Ok(worst.map_or(Check::Exact, Check::Checked))
     }
 
-    /// The work of an execution.
-    pub fn cost(&self) -> Cost {
-        self.subject.cost
+    /// What rows say of it, once it has run.
+    ///
+    /// # Errors
+    /// Those of [`Session::times`].
+    pub fn measured(&mut self, check: &Check) -> Result<Measured> {
+        let kernels = self.kernels()?.join(" ");
+        let subject = &self.subject;
+        Ok(Measured {
+            device: self.device.describe(),
+            op: subject.op.stem().to_owned(),
+            pass: subject.op.pass(),
+            shape: subject.shape(),
+            attributes: subject.short_attributes(),
+            part: subject.part,
+            uses: subject.uses,
+            kernels,
+            memory: if self.is_cold() { "cold" } else { "hot" },
+            cost: subject.cost,
+            error: match check {
+                Check::Checked(worst) => Some(worst.error),
+                Check::Exact => Some(0.0),
+                Check::TooLarge => None,
+            },
+        })
     }
 }
 
@@ -252,7 +274,8 @@ fn numbers(subject: &Subject, i: usize) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shapes::{Part, model, subjects};
+    use super::super::parts::{Part, model};
+    use super::super::shapes::subjects;
     use super::*;
 
     /// So that what a bench fills tensors with is what operators can compute with.

@@ -1,5 +1,5 @@
-//! A profile as a trace that Perfetto and chrome://tracing open: the Trace Event Format's complete events, a lane for the parts of the model, one for operators, and
-//! a counter for memory.
+//! A profile as a trace that Perfetto and chrome://tracing open: the Trace Event Format's complete events, lanes of the device for the
+//! parts of the model and for operators, a lane of the host, and a counter for memory.
 
 use super::profile::Profile;
 use serde_json::{Value, json};
@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 /// The trace, one run of the graph: nodes one behind another, as long as they took on average. What lies between them is left out.
 pub fn trace(profile: &Profile, part_of: impl Fn(&str) -> String) -> Value {
     let name = |lane: u32, name: &str| json!({ "ph": "M", "pid": 1, "tid": lane, "name": "thread_name", "args": { "name": name } });
+    let is_queued = !profile.device.starts_with("cpu");
     let mut events = vec![
         json!({ "ph": "M", "pid": 1, "name": "process_name", "args": { "name": format!("{} on {}", profile.part, profile.device) } }),
         name(1, "parts"),
         name(2, "operators"),
+        name(3, "host"),
+        json!({ "ph": "X", "pid": 1, "tid": 3, "name": if is_queued { "queues a run" } else { "runs" }, "ts": 0.0, "dur": profile.host_us }),
     ];
     let mut now = 0.0;
     let mut part: Option<(String, f64)> = None;
@@ -52,7 +55,7 @@ mod tests {
             live: 8,
         };
         let nodes = vec![node("a.x", 1.0), node("a.y", 2.0), node("b", 4.0)];
-        let profile = Profile { device: "d".to_owned(), part: "p", batch: 1, dtype: "f32", runs: 1, planned: 9, nodes };
+        let profile = Profile { device: "d".to_owned(), part: "p", batch: 1, dtype: "f32", runs: 1, planned: 9, host_us: 2.5, nodes };
         let trace = trace(&profile, |scope| scope.split('.').next().unwrap_or_default().to_owned());
         let lane = |lane: u64| -> Vec<(f64, f64)> {
             let all = trace["traceEvents"].as_array().cloned().unwrap_or_default();
@@ -61,5 +64,6 @@ mod tests {
         };
         assert_eq!(lane(1), [(0.0, 3.0), (3.0, 4.0)]);
         assert_eq!(lane(2), [(0.0, 1.0), (1.0, 2.0), (3.0, 4.0)]);
+        assert_eq!(lane(3), [(0.0, 2.5)]);
     }
 }

@@ -6,22 +6,24 @@ use super::stop::Stop;
 use super::table::Table;
 use super::talk::Talk;
 use clap::{Args, Subcommand, ValueEnum};
+use escnet::bench::clocks::Clocks;
 use escnet::bench::compare::{Comparison, Pair, compare};
-use escnet::bench::others::Others;
+use escnet::bench::parts::{Part, model};
 use escnet::bench::peaks::{Bound, Peaks};
 use escnet::bench::record::{self, Host, Row};
 use escnet::bench::sampling::Patience;
-use escnet::bench::shapes::{Part, Subject, model, subjects, sweep};
+use escnet::bench::shapes::{Subject, listed, subjects};
 use escnet::bench::subject::{Memory, Prepared};
-use escnet::bench::{Settings, measure, variants};
+use escnet::bench::{Settings, measure, variants, whole};
 use escnet::infer::inspect::Stage;
 use escnet::{DType, Device, Error};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Measures operators on a device, or compares two measurements.
+/// Measures operators, or whole graphs of a model, on a device, or compares two measurements.
 ///
 /// What is measured are the operators that a model's graphs run, after fusion, each once for the same shapes, each on tensors of its own that no cache holds. What it
 /// computes is checked against plain f64 code before any time is shown. Times are the device's own where it has a clock; docs/benchmarking.md says how to read them.
@@ -49,8 +51,8 @@ struct Run {
     /// What is computed in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// What is measured: the operators of escnet-base, escnet-tiny or a folder with a config.json, or `sweep`, sizes that kernels are compared at
-    #[arg(long, value_name = "MODEL", default_value = "escnet-base")]
+    /// What is measured: the operators of escnet-base, escnet-tiny or a folder with a config.json; `sweep`, sizes that kernels are compared at, or a .toml of that form
+    #[arg(long, value_name = "MODEL|FILE", default_value = "escnet-base")]
     shapes: String,
     /// Pictures at once
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -58,6 +60,9 @@ struct Run {
     /// The graphs whose operators are measured
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Graph::Classify, Graph::CaptionEncode, Graph::CaptionStep])]
     part: Vec<Graph>,
+    /// Measures these graphs as wholes instead of their operators
+    #[arg(long, conflicts_with_all = ["variant", "hot", "list", "run_once"])]
+    whole: bool,
     /// The variant of kernels that operators use where they have it, such as mma64; `all` measures each that a device has, side by side. For CUDA
     #[arg(long, value_name = "NAME", conflicts_with_all = ["list", "run_once"])]
     variant: Option<String>,
@@ -113,6 +118,12 @@ pub enum Graph {
     CaptionEncode,
     /// A decoding step of the captioner
     CaptionStep,
+    /// The ResNet of the classifier
+    Backbone,
+    /// Its text encoder
+    TextEncode,
+    /// What joins picture and words
+    Fusion,
     /// A training step of the captioner
     TrainCaption,
     /// A training step of the classifier
@@ -139,6 +150,9 @@ impl From<Graph> for Part {
             Graph::Classify => Part::Inference(Stage::Classify),
             Graph::CaptionEncode => Part::Inference(Stage::CaptionEncode),
             Graph::CaptionStep => Part::Inference(Stage::CaptionStep),
+            Graph::Backbone => Part::Backbone,
+            Graph::TextEncode => Part::TextEncode,
+            Graph::Fusion => Part::Fusion,
             Graph::TrainCaption => Part::TrainCaption,
             Graph::TrainClassify => Part::TrainClassify,
         }
@@ -157,12 +171,12 @@ impl Bench {
 
 impl Run {
     fn run(self, talk: &Talk) -> Done {
-        let found = self.subjects()?;
-        if found.is_empty() {
+        let found = if self.whole { Vec::new() } else { self.subjects()? };
+        if found.is_empty() && !self.whole {
             return Err(Stop::Usage(format!("no operator of {} matches `{}`; --list shows all", self.shapes, self.filter.unwrap_or_default())));
         }
         if self.list {
-            return Ok(std::io::stdout().write_all(listed(&found).as_bytes())?);
+            return Ok(std::io::stdout().write_all(list(&found).as_bytes())?);
         }
         let against = self.against.as_deref().map(record::read).transpose()?;
         let device = self.device.open(self.dtype.into(), talk)?;
@@ -179,17 +193,11 @@ impl Run {
         };
         peaks.iter().for_each(|peaks| talk.note(super::peaks::told(peaks).trim_end()));
         let settings = Settings { dtype: self.dtype.into(), memory, patience };
-        let bar = &talk.counting("measuring", found.len());
-        let mut rows = Vec::new();
-        for subject in &found {
-            for (variant, device) in self.variants(subject, &device)? {
-                let (date, dtype, threads) = (record::today(), settings.dtype, self.device.threads());
-                let host = Host { date, commit: commit(), threads, dtype, variant, others: Others::watch() };
-                rows.push(measure(subject, &device, peaks.as_ref(), &host, &settings)?);
-            }
-            bar.advance(1);
-        }
-        bar.finish();
+        let rows = if self.whole {
+            self.measure_wholes(&device, peaks.as_ref(), &settings, talk)?
+        } else {
+            self.measure_operators(&found, &device, peaks.as_ref(), &settings, talk)?
+        };
         if rows.is_empty() {
             return Err(Stop::Usage(format!("no operator that was found has kernels of the variant `{}` there", self.variant.unwrap_or_default())));
         }
@@ -203,6 +211,50 @@ impl Run {
         Ok(())
     }
 
+    fn measure_operators(
+        &self,
+        found: &[Subject],
+        device: &Device,
+        peaks: Option<&Peaks>,
+        settings: &Settings,
+        talk: &Talk,
+    ) -> Result<Vec<Row>, Stop> {
+        let clocks = Arc::new(Clocks::watch(device));
+        let bar = &talk.counting("measuring", found.len());
+        let mut rows = Vec::new();
+        for subject in found {
+            for (variant, device) in self.variants(subject, device)? {
+                rows.push(measure(subject, &device, peaks, &self.host(&clocks, variant), settings)?);
+            }
+            bar.advance(1);
+        }
+        bar.finish();
+        Ok(rows)
+    }
+
+    fn measure_wholes(&self, device: &Device, peaks: Option<&Peaks>, settings: &Settings, talk: &Talk) -> Result<Vec<Row>, Stop> {
+        let config = model(&self.shapes)?;
+        let asked: Vec<(Part, u16)> = self.part.iter().flat_map(|&graph| self.batch.iter().map(move |&batch| (graph.into(), batch))).collect();
+        let wanted: Vec<&(Part, u16)> =
+            asked.iter().filter(|(part, _)| self.filter.as_ref().is_none_or(|f| part.name().contains(f.as_str()))).collect();
+        if wanted.is_empty() {
+            return Err(Stop::Usage(format!("no graph of --part matches `{}`", self.filter.as_deref().unwrap_or_default())));
+        }
+        let clocks = Arc::new(Clocks::watch(device));
+        let bar = &talk.counting("measuring", wanted.len());
+        let mut rows = Vec::new();
+        for &&(part, batch) in &wanted {
+            rows.push(whole::measure(&config, part, batch.into(), device, peaks, &self.host(&clocks, ""), &settings.patience)?);
+            bar.advance(1);
+        }
+        bar.finish();
+        Ok(rows)
+    }
+
+    fn host(&self, clocks: &Arc<Clocks>, variant: &'static str) -> Host {
+        Host::new(commit(), self.device.threads(), self.dtype.into(), variant, clocks)
+    }
+
     /// The device as often as the subject is to be measured, each with the variant that is forced.
     fn variants(&self, subject: &Subject, device: &Device) -> Result<Vec<(&'static str, Device)>, Stop> {
         match self.variant.as_deref() {
@@ -214,8 +266,8 @@ impl Run {
 
     fn subjects(&self) -> Result<Vec<Subject>, Stop> {
         let mut found = Vec::new();
-        if self.shapes == "sweep" {
-            found = sweep(self.dtype.into())?;
+        if self.shapes == "sweep" || self.shapes.ends_with(".toml") {
+            found = listed(&self.shapes, self.dtype.into())?;
         } else {
             let config = model(&self.shapes)?;
             let parts: Vec<Part> = self.part.iter().map(|&graph| graph.into()).collect();
@@ -264,15 +316,21 @@ pub fn commit() -> String {
     told.ok().filter(|told| told.status.success()).map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-/// Adds rows to a CSV file; a new one gets a header.
+/// Adds rows to a CSV file; a new one gets a header, which an older one must have.
 fn append(path: &Path, rows: &[Row]) -> Result<(), Stop> {
     let io = |e| Stop::Library(Error::io(path, e));
+    let whole = record::to_csv(rows, true)?;
+    let header = whole.lines().next().unwrap_or_default();
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    if found.lines().next().is_some_and(|first| first != header) {
+        return Err(Stop::Input(format!("{}: its columns are not those of these rows; append to a new file", path.display())));
+    }
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
     let is_new = file.metadata().map_err(io)?.len() == 0;
     file.write_all(record::to_csv(rows, is_new)?.as_bytes()).and_then(|()| file.sync_all()).map_err(io)
 }
 
-fn listed(subjects: &[Subject]) -> String {
+fn list(subjects: &[Subject]) -> String {
     let row = |s: &Subject| {
         let [flops, bytes] = [s.cost.flops, s.cost.bytes].map(super::table::short);
         vec![s.op.label(), s.shape(), s.part.to_owned(), s.uses.to_string(), flops, bytes, s.short_attributes()]

@@ -8,11 +8,11 @@ use super::table::{Table, short};
 use super::talk::Talk;
 use clap::Args;
 use escnet::Error;
+use escnet::bench::parts::model;
 use escnet::bench::peaks::{Bound, Peaks};
 use escnet::bench::profile::{Profile, Setting, Share, Spent, profile};
 use escnet::bench::sampling::Patience;
-use escnet::bench::shapes::model;
-use escnet::bench::{roofline, trace};
+use escnet::bench::{memory, roofline, trace};
 use escnet::durable::write_atomically;
 use escnet::infer::inspect::part_of;
 use std::io::Write;
@@ -51,6 +51,9 @@ pub struct Profiled {
     /// Draws a roofline here, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Draws memory over time here, as SVG
+    #[arg(long, value_name = "FILE")]
+    memory: Option<PathBuf>,
     /// Writes a trace here that Perfetto and chrome://tracing open
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -70,6 +73,7 @@ impl Profiled {
         let setting = Setting { part: self.graph.into(), batch: self.batch.into(), dtype: self.dtype.into(), runs: self.runs.into() };
         let profile = profile(&config, &setting, &device, Some(&peaks))?;
         self.svg.iter().try_for_each(|path| write(path, &roofline::draw(&profile, &peaks)))?;
+        self.memory.iter().try_for_each(|path| write(path, &memory::draw(&profile, part_of)))?;
         self.trace.iter().try_for_each(|path| write(path, &trace::trace(&profile, part_of).to_string()))?;
         let text = match self.format {
             Format::Json => serde_json::json!({ "peaks": peaks, "profile": profile }).to_string() + "\n",

@@ -9,15 +9,17 @@ use super::table::Table;
 use super::talk::Talk;
 use clap::Args;
 use escnet::bench::Settings;
-use escnet::bench::others::Others;
-use escnet::bench::record::{Host, today};
+use escnet::bench::clocks::Clocks;
+use escnet::bench::parts::{Part, model};
+use escnet::bench::record::Host;
 use escnet::bench::sampling::Patience;
-use escnet::bench::shapes::{Part, Subject, model, subjects};
+use escnet::bench::shapes::{Subject, subjects};
 use escnet::bench::subject::Memory;
 use escnet::bench::tune::{Tuned, tune};
 use escnet::{DType, Device};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Tries the variants of kernels that a device has for a model's shapes, and keeps those that are faster than what operators choose by themselves.
 ///
@@ -79,10 +81,11 @@ impl Tune {
         let most = seconds(self.time)?;
         let patience = Patience { least: Patience::default().least.min(most), most, ..Patience::default() };
         let settings = Settings { dtype, memory: if self.hot { Memory::Hot } else { Memory::Cold }, patience };
+        let clocks = Arc::new(Clocks::watch(&device));
         let bar = &talk.counting("tuning", found.len());
         let mut tuned = Vec::new();
         for subject in &found {
-            let host = Host { date: today(), commit: commit(), threads: self.device.threads(), dtype, variant: "", others: Others::watch() };
+            let host = Host::new(commit(), self.device.threads(), dtype, "", &clocks);
             tuned.extend(tune(subject, &device, &host, &settings)?);
             bar.advance(1);
         }

@@ -36,6 +36,38 @@ fn operators_are_checked_and_measured() {
 }
 
 #[test]
+fn whole_graphs_are_checked_and_measured() {
+    let report = json(bench(&["--whole", "--part", "backbone,fusion,caption-step,train-classify", "--batch", "1,2", "-o", "json"]));
+    let rows = report["rows"].as_array().unwrap();
+    let told: Vec<(&str, &str)> = rows.iter().map(|row| (row["op"].as_str().unwrap(), row["shape"].as_str().unwrap())).collect();
+    assert_eq!(told[..4], [("backbone", "1"), ("backbone", "2"), ("fusion", "1"), ("fusion", "2")]);
+    assert_eq!(told.len(), 8);
+    for row in rows {
+        assert_eq!((row["pass"].as_str(), row["memory"].as_str()), (Some("whole"), Some("model")));
+        assert!(row["us"].as_f64() > Some(0.0) && row["error"].as_f64() < Some(1e-4) && row["error"].as_f64() > Some(0.0), "{row}");
+    }
+    assert!(bench(&["--whole", "fusion", "--part", "classify,fusion"]).ok().contains("fusion.whole"));
+    bench(&["--whole", "linear"]).ends(2);
+    run(&["bench", "--whole", "--shapes", "sweep"]).ends(3);
+}
+
+#[test]
+fn a_file_lists_extents() {
+    let folder = Folder::new();
+    folder.write("own.toml", b"matmul = [{ batch = 3, m = 5, n = 7, k = 11 }]\nsoftmax = [{ rows = 2, columns = 9 }]\n");
+    let listed =
+        |more: &[&str]| run(&[&["bench", "--shapes", &folder.join("own.toml"), "--device", "cpu", "--time", "0.02", "--no-peaks"], more].concat());
+    let list = listed(&["--list"]).ok();
+    assert!(list.contains("3x5x11 3x11x7") && list.contains("softmax.backward"), "{list}");
+    let rows = json(listed(&["matmul", "-o", "json"]));
+    assert!(rows["rows"][0]["error"].as_f64() < Some(1e-5), "{rows}");
+    folder.write("wrong.toml", b"matmul = [{ m = 5, n = 7 }]\n");
+    let wrong = run(&["bench", "--shapes", &folder.join("wrong.toml"), "--list"]).ends(3);
+    assert!(wrong.err.contains("matmul[0]") && wrong.err.contains("wrong.toml"), "{}", wrong.err);
+    run(&["bench", "--shapes", &folder.join("none.toml"), "--list"]).ends(3);
+}
+
+#[test]
 fn roofs_are_measured_and_rows_held_against_them() {
     let peaks = json(run(&["peaks", "--device", "cpu", "--time", "0.02", "--format", "json"]));
     assert!(peaks["bytes_per_second"].as_f64() > Some(1e6) && peaks["flops_per_second"].as_f64() > Some(1e6), "{peaks}");
@@ -166,12 +198,12 @@ fn a_doctor_runs_kernels_and_says_what_is_there() {
 #[test]
 fn a_profile_has_every_node_and_its_pictures() {
     let folder = Folder::new();
-    let (svg, trace) = (folder.join("roofline.svg"), folder.join("trace.json"));
+    let (svg, memory, trace) = (folder.join("roofline.svg"), folder.join("memory.svg"), folder.join("trace.json"));
     let profile = |graph: &str, more: &[&str]| {
         let asked = ["profile", graph, "--model", "escnet-tiny", "--device", "cpu", "--threads", "1", "--runs", "2", "--time", "0.02"];
         run(&[&asked[..], more].concat())
     };
-    let report = json(profile("train-classify", &["--format", "json", "--svg", &svg, "--trace", &trace]));
+    let report = json(profile("train-classify", &["--format", "json", "--svg", &svg, "--memory", &memory, "--trace", &trace]));
     let nodes = report["profile"]["nodes"].as_array().unwrap();
     let ops: Vec<&str> = nodes.iter().map(|node| node["op"].as_str().unwrap()).collect();
     assert!(ops.contains(&"adamw") && ops.contains(&"conv2d.backward_weight"), "{ops:?}");
@@ -181,6 +213,8 @@ fn a_profile_has_every_node_and_its_pictures() {
 
     let drawn = std::fs::read_to_string(svg).unwrap();
     assert!(drawn.starts_with("<svg ") && drawn.contains("FLOP a byte") && drawn.contains("train-classify") && !drawn.contains("NaN"), "{drawn}");
+    let drawn = std::fs::read_to_string(memory).unwrap();
+    assert!(drawn.starts_with("<svg ") && drawn.contains("planned") && drawn.contains("backbone") && !drawn.contains("NaN"), "{drawn}");
     let events: Value = serde_json::from_str(&std::fs::read_to_string(trace).unwrap()).unwrap();
     let operators = events["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X" && event["tid"] == 2).count();
     assert_eq!(operators, nodes.len());

@@ -186,7 +186,7 @@ fn colours(nodes: &[Item]) -> BTreeMap<&str, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::shapes::{Part, build, model};
+    use crate::bench::parts::{Part, build, model};
     use crate::error::Result;
     use crate::graph::prepare;
     use crate::infer::inspect::Stage;

@@ -19,6 +19,8 @@ pub(super) struct Context {
     pub device: String,
     /// What errors call it.
     pub name: String,
+    /// Where it is on the machine's bus, as NVIDIA's other programs call it.
+    pub bus: String,
     /// Its compute capability, times ten.
     pub arch: u32,
     /// Its multiprocessors.
@@ -114,13 +116,15 @@ impl Context {
         use api::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS;
         use api::CUdevice_attribute::{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR};
         // SAFETY: the driver was initialised by `count`; each call has a place to write to, the name's with its length.
-        let name = unsafe {
+        let (name, bus) = unsafe {
             checked(api::cuDeviceGet(&mut device, index as c_int), asked, 0)?;
             checked(api::cuDeviceGetName(text.as_mut_ptr(), text.len() as c_int - 1, device), asked, 0)?;
             checked(api::cuDeviceGetAttribute(&mut major, MAJOR, device), asked, 0)?;
             checked(api::cuDeviceGetAttribute(&mut minor, MINOR, device), asked, 0)?;
             checked(api::cuDeviceGetAttribute(&mut processors, PROCESSORS, device), asked, 0)?;
-            CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
+            let name = CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned();
+            checked(api::cuDeviceGetPCIBusId(text.as_mut_ptr(), text.len() as c_int - 1, device), asked, 0)?;
+            (name, CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned())
         };
         if major < 8 {
             return fails(format!("{name} has compute capability {major}.{minor}; 8.0 or newer is needed (Ampere)"));
@@ -131,6 +135,7 @@ impl Context {
             let mut opened = Context {
                 name: format!("cuda ({name})"),
                 device: name,
+                bus,
                 arch: (10 * major + minor) as u32,
                 processors: processors.max(1) as usize,
                 number: device,

@@ -173,6 +173,11 @@ impl Gpu {
         &self.inner.context.device
     }
 
+    /// Where it is on the machine's bus, such as 0000:41:00.0.
+    pub fn bus(&self) -> &str {
+        &self.inner.context.bus
+    }
+
     /// The compute capability, times ten, that its kernels are for: its own, or less where the driver takes no more of images than their PTX, which lacks what
     /// newer devices alone have. Whoever chooses among kernels goes by this.
     pub fn arch(&self) -> u32 {

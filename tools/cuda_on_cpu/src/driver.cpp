@@ -108,6 +108,7 @@ API cuDeviceGetName(char* s, int n, int) {
     else snprintf(s, size_t(n), "CUDA on CPU (sm_%d)", arch);
     return OK;
 }
+API cuDeviceGetPCIBusId(char* s, int n, int) { snprintf(s, size_t(n), "0000:00:00.0"); return OK; }
 API cuDeviceTotalMem_v2(size_t* bytes, int) { *bytes = arena_bytes; return OK; }
 API cuDeviceGetAttribute(int* v, int attribute, int) {
     switch (attribute) {
