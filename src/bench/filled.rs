@@ -23,15 +23,25 @@ pub fn filled(graph: Graph, config: &EscnetConfig, device: &Device, options: Opt
     for (name, ty, kind) in states {
         match kind {
             StateKind::Derived => {}
-            // Small, so that sums of many stay what a half can hold; statistics are variances too.
-            StateKind::Parameter => store.write(&name, &Draws::new(&name).tensor(&ty, &Fill::Normal(0.0, 0.02))?)?,
+            StateKind::Parameter => store.write(&name, &Draws::new(&name).tensor(&ty, &parameter(&name, &ty))?)?,
             // Keys and values of words before this one: what is computed with is no zero.
             StateKind::Cache if ty.dtype != DType::I32 => store.write(&name, &Draws::new(&name).tensor(&ty, &Fill::Normal(0.0, 1.0))?)?,
+            StateKind::Statistic if name.ends_with("mean") => store.write(&name, &Draws::new(&name).tensor(&ty, &Fill::Normal(0.0, 0.1))?)?,
             StateKind::Statistic => store.write(&name, &Draws::new(&name).tensor(&ty, &Fill::Uniform(0.5, 2.0))?)?,
             _ => store.write(&name, &numbers(config, &name, &ty)?)?,
         }
     }
     Ok((store, session))
+}
+
+/// As networks are initialised, so that what goes through layers stays near 1, neither vanishing nor beyond what a half can hold: products of n numbers by
+/// 1 / sqrt(n), norms' weights around 1.
+fn parameter(name: &str, ty: &TensorType) -> Fill {
+    match &ty.shape[..] {
+        [] | [_] if name.ends_with("weight") => Fill::Uniform(0.5, 1.5),
+        [] | [_] => Fill::Normal(0.0, 0.1),
+        [rows, ..] => Fill::Normal(0.0, (*rows as f64 / ty.len().max(1) as f64).sqrt()),
+    }
 }
 
 fn numbers(config: &EscnetConfig, name: &str, ty: &TensorType) -> Result<Tensor> {
@@ -44,7 +54,7 @@ fn numbers(config: &EscnetConfig, name: &str, ty: &TensorType) -> Result<Tensor>
         }
         (DType::I32, _) => Fill::Ints(0, 1),
         (_, "word_affect") => Fill::Uniform(0.0, 1.0),
-        (_, name) if name.contains("image") => Fill::Normal(0.0, 1.0),
+        (_, name) if name.contains("image") || ["features", "text"].contains(&name) => Fill::Normal(0.0, 1.0),
         // Moments start at 0 as they do in a new run; a denominator or a rate may not.
         (_, name) if name.starts_with("loss.") || name.starts_with("optimizer.") => Fill::Uniform(0.5, 1.0),
         _ => return Ok(Tensor::zeros(*ty)),

@@ -188,7 +188,11 @@ struct Making {
 impl Making {
     fn input(&mut self, shape: impl Into<Shape>) -> Result<Value> {
         self.made += 1;
-        self.b.input(&format!("input {}", self.made), TensorType::f32(shape))
+        let ty = TensorType::f32(shape);
+        if ty.len() == 0 {
+            return Err(Error::graph("list", "extents of at least 1", ty));
+        }
+        self.b.input(&format!("input {}", self.made), ty)
     }
 
     /// An input whose gradient is wanted.

@@ -122,14 +122,14 @@ impl Whole {
     }
 }
 
-/// What a run of it leaves, integers aside, which change places where rounding makes numbers equal: results, and the caches that it writes.
+/// What a run of it leaves, integers aside, which change places where rounding makes numbers equal: results, caches, and the scores of a search.
 fn results(graph: &Graph) -> Vec<(String, TensorType, bool)> {
     let updated = graph.updated();
-    let caches = graph.states().filter(|(v, _, kind)| *kind == StateKind::Cache && updated[v.index()]);
-    let caches = caches.map(|(_, info, _)| (info.name.clone(), info.ty, true));
+    let kept = graph.states().filter(|(v, _, kind)| matches!(kind, StateKind::Cache | StateKind::Control) && updated[v.index()]);
+    let kept = kept.map(|(_, info, _)| (info.name.clone(), info.ty, true));
     let outputs = graph.outputs().iter().filter(|(_, v)| !matches!(graph.info(*v).source, Source::State(_)));
     let outputs = outputs.map(|(name, v)| (name.clone(), graph.ty(*v), false));
-    outputs.chain(caches).filter(|(_, ty, _)| ty.dtype != DType::I32).collect()
+    outputs.chain(kept).filter(|(_, ty, _)| ty.dtype != DType::I32).collect()
 }
 
 /// Half precision, where any of its numbers is stored so.
@@ -162,8 +162,9 @@ mod tests {
             let mut whole = Whole::new(&config, part, 2, &Device::cpu(2)?, dtype)?;
             assert!(!results(whole.session.graph()).is_empty(), "{} has nothing to be checked by", part.name());
             let error = whole.check(&config, part)?.unwrap_or(f64::NAN);
-            let (least, most) = if dtype == DType::F32 { (0.0, 1e-4) } else { (1e-5, 0.2) };
-            assert!(error > least && error < most, "{} {dtype}: {error}", part.name());
+            // Of stored halves each may be rounded to the very same.
+            let is_likely = if dtype == DType::F32 { error > 0.0 && error < 1e-4 } else { error < 0.2 };
+            assert!(is_likely, "{} {dtype}: {error}", part.name());
             assert!(whole.run()?.host > std::time::Duration::ZERO && whole.cost.flops > 0);
         }
         Ok(())
