@@ -22,8 +22,8 @@ use crate::ops::linear::Activation;
 use crate::ops::support::moments::{Moments, join, left_of, take};
 use crate::tensor::TensorType;
 
-/// Inputs: x [.., C], w, b \[C\], with `residual` that, of x's type, with `moments` those of x. Outputs: y, in place of x or of the residual, mean, var, rstd \[C\],
-/// the last three optional. `var` is the unbiased estimate, with n - 1, as running statistics want it; `rstd` is made of the biased one.
+/// Inputs: x [.., C], w, b \[C\], with `residual` that, of x's type, with `moments` those of x. Outputs: y, in place of x or of the residual, mean,
+/// var, rstd \[C\], the last three optional. `var` is the unbiased estimate, with n - 1, as running statistics want it; `rstd` is made of the biased one.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormTraining {
     /// Added to the variance.
@@ -36,8 +36,8 @@ pub struct BatchNormTraining {
     pub moments: bool,
 }
 
-/// Inputs: dy, x [.., C], w, b, mean, rstd \[C\], with `residual` y. Outputs: dx, dw and db, all optional, with `residual` dz, which is its gradient. In place of dy:
-/// dz, or where there is none dx.
+/// Inputs: dy, x [.., C], w, b, mean, rstd \[C\], with `residual` y. Outputs: dx, dw and db, all optional, with `residual` dz, which is its gradient.
+/// In place of dy: dz, or where there is none dx.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormTrainingBackward {
     /// As in [`BatchNormTraining`].
