@@ -1,4 +1,5 @@
-// Batch normalisation over the channels, the last dimension: y = act((x - mean) rstd w + b), rstd = 1 / sqrt(var + eps), of n rows [n, C].
+// Batch normalisation over the channels, the last dimension: y = act((x - mean) rstd w + b), rstd = 1 / sqrt(var + eps), of n rows [n, C]. In training a residual
+// may be added before the activation: y = act((x - mean) rstd w + b + r).
 //
 //   forward             mean and variance given: a map
 //   training            mean and rstd of the batch, from `statistics` before it: the same map, with ReLU where it follows
@@ -6,12 +7,13 @@
 //   join                the same where who wrote x left moments of its rows, 64 each (common/moments.cuh): those are joined, and x is not read
 //   backward            dx = dy rstd w                                                   dw = rstd sum of dy (x - mean)      db = sum of dy
 //   training_backward   dx = rstd w (dz - sum of dz / n - xhat (sum of dz xhat) / n)     dw = rstd sum of dz (x - mean)      db = sum of dz
-//                       dz = dy where ReLU let it pass, which z tells again: y need not be read
+//                       dz = dy where ReLU let it pass, which z tells again: y need not be read. With a residual y tells, and dz, its gradient, is kept
 //   fold                filters scale, (c - mean) scale + b: a convolution's filters and bias with the normalisation in them. Once a model
 //   stage               staged = keep previous + take batch; previous is the running value in the first micro-step, else what was staged
 //
 // Maps go down 32 channels of a part of the rows, so that a thread reads what belongs to its channel once for eight elements. 8 bytes an element forward, 12 in
-// training; backward 8, in training 20. Bound by memory. y may be x, and dx dy.
+// training; backward 8, in training 20. With residual and ReLU 16 and 28 (dy, x, y read and dz written; dz, x read and dx written), where add and relu as
+// operators of their own make it 32 and 32. Bound by memory. y may be x or the residual, dx dy, and dz dy.
 #include "common/activation.cuh"
 #include "common/column_sums.cuh"
 
@@ -42,16 +44,16 @@ struct Statistics {
     }
 };
 
-// What both backward passes sum: dw, db and both for the gradient of x, each null where it is not wanted. rstd(column) is asked where it is needed.
-template <class Rstd>
-__device__ __forceinline__ void sums_of(float* partials, const float* dy, const float* x, const float* w, const float* b, const float* mean, float* dw, float* db,
-                                        float* sums, const Columns& columns, unsigned has_relu, Rstd rstd) {
+// What both backward passes sum: dw, db and both for the gradient of x, each null where it is not wanted. passed(i, column) is dz, and is asked for once an
+// element; rstd(column) where it is needed.
+template <class Passed, class Rstd>
+__device__ __forceinline__ void sums_of(float* partials, const float* x, const float* mean, float* dw, float* db, float* sums, const Columns& columns, Passed passed,
+                                        Rstd rstd) {
     sum_columns<2>(
         columns, partials,
         [=](size_t row, unsigned column, float (&sum)[2]) {
             const size_t i = row * columns.width + column;
-            float dz = dy[i];
-            if (has_relu) dz = Affine{mean[column], w[column] * rstd(column), b[column]}.passed(dz, x[i], true);
+            const float dz = passed(i, column);
             sum[0] = dz * (x[i] - mean[column]);
             sum[1] = dz;
         },
@@ -93,13 +95,15 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
         Statistics{mean, variance, rstd, rows, eps}, Moments());
 }
 
+// `residual` is null where there is none.
 extern "C" __global__ void __launch_bounds__(BLOCK) batchnorm_training_f32(const float* x, const float* w, const float* b, const float* mean, const float* rstd,
-                                                                           float* y, Columns columns, unsigned has_relu) {
+                                                                           const float* residual, float* y, Columns columns, unsigned has_relu) {
     const Strip s = strip_of(columns);
     if (!s.inside) return;
     const Affine by = {mean[s.column], w[s.column] * rstd[s.column], b[s.column]};
     map_strip(s, columns, [=](size_t i) {
-        const float z = by.value(x[i]);
+        float z = by.value(x[i]);
+        if (residual) z += residual[i];
         y[i] = has_relu ? relu(z) : z;
     });
 }
@@ -114,14 +118,19 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 
 extern "C" __global__ void __launch_bounds__(BLOCK) batchnorm_backward_weight_f32(float* partials, const float* dy, const float* x, const float* mean,
                                                                                   const float* variance, float* dw, float* db, Columns columns, float eps) {
-    sums_of(partials, dy, x, nullptr, nullptr, mean, dw, db, nullptr, columns, false, [=](unsigned column) { return rstd_of(variance[column], eps); });
+    sums_of(
+        partials, x, mean, dw, db, nullptr, columns, [=](size_t i, unsigned) { return dy[i]; }, [=](unsigned column) { return rstd_of(variance[column], eps); });
 }
 
-// `sums` is read by the launch below.
+// `sums` is read by the launch below, and so is dz in place of dy where there was a residual; else dz is null, and y with it. dz may be dy.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     batchnorm_training_backward_weight_f32(float* partials, const float* dy, const float* x, const float* w, const float* b, const float* mean, const float* rstd,
-                                           float* dw, float* db, float* sums, Columns columns, unsigned has_relu) {
-    sums_of(partials, dy, x, w, b, mean, dw, db, sums, columns, has_relu, [=](unsigned column) { return rstd[column]; });
+                                           const float* y, float* dw, float* db, float* sums, float* dz, Columns columns, unsigned has_relu) {
+    const auto passed = [=](size_t i, unsigned column) {
+        if (dz) return dz[i] = y[i] > 0 ? dy[i] : 0;
+        return has_relu ? Affine{mean[column], w[column] * rstd[column], b[column]}.passed(dy[i], x[i], true) : dy[i];
+    };
+    sums_of(partials, x, mean, dw, db, sums, columns, passed, [=](unsigned column) { return rstd[column]; });
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK)

@@ -2,7 +2,8 @@
 //
 //   dw = rstd (sum of dz (x - mean))        db = sum of dz
 //
-// As sums of columns, in two launches even of one part: together they would bind too many buffers. 8 bytes an element, read once: bound by memory.
+// As sums of columns, in two launches even of one part: together they would bind too many buffers. 8 bytes an element, read once: bound by memory. Behind a
+// residual, with RESIDUAL, y tells where the activation let dy pass, and dz is written, being the residual's gradient: 16 bytes.
 
 struct Size {
     columns: Columns,
@@ -11,14 +12,14 @@ struct Size {
 
 @group(1) @binding(0) var<uniform> size: Size;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
-// Where dy lies if IN_PLACE.
+// Where dy lies if IN_PLACE; dz with RESIDUAL.
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(3) var<storage, read> x: array<f32>;
 @group(0) @binding(4) var<storage, read> mean: array<f32>;
-// These three are read for ReLU alone.
+// These three are read for ReLU alone, the last with RESIDUAL too: it is y then.
 @group(0) @binding(5) var<storage, read> rstd: array<f32>;
 @group(0) @binding(6) var<storage, read> w: array<f32>;
-@group(0) @binding(7) var<storage, read> b: array<f32>;
+@group(0) @binding(7) var<storage, read> b_or_y: array<f32>;
 
 var<private> by: Affine;
 
@@ -30,7 +31,11 @@ fn term(row: u32, column: u32) -> vec3f {
     } else {
         d = dy[i];
     }
-    let dz = passed(d, x[i], by);
+    var dz = passed(d, x[i], by);
+    if RESIDUAL {
+        dz = select(0.0, d, b_or_y[i] > 0.0);
+        dx[i] = dz;
+    }
     return vec3f(dz * (x[i] - by.mean), dz, 0.0);
 }
 
@@ -41,7 +46,7 @@ fn batchnorm_sums_f32(@builtin(local_invocation_index) lane: u32, @builtin(workg
         by.mean = mean[s.column];
         if RELU {
             by.scale = w[s.column] * rstd[s.column];
-            by.shift = b[s.column];
+            by.shift = b_or_y[s.column];
         }
     }
     let sum = sum_of_rows(s, lane);

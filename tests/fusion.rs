@@ -20,8 +20,23 @@ use rand::{RngExt as _, SeedableRng};
 
 const EPS: f64 = 1e-5;
 
-/// A convolution and its normalisation, in inference or in training.
-fn conv_bn(b: &mut Builder, name: &str, x: Value, filters: usize, kernel: usize, training: bool) -> Result<Value> {
+/// How a bottleneck is built.
+#[derive(Clone, Copy, PartialEq)]
+enum For {
+    Inference,
+    /// Of normalisations, a sum, and ReLU.
+    Training,
+    /// With the sum and the last ReLU in the last normalisation.
+    TrainingAtOnce,
+}
+
+/// A convolution and its normalisation.
+fn conv_bn(b: &mut Builder, name: &str, x: Value, filters: usize, kernel: usize, made_for: For) -> Result<Value> {
+    conv_bn_and(b, name, x, filters, kernel, made_for, None)
+}
+
+/// The same, with ReLU of its sum with a residual.
+fn conv_bn_and(b: &mut Builder, name: &str, x: Value, filters: usize, kernel: usize, made_for: For, residual: Option<Value>) -> Result<Value> {
     let channels = b.shape(x)[3];
     b.scoped(name, |b| {
         let w = b.parameter("w", [filters, kernel, kernel, channels])?;
@@ -29,8 +44,9 @@ fn conv_bn(b: &mut Builder, name: &str, x: Value, filters: usize, kernel: usize,
         let own = if kernel == 3 { Some(b.parameter("own", [filters])?) } else { None };
         let y = conv2d(b, x, w, own, 1, kernel / 2)?;
         let (weight, bias) = (b.parameter("weight", [filters])?, b.parameter("bias", [filters])?);
-        if training {
-            return Ok(batchnorm_training(b, y, weight, bias, EPS, Activation::None)?.y);
+        if made_for != For::Inference {
+            let activation = if residual.is_some() { Activation::Relu } else { Activation::None };
+            return Ok(batchnorm_training(b, y, weight, bias, residual, EPS, activation)?.y);
         }
         let mean = b.state("mean", TensorType::f32([filters]), StateKind::Statistic)?;
         let var = b.state("var", TensorType::f32([filters]), StateKind::Statistic)?;
@@ -39,19 +55,23 @@ fn conv_bn(b: &mut Builder, name: &str, x: Value, filters: usize, kernel: usize,
 }
 
 /// ResNet's bottleneck: 1 x 1 and 3 x 3 with ReLU, 1 x 1, plus the input or its projection, ReLU.
-fn bottleneck(batch: usize, projected: bool, training: bool) -> Result<(Builder, Value)> {
+fn bottleneck(batch: usize, projected: bool, made_for: For) -> Result<(Builder, Value)> {
     let mut builder = Builder::new();
     let b = &mut builder;
     let channels = if projected { 6 } else { 20 };
     let x = b.input("x", TensorType::f32([batch, 7, 6, channels]))?;
-    let y = conv_bn(b, "conv1", x, 5, 1, training)?;
+    let skip = if projected { conv_bn(b, "projection", x, 20, 1, made_for)? } else { x };
+    let y = conv_bn(b, "conv1", x, 5, 1, made_for)?;
     let y = relu(b, y)?;
-    let y = conv_bn(b, "conv2", y, 5, 3, training)?;
+    let y = conv_bn(b, "conv2", y, 5, 3, made_for)?;
     let y = relu(b, y)?;
-    let y = conv_bn(b, "conv3", y, 20, 1, training)?;
-    let skip = if projected { conv_bn(b, "projection", x, 20, 1, training)? } else { x };
-    let y = add(b, y, skip)?;
-    let y = relu(b, y)?;
+    let y = if made_for == For::TrainingAtOnce {
+        conv_bn_and(b, "conv3", y, 20, 1, made_for, Some(skip))?
+    } else {
+        let y = conv_bn(b, "conv3", y, 20, 1, made_for)?;
+        let y = add(b, y, skip)?;
+        relu(b, y)?
+    };
     b.output("y", y);
     Ok((builder, y))
 }
@@ -94,7 +114,7 @@ fn relative(got: &[f64], want: &[f64]) -> f64 {
 #[test]
 fn a_bottleneck_becomes_its_convolutions() -> Result<()> {
     for projected in [false, true] {
-        let (builder, _) = bottleneck(2, projected, false)?;
+        let (builder, _) = bottleneck(2, projected, For::Inference)?;
         let plain = builder.finish();
         let fused = fuse(plain.clone(), &rules())?;
         assert_eq!(labels(&fused), vec!["conv2d"; if projected { 4 } else { 3 }]);
@@ -118,7 +138,7 @@ fn a_bottleneck_becomes_its_convolutions() -> Result<()> {
 
 #[test]
 fn it_does_in_half_precision() -> Result<()> {
-    let plain = bottleneck(2, true, false)?.0.finish();
+    let plain = bottleneck(2, true, For::Inference)?.0.finish();
     let low = prepare(plain.clone(), &rules(), DType::BF16)?;
     assert_eq!(labels(&low), ["cast", "conv2d", "conv2d", "conv2d", "conv2d", "cast"]);
     let x = input(2, 6)?;
@@ -137,7 +157,7 @@ fn it_does_in_half_precision() -> Result<()> {
 
 #[test]
 fn new_weights_are_folded_anew() -> Result<()> {
-    let (builder, _) = bottleneck(1, false, false)?;
+    let (builder, _) = bottleneck(1, false, For::Inference)?;
     let mut store = Store::new(&Device::cpu(1)?);
     let mut session = Session::new(fuse(builder.finish(), &rules())?, &mut store, Options::default())?;
     fill(&mut store)?;
@@ -154,7 +174,7 @@ fn sessions_of_two_batch_sizes_share_what_is_derived() -> Result<()> {
     let mut store = Store::new(&Device::cpu(2)?);
     let mut seen = Vec::new();
     for batch in [1, 3] {
-        let (builder, _) = bottleneck(batch, true, false)?;
+        let (builder, _) = bottleneck(batch, true, For::Inference)?;
         let mut session = Session::new(fuse(builder.finish(), &rules())?, &mut store, Options::default())?;
         if batch == 1 {
             fill(&mut store)?;
@@ -170,9 +190,13 @@ fn sessions_of_two_batch_sizes_share_what_is_derived() -> Result<()> {
 
 /// A bottleneck in training with the gradients of its weights, and what its results are called.
 fn training() -> Result<(Graph, Vec<String>)> {
-    let (mut b, y) = bottleneck(2, true, true)?;
+    with_gradients(bottleneck(2, true, For::Training)?)
+}
+
+fn with_gradients((mut b, y): (Builder, Value)) -> Result<(Graph, Vec<String>)> {
     let cotangent = b.input("cotangent", b.ty(y))?;
-    let weights: Vec<Value> = b.graph().states().map(|(v, ..)| v).collect();
+    let x = b.graph().named("x").into_iter();
+    let weights: Vec<Value> = b.graph().states().map(|(v, ..)| v).chain(x).collect();
     let mut results = vec!["y".to_owned()];
     for (n, grad) in gradients(&mut b, &rules(), &[(y, cotangent)], &weights)?.into_iter().enumerate() {
         results.push(format!("grad {n}"));
@@ -188,30 +212,52 @@ fn moments(graph: &Graph) -> [usize; 3] {
     [count(&|node| node.op.downcast::<Conv2d>().is_some_and(|conv| conv.moments)), norms(true), norms(false)]
 }
 
+/// The results of a bottleneck with gradients, run twice.
+fn twice(graph: &Graph, names: &[String], device: &Device) -> Result<[Vec<Vec<f64>>; 2]> {
+    let mut store = Store::new(device);
+    let mut session = Session::new(graph.clone(), &mut store, Options { checked: true, ..Options::default() })?;
+    fill(&mut store)?;
+    let channels = |name: &str| graph.named(name).and_then(|v| graph.ty(v).shape.last().copied()).unwrap_or(0);
+    session.write("x", &input(2, channels("x"))?)?;
+    session.write("cotangent", &input(2, channels("cotangent"))?)?;
+    let mut run = || -> Result<Vec<Vec<f64>>> {
+        session.run(&mut store, Segment::Run)?;
+        names.iter().map(|name| session.read_f64(name, &store)).collect()
+    };
+    Ok([run()?, run()?])
+}
+
 #[test]
 fn in_training_convolutions_leave_moments_and_nothing_else_folds() -> Result<()> {
     let (plain, names) = training()?;
     let fused = fuse(plain.clone(), &rules())?;
     assert_eq!(labels(&fused), labels(&plain));
     assert_eq!((moments(&plain), moments(&fused)), ([0, 0, 4], [4, 4, 0]));
-    let results = |graph: &Graph, device: &Device| -> Result<[Vec<Vec<f64>>; 2]> {
-        let mut store = Store::new(device);
-        let mut session = Session::new(graph.clone(), &mut store, Options { checked: true, ..Options::default() })?;
-        fill(&mut store)?;
-        session.write("x", &input(2, 6)?)?;
-        session.write("cotangent", &input(2, 20)?)?;
-        let mut run = || -> Result<Vec<Vec<f64>>> {
-            session.run(&mut store, Segment::Run)?;
-            names.iter().map(|name| session.read_f64(name, &store)).collect()
-        };
-        Ok([run()?, run()?])
-    };
-    let ([want, _], device) = (results(&plain, &Device::reference()?)?, Device::cpu(2)?);
-    let [got, again] = results(&fused, &device)?;
+    let ([want, _], device) = (twice(&plain, &names, &Device::reference()?)?, Device::cpu(2)?);
+    let [got, again] = twice(&fused, &names, &device)?;
     assert_eq!(got, again);
     // A bias before the normalisation makes no difference: its gradient is 0, and what comes out is what rounding leaves.
     for (name, (got, want)) in names.iter().zip(got.iter().zip(&want)).filter(|(_, (_, want))| want.iter().any(|x| x.abs() > 1e-9)) {
         assert!(relative(got, want) < 1e-5, "{name}: {:.2e}", relative(got, want));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_bottleneck_s_end_at_once_has_the_bits_of_its_parts() -> Result<()> {
+    for projected in [false, true] {
+        let build = |made_for: For| with_gradients(bottleneck(2, projected, made_for)?);
+        let ((apart, names), (whole, same_names)) = (build(For::Training)?, build(For::TrainingAtOnce)?);
+        assert_eq!(names, same_names);
+        let (apart, whole) = (fuse(apart, &rules())?, fuse(whole, &rules())?);
+        assert_eq!(moments(&whole), moments(&apart));
+        let count = |graph: &Graph, label: &str| labels(graph).iter().filter(|l| *l == label).count();
+        // Of the sums the last is gone; where the residual is x, its gradient is a sum of two.
+        for (label, of_end) in [("add", 1), ("relu", 1), ("relu.backward", 1), ("batchnorm.training", 0), ("batchnorm.training_backward", 0)] {
+            assert_eq!(count(&apart, label), count(&whole, label) + of_end, "{label}");
+        }
+        let device = Device::cpu(2)?;
+        assert_eq!(twice(&whole, &names, &device)?, twice(&apart, &names, &device)?, "projected: {projected}");
     }
     Ok(())
 }
@@ -239,6 +285,39 @@ fn all_of_a_model_s_convolutions_leave_moments_in_training() -> Result<()> {
     Ok(())
 }
 
+/// What the backbone runs forward in a graph, by label.
+#[cfg(feature = "bench")]
+fn of_backbone(graph: &Graph) -> std::collections::BTreeMap<String, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    let runs = |node: &&Node| node.segment == Segment::Run && node.scope.starts_with("backbone") && !node.op.label().contains("backward");
+    graph.nodes().iter().filter(runs).for_each(|node| *counts.entry(node.op.label()).or_insert(0) += 1);
+    counts
+}
+
+#[test]
+#[cfg(feature = "bench")]
+fn of_a_model_s_backbone_no_sum_and_no_relu_is_left() -> Result<()> {
+    let model = escnet::bench::shapes::model("escnet-tiny")?;
+    let stage = Stage::Classify { batch: 2, words: 7, trained: Trained::ALL };
+    let training = prepare(escnet::train::build(&model, stage, &StepOptions::default())?.graph, &rules(), DType::F32)?;
+    let of_training = of_backbone(&training);
+    let ends = training.nodes().iter().filter(|node| node.op.downcast::<BatchNormTraining>().is_some_and(|norm| norm.residual));
+    assert_eq!(ends.count(), model.backbone.layers.iter().sum::<usize>());
+    let labels = |counts: &std::collections::BTreeMap<String, usize>| counts.keys().cloned().collect::<Vec<_>>();
+    // The sums are of gradients, where two read a feature map.
+    assert_eq!(labels(&of_training), ["add", "batchnorm.stage", "batchnorm.training", "conv2d", "maxpool2d"]);
+    assert_eq!(of_training["add"], model.backbone.layers.iter().sum::<usize>());
+    let mut b = Builder::new();
+    let size = model.image_size;
+    let image = b.input("image", TensorType::f32([2, size, size, 3]))?;
+    let features = escnet::model::backbone::backbone(&mut b, &model.backbone, image, None)?;
+    b.output("features", features.layers[3]);
+    for (dtype, expected) in [(DType::F32, &["conv2d", "maxpool2d"][..]), (DType::BF16, &["cast", "conv2d", "maxpool2d"])] {
+        assert_eq!(labels(&of_backbone(&prepare(b.graph().clone(), &rules(), dtype)?)), expected, "{dtype}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_convolution_that_two_read_leaves_moments_to_those_that_want_them() -> Result<()> {
     let mut builder = Builder::new();
@@ -248,7 +327,7 @@ fn a_convolution_that_two_read_leaves_moments_to_those_that_want_them() -> Resul
     let (made, weight) = (conv2d(b, x, w, None, 1, 0)?, b.parameter("weight", [3])?);
     for (name, twice) in [("y", false), ("z", false), ("of another", true)] {
         let x = if twice { scale(b, made, 2.0)? } else { made };
-        let y = batchnorm_training(b, x, weight, weight, EPS, Activation::None)?.y;
+        let y = batchnorm_training(b, x, weight, weight, None, EPS, Activation::None)?.y;
         b.output(name, y);
     }
     assert_eq!(moments(&fuse(builder.finish(), &rules())?), [1, 2, 1]);

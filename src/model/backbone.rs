@@ -33,7 +33,7 @@ pub struct Features {
 pub fn backbone(b: &mut Builder, config: &BackboneConfig, image: Value, mut training: Option<&mut Training>) -> Result<Features> {
     b.scoped("backbone", |b| {
         let x = convolution(b, "conv1", image, config.width, 7, 2)?;
-        let x = norm(b, "bn1", x, Activation::Relu, &mut training)?;
+        let x = norm(b, "bn1", x, None, Activation::Relu, &mut training)?;
         let stem = maxpool2d(b, x, 3, 2, 1)?;
         let mut layers = [stem; 4];
         let mut x = stem;
@@ -54,16 +54,14 @@ fn bottleneck(b: &mut Builder, x: Value, planes: usize, stride: usize, training:
         x
     } else {
         let skip = convolution(b, "downsample.0", x, planes * EXPANSION, 1, stride)?;
-        norm(b, "downsample.1", skip, Activation::None, training)?
+        norm(b, "downsample.1", skip, None, Activation::None, training)?
     };
     let y = convolution(b, "conv1", x, planes, 1, 1)?;
-    let y = norm(b, "bn1", y, Activation::Relu, training)?;
+    let y = norm(b, "bn1", y, None, Activation::Relu, training)?;
     let y = convolution(b, "conv2", y, planes, 3, stride)?;
-    let y = norm(b, "bn2", y, Activation::Relu, training)?;
+    let y = norm(b, "bn2", y, None, Activation::Relu, training)?;
     let y = convolution(b, "conv3", y, planes * EXPANSION, 1, 1)?;
-    let y = norm(b, "bn3", y, Activation::None, training)?;
-    let y = add(b, y, skip)?;
-    relu(b, y)
+    norm(b, "bn3", y, Some(skip), Activation::Relu, training)
 }
 
 /// A convolution without bias that keeps the size, the stride aside.
@@ -75,9 +73,16 @@ fn convolution(b: &mut Builder, name: &str, x: Value, out: usize, kernel: usize,
     })
 }
 
-/// Batch norm and its activation. In training they are one operator; in inference both fold into the convolution. One whose weight is
-/// frozen runs as in inference, and its running statistics stay as they are.
-fn norm(b: &mut Builder, name: &str, x: Value, activation: Activation, training: &mut Option<&mut Training>) -> Result<Value> {
+/// Batch norm, the residual that is added to it, if any, and the activation. In training they are one operator; in inference all fold into the convolution.
+/// One whose weight is frozen runs as in inference, and its running statistics stay as they are.
+fn norm(
+    b: &mut Builder,
+    name: &str,
+    x: Value,
+    residual: Option<Value>,
+    activation: Activation,
+    training: &mut Option<&mut Training>,
+) -> Result<Value> {
     let channels = b.shape(x)[3];
     b.scoped(name, |b| {
         let weight = b.parameter("weight", [channels])?;
@@ -88,11 +93,12 @@ fn norm(b: &mut Builder, name: &str, x: Value, activation: Activation, training:
         let var = statistic("running_var", StateKind::Statistic)?;
         let Some(training) = training.as_deref_mut().filter(|t| t.trains(&path)) else {
             let y = batchnorm(b, x, weight, bias, mean, var, EPS)?;
+            let y = residual.map_or(Ok(y), |residual| add(b, y, residual))?;
             return if activation == Activation::Relu { relu(b, y) } else { Ok(y) };
         };
         let staged_mean = statistic("running_mean.staged", StateKind::Gradient)?;
         let staged_var = statistic("running_var.staged", StateKind::Gradient)?;
-        let batch = batchnorm_training(b, x, weight, bias, EPS, activation)?;
+        let batch = batchnorm_training(b, x, weight, bias, residual, EPS, activation)?;
         stage_statistics(b, staged_mean, mean, batch.mean, MOMENTUM, training.micro_step)?;
         stage_statistics(b, staged_var, var, batch.var, MOMENTUM, training.micro_step)?;
         training.stage(mean, staged_mean);

@@ -204,26 +204,26 @@ def layernorm_backward(r, _):
     return (lambda dy, x: aten.native_layer_norm_backward(dy, x, width, mean, rstd, w, b, wants)), (dy, x)
 
 
-def batchnorm(r, _):
-    x = nchw(r.normal(0), True)
+def normalised(r):
+    """What batch norm in training computes of x, w, b and, where there is one, a residual."""
     relu = r.has("Relu")
 
-    def f(x, w, b):
+    def f(x, w, b, residual=None):
         y = F.batch_norm(x, None, None, w, b, True, 0.1, 1e-5)
+        y = y if residual is None else y + residual
         return F.relu(y) if relu else y
 
-    return f, (x, r.normal(1), r.normal(2))
+    return f
+
+
+def batchnorm(r, _):
+    residual = (nchw(r.normal(3), True),) if r.has("residual: true") else ()
+    return normalised(r), (nchw(r.normal(0), True), r.normal(1), r.normal(2), *residual)
 
 
 def batchnorm_backward(r, _):
-    x = nchw(r.normal(1), True)
-    relu = r.has("Relu")
-
-    def f(x, w, b):
-        y = F.batch_norm(x, None, None, w, b, True, 0.1, 1e-5)
-        return F.relu(y) if relu else y
-
-    return backward_of(f, (x, r.normal(2), r.normal(3)), nchw(r.normal(0), True)), ()
+    residual = (nchw(r.normal(1), True),) if r.has("residual: true") else ()
+    return backward_of(normalised(r), (nchw(r.normal(1), True), r.normal(2), r.normal(3), *residual), nchw(r.normal(0), True)), ()
 
 
 def loss(r, logits):

@@ -11,7 +11,7 @@ mod rows;
 pub use args::Args;
 pub use memory::{Buffer, Memory, give_back_freed};
 pub use real::Real;
-pub use rows::{Vectors, dot, for_heavy_rows, for_rows, for_rows_of, max, sum, sum_rows, sum_wide, sum2, vectorized};
+pub use rows::{Vectors, dot, for_heavy_rows, for_rows, for_rows_of, max, sum, sum_rows, sum_wide, sum_written_rows, sum2, vectorized};
 
 use crate::error::{Error, Result};
 use std::any::Any;

@@ -187,24 +187,37 @@ fn total<T: Real>(mut lanes: [T; LANES]) -> T {
 /// bits on any number of threads, and little lost over many rows. `term` is asked for a whole row at once: `add(row, partial)` adds it to
 /// `partial`. Mark it as for [`for_rows`].
 pub fn sum_rows<T: Real>(out: &mut [T], rows: usize, add: impl Fn(usize, &mut [T]) + Sync) {
-    let width = out.len();
+    sum_written_rows(
+        out,
+        rows,
+        &mut [],
+        #[inline(always)]
+        |row, sum, _| add(row, sum),
+    );
+}
+
+/// [`sum_rows`] of what is written in the same pass: `add(row, partial, slice)` gets the row's slice of `written` too.
+pub fn sum_written_rows<T: Real>(out: &mut [T], rows: usize, written: &mut [T], add: impl Fn(usize, &mut [T], &mut [T]) + Sync) {
+    let (width, each) = (out.len(), written.len() / rows.max(1));
     let block = (GRAIN / width.max(1)).clamp(8, 128);
-    let partial = |start: usize| {
+    let partial = |start: usize, written: &mut [T]| {
         let mut sum = vec![T::ZERO; width];
         vectorized(
             #[inline(always)]
             || {
                 for row in start..(start + block).min(rows) {
-                    add(row, &mut sum);
+                    add(row, &mut sum, &mut written[(row - start) * each..][..each]);
                 }
             },
         );
         sum
     };
     if rows <= block {
-        return out.copy_from_slice(&partial(0));
+        return out.copy_from_slice(&partial(0, written));
     }
-    let sums: Vec<Vec<T>> = (0..rows.div_ceil(block)).into_par_iter().map(|i| partial(i * block)).collect();
+    let mut shares = written.chunks_mut((block * each).max(1));
+    let blocks: Vec<(usize, &mut [T])> = (0..rows).step_by(block).map(|start| (start, shares.next().unwrap_or_default())).collect();
+    let sums: Vec<Vec<T>> = blocks.into_par_iter().map(|(start, written)| partial(start, written)).collect();
     let mut total = vec![0.0; width];
     for sum in &sums {
         for (total, s) in total.iter_mut().zip(sum) {

@@ -1,5 +1,6 @@
 //! What is launched through CUDA.
 
+use super::training::RESIDUAL;
 use super::{BatchNorm, BatchNormBackward, BatchNormTraining, BatchNormTrainingBackward, FoldIntoConv2d, StageStatistics};
 use crate::device::cuda::{Columns, Dispatch, Image, Launch, Operand, Summed, image};
 use crate::ops::linear::Activation;
@@ -42,14 +43,16 @@ pub(super) fn training(op: &BatchNormTraining, launch: &mut Launch) {
     let (rows, c) = launch.ty(0).shape.rows_and_width();
     let [mean, variance, rstd] = [1, 2, 3].map(|output| kept(launch, output, c));
     if op.moments {
-        let join = |partials| kernel("join", [partials, Operand::Input(3), mean, variance, rstd]);
-        let parts = launch.ty(3).shape[0];
+        let at = op.moments_at();
+        let join = |partials| kernel("join", [partials, Operand::Input(at), mean, variance, rstd]);
+        let parts = launch.ty(at).shape[0];
         launch.sum_columns(Columns::summed(parts, c), Summed::Moments, join, |dispatch| dispatch.sizes([rows]).number(op.eps));
     } else {
         let statistics = |partials| kernel("statistics", [partials, Operand::Input(0), mean, variance, rstd]);
         launch.sum_columns(Columns::summed(rows, c), Summed::Moments, statistics, |dispatch| dispatch.number(op.eps));
     }
-    let dispatch = kernel("training", inputs([0, 1, 2]).chain([mean, rstd, Operand::Output(0)]));
+    let residual = if op.residual { Operand::Input(RESIDUAL) } else { Operand::Nothing };
+    let dispatch = kernel("training", inputs([0, 1, 2]).chain([mean, rstd, residual, Operand::Output(0)]));
     launch.map_columns(Columns::mapped(rows, c), dispatch, |dispatch| dispatch.flag(op.activation == Activation::Relu));
 }
 
@@ -57,13 +60,15 @@ pub(super) fn training_backward(op: &BatchNormTrainingBackward, launch: &mut Lau
     let (rows, c) = launch.ty(1).shape.rows_and_width();
     let has_relu = op.activation == Activation::Relu;
     let sums = if launch.out_ty(0).is_some() { launch.scratch(2 * c) } else { Operand::Nothing };
-    let outputs = [Operand::Output(1), Operand::Output(2), sums];
-    let weight = |partials| kernel("training_backward_weight", [partials].into_iter().chain(inputs([0, 1, 2, 3, 4, 5])).chain(outputs));
+    let [y, dz] = if op.residual { [Operand::Input(6), Operand::Output(3)] } else { [Operand::Nothing; 2] };
+    let outputs = [Operand::Output(1), Operand::Output(2), sums, dz];
+    let weight = |partials| kernel("training_backward_weight", [partials].into_iter().chain(inputs([0, 1, 2, 3, 4, 5])).chain([y]).chain(outputs));
     launch.sum_columns(Columns::summed(rows, c), Summed::Sums(2), weight, |dispatch| dispatch.flag(has_relu));
     // Last: dx may lie where dy does.
     if launch.out_ty(0).is_some() {
-        let dispatch = kernel("training_backward_input", inputs([0, 1, 2, 3, 4, 5]).chain([sums, Operand::Output(0)]));
-        launch.map_columns(Columns::mapped(rows, c), dispatch, |dispatch| dispatch.flag(has_relu));
+        let passed = if op.residual { dz } else { Operand::Input(0) };
+        let dispatch = kernel("training_backward_input", [passed].into_iter().chain(inputs([1, 2, 3, 4, 5])).chain([sums, Operand::Output(0)]));
+        launch.map_columns(Columns::mapped(rows, c), dispatch, |dispatch| dispatch.flag(has_relu && !op.residual));
     }
 }
 

@@ -3,7 +3,7 @@
 //! x is [.., C], its n rows the pixels of all pictures; the rest is \[C\]. In inference mean and var are running statistics
 //! (`inference.rs`), in training those of the rows themselves (`training.rs`, Ioffe and Szegedy 2015, arXiv:1502.03167), which are
 //! staged for the running ones (`stage.rs`). In inference the normalisation folds into the filters of the convolution before it
-//! (`fold.rs`); in training that convolution takes the statistics (`moments.rs`).
+//! (`fold.rs`); in training that convolution takes the statistics (`moments.rs`), and a residual and ReLU behind it are part of it.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -41,11 +41,10 @@ pub const ROW: Row = Row {
     cuda: Kernel::Own,
     fusion: Some((10, |graph, index| Ok(fold::fold_into_conv2d(graph, index)? || moments::take_from_conv2d(graph, index)?))),
     golden: Some(golden),
-    // The variance, and moments, where there are some: of these no count is less than 1.
-    fill: |op, _, i| match i {
-        4 => Some(Fill::Uniform(0.5, 2.0)),
-        3 if op.pass() == "training" => Some(Fill::Uniform(1.0, 2.0)),
-        _ => None,
+    // Moments, where there are some: of these no count is less than 1. And the variance.
+    fill: |op, _, i| match op.downcast::<BatchNormTraining>() {
+        Some(op) => (op.moments && i == op.moments_at()).then_some(Fill::Uniform(1.0, 2.0)),
+        None => (i == 4).then_some(Fill::Uniform(0.5, 2.0)),
     },
     ..Row::new("batchnorm", head!("mod.rs"), cases)
 };
@@ -88,6 +87,29 @@ fn map_row<T: Real>(x: Option<&[T]>, y: &mut [T], f: impl Fn(usize, T) -> T) {
     }
 }
 
+/// `y[i] = f(i, a[i], b[i])` for one row, where y may hold either already.
+#[inline(always)]
+fn zip_row<T: Real>(a: Option<&[T]>, b: Option<&[T]>, y: &mut [T], f: impl Fn(usize, T, T) -> T) {
+    match (a, b) {
+        (Some(a), Some(b)) => {
+            for (i, ((y, &a), &b)) in y.iter_mut().zip(a).zip(b).enumerate() {
+                *y = f(i, a, b);
+            }
+        }
+        (None, Some(b)) => {
+            for (i, (y, &b)) in y.iter_mut().zip(b).enumerate() {
+                *y = f(i, *y, b);
+            }
+        }
+        (Some(a), None) => {
+            for (i, (y, &a)) in y.iter_mut().zip(a).enumerate() {
+                *y = f(i, a, *y);
+            }
+        }
+        (None, None) => {}
+    }
+}
+
 fn backward(cx: &mut Backward) -> Result<()> {
     match cx.op::<BatchNorm>() {
         Ok(op) => inference::backward(cx, op),
@@ -103,7 +125,7 @@ fn golden(case: &Golden, b: &mut Builder, input: &dyn Fn(&str) -> Result<Value>)
     };
     let (mean, var) = (b.constant(numbers("running_mean")?), b.constant(numbers("running_var")?));
     let (y, mean, var) = if case.flag("training")? {
-        let stats = batchnorm_training(b, x, w, bias, eps, Activation::None)?;
+        let stats = batchnorm_training(b, x, w, bias, None, eps, Activation::None)?;
         let micro_step = b.constant(Tensor::from_i32([1], vec![0])?);
         let mut stage = |name: &str, running: Value, batch: Value| -> Result<Value> {
             let staged = b.global_state(name, b.ty(running), StateKind::Cache)?;
@@ -132,14 +154,14 @@ fn cases() -> Vec<Case> {
         case.fixed("mean", [c], Fill::Normal(0.0, 1.0)).fixed("var", [c], Fill::Uniform(0.2, 3.0))
     };
     let train = |dims: &[usize], activation: Activation| {
-        let build = move |b: &mut Builder, v: &[Value]| Ok(batchnorm_training(b, v[0], v[1], v[2], EPS, activation)?.y);
+        let build = move |b: &mut Builder, v: &[Value]| Ok(batchnorm_training(b, v[0], v[1], v[2], None, EPS, activation)?.y);
         inputs(Case::of(format!("train {dims:?} {activation:?}").to_lowercase(), build), dims)
     };
     // The statistics come out as state, staged over the running ones, or over what was staged before.
     let stage = |dims: &[usize], micro_step: i32| {
         let c = dims[dims.len() - 1];
         let case = Case::of(format!("stage {dims:?} {micro_step}"), |b, v| {
-            let stats = batchnorm_training(b, v[0], v[1], v[2], EPS, Activation::None)?;
+            let stats = batchnorm_training(b, v[0], v[1], v[2], None, EPS, Activation::None)?;
             stage_statistics(b, v[5], v[3], stats.mean, 0.1, v[7])?;
             stage_statistics(b, v[6], v[4], stats.var, 0.1, v[7])?;
             Ok(stats.y)
@@ -154,7 +176,7 @@ fn cases() -> Vec<Case> {
         let case = Case::of(name, move |b, v| {
             let x = if backward { v[0] } else { tanh(b, v[0])? };
             let y = match training {
-                true => batchnorm_training(b, x, v[1], v[2], EPS, Activation::Relu)?.y,
+                true => batchnorm_training(b, x, v[1], v[2], None, EPS, Activation::Relu)?.y,
                 false => batchnorm(b, x, v[1], v[2], v[3], v[4], EPS)?,
             };
             if backward { scale(b, y, 0.5) } else { Ok(y) }
@@ -182,13 +204,44 @@ fn cases() -> Vec<Case> {
         let case = case.fixed("bias", [19], normal.clone()).fixed("mean", [19], normal.clone()).fixed("var", [19], Fill::Uniform(0.2, 3.0));
         if bias { case.fixed("before", [19], normal) } else { case }
     };
+    // The residual's numbers are far enough from 0 that none lies near ReLU's corner, and which are let through differs from row to row.
+    let with_residual = |case: Case, dims: &[usize]| {
+        let c = dims[dims.len() - 1];
+        let number = |i: usize| if (2 * (i / c) + i % c).is_multiple_of(3) { -20.0 } else { 20.0 } * (1.0 + (i % 7) as f64 / 8.0);
+        let numbers = (0..dims.iter().product()).map(number).collect();
+        case.float("residual", super::support::elementwise::dims_of(dims), Fill::Values(numbers))
+    };
+    let residual = |dims: &[usize], activation: Activation| {
+        let build = move |b: &mut Builder, v: &[Value]| Ok(batchnorm_training(b, v[0], v[1], v[2], Some(v[3]), EPS, activation)?.y);
+        with_residual(inputs(Case::of(format!("residual {dims:?} {activation:?}").to_lowercase(), build), dims), dims)
+    };
+    // y in place of x, which the backward pass would read; y in place of the residual, and dz in that of dy.
+    let residual_in_place = |name: &str, dims: [usize; 2], of_x: bool| {
+        let case = Case::of(name, move |b, v| {
+            let x = if of_x { tanh(b, v[0])? } else { v[0] };
+            let residual = if of_x { v[3] } else { scale(b, v[3], 2.0)? };
+            let y = batchnorm_training(b, x, v[1], v[2], Some(residual), EPS, Activation::Relu)?.y;
+            if of_x { Ok(y) } else { scale(b, y, 0.5) }
+        });
+        let case = with_residual(inputs(case, &dims), &dims);
+        if of_x { case.without_gradients() } else { case }
+    };
+    let itself = Case::of("residual x", |b, v| {
+        let x = tanh(b, v[0])?;
+        Ok(batchnorm_training(b, x, v[1], v[2], Some(x), EPS, Activation::None)?.y)
+    });
+    // z is -1 and 3.
+    let known = Case::of("residual known", |b, v| Ok(batchnorm_training(b, v[0], v[1], v[2], Some(v[3]), 0.0, Activation::Relu)?.y));
+    let values = |values: &[f64]| Fill::Values(values.to_vec());
+    let known = known.fixed("x", [2, 1], values(&[1.0, 3.0])).fixed("w", [1], values(&[2.0])).fixed("b", [1], values(&[1.0]));
+    let known = known.fixed("residual", [2, 1], values(&[2.5, -4.0])).expects("y", vec![1.5, 0.0]);
     // With the moments that a convolution leaves.
     let from_conv2d = |[batch, h, w, i]: [usize; 4], filters: usize, statistics: bool| {
         let name = format!("train from conv2d {batch}x{h}x{w}x{i}_{filters}{}", if statistics { " statistics" } else { "" });
         let case = Case::new(name, move |b, v| {
             let conv = Conv2d { stride: 1, padding: 1, bias: false, residual: false, activation: Activation::None, moments: true };
             let made = b.apply(conv, &v[..2])?;
-            let norm = BatchNormTraining { eps: EPS, activation: Activation::None, moments: true };
+            let norm = BatchNormTraining { eps: EPS, activation: Activation::None, residual: false, moments: true };
             let outputs = b.apply(norm, &[made[0], v[2], v[3], made[1]])?;
             let names = if statistics { vec!["y", "mean", "var"] } else { vec!["y"] };
             Ok(names.into_iter().zip(outputs).collect())
@@ -197,6 +250,13 @@ fn cases() -> Vec<Case> {
         // No gradient goes through statistics.
         if statistics { case.without_gradients() } else { case }
     };
+    let residual_from_conv2d = Case::of("residual from conv2d", |b, v| {
+        let conv = Conv2d { stride: 1, padding: 0, bias: false, residual: false, activation: Activation::None, moments: true };
+        let made = b.apply(conv, &v[..2])?;
+        let norm = BatchNormTraining { eps: EPS, activation: Activation::Relu, residual: true, moments: true };
+        Ok(b.apply(norm, &[made[0], v[2], v[3], v[4], made[1]])?[0])
+    });
+    let residual_from_conv2d = residual_from_conv2d.normal("x", [2, 5, 7, 3]).normal("filters", [33, 1, 1, 3]).normal("w", [33]).normal("b", [33]);
     let mut far = train(&[300, 5], Activation::None);
     far.name = "train far from 0".to_owned();
     far.inputs[0].fill = Fill::Normal(30.0, 1.0);
@@ -206,7 +266,14 @@ fn cases() -> Vec<Case> {
     for (in_pieces, size) in [("", [70, 33]), (" and in pieces", [160, 64])] {
         let made = |name: &str, training: bool, backward: bool| made(&format!("{name} in place{in_pieces}"), size, training, backward);
         cases.extend([made("eval", false, false), made("train", true, false), made("eval dy", false, true), apart(made("train dy", true, true))]);
+        let residual = |name: &str, of_x: bool| residual_in_place(&format!("{name} in place{in_pieces}"), size, of_x);
+        cases.extend([residual("residual x", true), residual("residual dy", false)]);
     }
+    cases.extend([residual(&[7, 3], Activation::None), residual(&[2, 5, 4, 6], Activation::None), residual(&[2, 3, 2, 5], Activation::Relu)]);
+    cases.extend([residual(&[13, 9], Activation::Relu), residual(&[200, 70], Activation::Relu), residual(&[1300, 17], Activation::Relu)]);
+    cases.extend([inputs(itself, &[21, 35]), known, with_residual(residual_from_conv2d, &[2, 5, 7, 33])]);
+    let one = |name: &str, wanted: &str| only(residual(&[70, 33], Activation::Relu), name, &[wanted]);
+    cases.extend([one("residual dw", "w"), one("residual dx", "x"), one("residual dr", "residual")]);
     cases.push(eval(&[0, 7]));
     // One part, some of which the last has a row, and more than one block joins.
     cases.extend([from_conv2d([1, 3, 4, 2], 5, false), from_conv2d([2, 5, 7, 3], 33, false)]);
@@ -214,6 +281,6 @@ fn cases() -> Vec<Case> {
     cases.extend([only(eval(&[70, 33]), "eval dw", &["w"]), only(eval(&[70, 33]), "eval dx", &["x"])]);
     let relu = || apart(train(&[70, 33], Activation::Relu));
     cases.extend([only(relu(), "train db", &["b"]), only(relu(), "train dx", &["x"])]);
-    cases.extend(resnet.iter().flat_map(|dims| [eval(dims).large(), train(dims, Activation::Relu).large()]));
+    cases.extend(resnet.iter().flat_map(|dims| [eval(dims).large(), train(dims, Activation::Relu).large(), residual(dims, Activation::Relu).large()]));
     cases
 }
