@@ -2,13 +2,14 @@
 //!
 //! `shapes` says which operators on which tensors, read off a model's own graphs; `subject` puts one of them on a device, checks what it computes and runs it;
 //! `sampling` decides when enough is measured; `peaks` measures the roofs with the operator [`crate::ops::peak`]; `record` is a row and its forms; `compare` sets
-//! two lists of rows side by side; `profile`, `roofline` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune` finds the fastest variants of kernels; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
+//! two lists of rows side by side, `peers` rows of files and of libraries beside ours; `profile`, `roofline` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune` finds the fastest variants of kernels; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
 
 pub mod compare;
 pub mod drawing;
 pub mod health;
 pub mod others;
 pub mod peaks;
+pub mod peers;
 pub mod profile;
 pub mod record;
 pub mod roofline;
@@ -18,12 +19,15 @@ pub mod subject;
 mod sweep;
 pub mod trace;
 pub mod tune;
+#[cfg(feature = "vendor")]
+pub mod vendor;
 
 use crate::device::Device;
 use crate::error::Result;
 use crate::ops::row;
 use crate::tensor::DType;
 use peaks::Peaks;
+use peers::Peers;
 use record::{Host, Row};
 use sampling::{Patience, Samples};
 use shapes::Subject;
@@ -76,6 +80,14 @@ fn launched(subject: &Subject, device: &Device) -> Result<Vec<String>> {
 /// # Errors
 /// Those of the device: memory that it lacks, a kernel that it does not have.
 pub fn measure(subject: &Subject, device: &Device, peaks: Option<&Peaks>, host: &Host, settings: &Settings) -> Result<Row> {
+    measure_beside(&mut Peers::default(), subject, device, peaks, host, settings)
+}
+
+/// The same, and behind it those of the peers that are measured along, on the same tensors.
+///
+/// # Errors
+/// As [`measure`], and those of the peers.
+pub fn measure_beside(peers: &mut Peers, subject: &Subject, device: &Device, peaks: Option<&Peaks>, host: &Host, settings: &Settings) -> Result<Row> {
     let mut prepared = Prepared::new(subject, device, settings.memory)?;
     let check = prepared.check()?;
     let mut samples = Samples::new(settings.patience.clone());
@@ -84,5 +96,7 @@ pub fn measure(subject: &Subject, device: &Device, peaks: Option<&Peaks>, host: 
     while samples.wants_more() {
         samples.add(prepared.run()?);
     }
-    Row::new(subject, &mut prepared, &check, &samples, peaks, host)
+    let row = Row::new(subject, &mut prepared, &check, &samples, peaks, host)?;
+    peers.measure(subject, &mut prepared, peaks, host, settings)?;
+    Ok(row)
 }
