@@ -2,7 +2,9 @@
 //!
 //! `parts` are the graphs of a model; `shapes` says which operators on which tensors, read off these or `listed` in a file; `subject` puts one of them on a device, checks what it computes and runs it;
 //! `sampling` decides when enough is measured; `peaks` measures the roofs with the operator [`crate::ops::peak`]; `record` is a row and its forms; `compare` sets
-//! two lists of rows side by side; `whole` runs a graph as the model does; `profile`, `roofline`, `memory` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune` finds the fastest variants of kernels; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
+//! two lists of rows side by side, `peers` rows of files and of libraries beside ours; `whole` runs a graph as the model does; `profile`, `roofline`, `memory` and `trace`
+//! tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune` finds the fastest variants of kernels; `health` is whether a device computes
+//! what it should. docs/benchmarking.md says why it is done so.
 
 pub mod clocks;
 pub mod compare;
@@ -14,6 +16,7 @@ pub mod memory;
 pub mod others;
 pub mod parts;
 pub mod peaks;
+pub mod peers;
 mod picture;
 pub mod profile;
 pub mod record;
@@ -23,6 +26,8 @@ pub mod shapes;
 pub mod subject;
 pub mod trace;
 pub mod tune;
+#[cfg(feature = "vendor")]
+pub mod vendor;
 pub mod whole;
 
 use crate::device::Device;
@@ -31,6 +36,7 @@ use crate::graph::Clocked;
 use crate::ops::row;
 use crate::tensor::DType;
 use peaks::Peaks;
+use peers::Peers;
 use record::{Host, Row};
 use sampling::{Patience, Samples};
 use shapes::Subject;
@@ -83,10 +89,20 @@ fn launched(subject: &Subject, device: &Device) -> Result<Vec<String>> {
 /// # Errors
 /// Those of the device: memory that it lacks, a kernel that it does not have.
 pub fn measure(subject: &Subject, device: &Device, peaks: Option<&Peaks>, host: &Host, settings: &Settings) -> Result<Row> {
+    measure_beside(&mut Peers::default(), subject, device, peaks, host, settings)
+}
+
+/// The same, and behind it those of the peers that are measured along, on the same tensors.
+///
+/// # Errors
+/// As [`measure`], and those of the peers.
+pub fn measure_beside(peers: &mut Peers, subject: &Subject, device: &Device, peaks: Option<&Peaks>, host: &Host, settings: &Settings) -> Result<Row> {
     let mut prepared = Prepared::new(subject, device, settings.memory)?;
     let check = prepared.check()?;
     let samples = sampled(&settings.patience, || prepared.run())?;
-    Ok(Row::new(prepared.measured(&check)?, &samples, peaks, host))
+    let row = Row::new(prepared.measured(&check)?, &samples, peaks, host);
+    peers.measure(subject, &mut prepared, peaks, host, settings)?;
+    Ok(row)
 }
 
 /// Samples of what this runs, until there are enough.

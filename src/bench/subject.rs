@@ -46,7 +46,13 @@ pub struct Prepared {
     store: Store,
     session: Session,
     copies: usize,
+    /// What [`Prepared::check`] compared with.
+    #[cfg_attr(not(feature = "vendor"), expect(dead_code))]
+    reference: Option<Wanted>,
 }
+
+/// Numbers that results should have, in the order of [`results`]; none for one that nobody looks at.
+pub(super) type Wanted = Vec<Option<Vec<f64>>>;
 
 impl Prepared {
     /// Lays its tensors down in a device's memory.
@@ -59,7 +65,7 @@ impl Prepared {
             Memory::Cold => BEYOND_CACHES.div_ceil(bytes(subject).max(1)).clamp(1, MOST_COPIES),
         };
         let (store, session) = laid_down(subject, device, copies)?;
-        Ok(Prepared { subject: subject.clone(), device: device.clone(), store, session, copies })
+        Ok(Prepared { subject: subject.clone(), device: device.clone(), store, session, copies, reference: None })
     }
 
     /// How many executions a run is.
@@ -101,23 +107,50 @@ impl Prepared {
     /// # Errors
     /// [`Error::Graph`] where they differ by more than the operator's limit; those of the devices.
     pub fn check(&mut self) -> Result<Check> {
-        if self.subject.cost.flops > CHECKABLE {
-            return Ok(Check::TooLarge);
-        }
-        let (mut store, mut session) = laid_down(&self.subject, &Device::reference()?, 1)?;
-        session.run(&mut store, segment())?;
+        let Some(want) = reference(&self.subject)? else { return Ok(Check::TooLarge) };
         self.session.run(&mut self.store, segment())?;
+        let found = self.compared(&want);
+        self.reference = Some(want);
+        found
+    }
+
+    /// What [`Prepared::check`] compared with.
+    #[cfg(feature = "vendor")]
+    pub(super) fn reference(&self) -> Option<&Wanted> {
+        self.reference.as_ref()
+    }
+
+    /// The results of the last copy.
+    #[cfg(feature = "vendor")]
+    pub(super) fn results(&mut self) -> Result<Wanted> {
+        let last = self.copies - 1;
+        results(&self.subject).map(|(_, of_copy)| of_copy.read(last, &self.session, &mut self.store).map(Some)).collect()
+    }
+
+    /// The memory of a copy's inputs and outputs, on one of CUDA's devices; none for what is fixed or not wanted.
+    #[cfg(feature = "vendor")]
+    pub(super) fn parts(&self, copy: usize) -> [Vec<Option<crate::device::cuda::Part>>; 2] {
+        let of = |name: String| self.session.part(&name, &self.store);
+        [(0..self.subject.inputs.len()).map(|i| of(input(copy, i))).collect(), (0..self.subject.outputs.len()).map(|i| of(output(copy, i))).collect()]
+    }
+
+    /// Compares the results of the last copy with these.
+    ///
+    /// # Errors
+    /// As [`Prepared::check`].
+    pub(super) fn compared(&mut self, want: &Wanted) -> Result<Check> {
         let last = self.copies - 1;
         let mut worst: Option<Comparison> = None;
-        for (ty, of_copy) in results(&self.subject) {
-            let (got, want) = (of_copy.read(last, &self.session, &mut self.store)?, of_copy.read(0, &session, &mut store)?);
+        for ((ty, of_copy), want) in results(&self.subject).zip(want) {
+            let Some(want) = want else { continue };
+            let got = of_copy.read(last, &self.session, &mut self.store)?;
             if ty.dtype == DType::I32 {
-                if got != want && !may_tie(&self.subject) {
+                if got != *want && !may_tie(&self.subject) {
                     return Err(Error::graph(self.subject.op.label(), format!("the integers of f64 in {of_copy:?}"), "others"));
                 }
                 continue;
             }
-            let compared = compare(format!("{of_copy:?}"), &got, &want, None, Floor::operator(computed_in(&self.subject)), ty.dtype, 0.0);
+            let compared = compare(format!("{of_copy:?}"), &got, want, None, Floor::operator(computed_in(&self.subject)), ty.dtype, 0.0);
             if !compared.passed() {
                 let label = format!("{} {}", self.subject.op.label(), self.subject.shape());
                 return Err(Error::graph(label, format!("an error of at most {} in {of_copy:?}", compared.limit), compared.error));
@@ -205,6 +238,16 @@ fn input(copy: usize, i: usize) -> String {
 
 fn output(copy: usize, i: usize) -> String {
     format!("{copy}.out.{i}")
+}
+
+/// What the plain f64 code makes of a subject's numbers; nothing where it would take too long.
+pub(super) fn reference(subject: &Subject) -> Result<Option<Wanted>> {
+    if subject.cost.flops > CHECKABLE {
+        return Ok(None);
+    }
+    let (mut store, mut session) = laid_down(subject, &Device::reference()?, 1)?;
+    session.run(&mut store, segment())?;
+    results(subject).map(|(_, of_copy)| of_copy.read(0, &session, &mut store).map(Some)).collect::<Result<_>>().map(Some)
 }
 
 /// A session of so many copies of the operator, each on its own tensors, which hold the same numbers.

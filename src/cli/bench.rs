@@ -10,13 +10,15 @@ use escnet::bench::clocks::Clocks;
 use escnet::bench::compare::{Comparison, Pair, compare};
 use escnet::bench::parts::{Part, model};
 use escnet::bench::peaks::{Bound, Peaks};
+use escnet::bench::peers::Peers;
 use escnet::bench::record::{self, Host, Row};
 use escnet::bench::sampling::Patience;
 use escnet::bench::shapes::{Subject, listed, subjects};
 use escnet::bench::subject::{Memory, Prepared};
-use escnet::bench::{Settings, measure, variants, whole};
+use escnet::bench::{Settings, measure_beside, variants, whole};
 use escnet::infer::inspect::Stage;
 use escnet::{DType, Device, Error};
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -78,9 +80,9 @@ struct Run {
     /// Measures no roofs
     #[arg(long)]
     no_peaks: bool,
-    /// Rows of an earlier run, or of a peer, to be set beside: CSV or JSON
-    #[arg(long, value_name = "FILE")]
-    against: Option<PathBuf>,
+    /// What rows are set beside, one or several: files of rows, CSV or JSON, of an earlier run or of PyTorch; `cublas` and `cudnn`, which then compute the same
+    #[arg(long, value_name = "FILE|LIBRARY", value_delimiter = ',')]
+    against: Vec<String>,
     /// Also adds the rows to this CSV file
     #[arg(long, value_name = "FILE")]
     append: Option<PathBuf>,
@@ -178,8 +180,8 @@ impl Run {
         if self.list {
             return Ok(std::io::stdout().write_all(list(&found).as_bytes())?);
         }
-        let against = self.against.as_deref().map(record::read).transpose()?;
         let device = self.device.open(self.dtype.into(), talk)?;
+        let mut peers = Peers::open(&self.against, &device)?;
         let memory = if self.hot { Memory::Hot } else { Memory::Cold };
         if self.run_once {
             return found.iter().try_for_each(|subject| Ok(Prepared::new(subject, &device, memory)?.run().map(drop)?));
@@ -196,14 +198,15 @@ impl Run {
         let rows = if self.whole {
             self.measure_wholes(&device, peaks.as_ref(), &settings, talk)?
         } else {
-            self.measure_operators(&found, &device, peaks.as_ref(), &settings, talk)?
+            self.measure_operators(&mut peers, &found, &device, peaks.as_ref(), &settings, talk)?
         };
         if rows.is_empty() {
             return Err(Stop::Usage(format!("no operator that was found has kernels of the variant `{}` there", self.variant.unwrap_or_default())));
         }
         self.append.iter().try_for_each(|path| append(path, &rows))?;
-        let compared = against.map(|against| compare(&against, &rows));
-        std::io::stdout().write_all(written(self.output, &rows, peaks.as_ref(), compared.as_ref())?.as_bytes())?;
+        let compared = peers.beside(&rows);
+        std::io::stdout().write_all(written(self.output, &rows, peaks.as_ref(), &peers, compared.as_ref())?.as_bytes())?;
+        peers.notes().into_iter().for_each(|note| talk.note(note));
         let loud = rows.iter().filter(|row| !row.quiet).count();
         if loud > 0 {
             talk.note(format_args!("{loud} of {} are noisier than asked, marked ~", rows.len()));
@@ -213,6 +216,7 @@ impl Run {
 
     fn measure_operators(
         &self,
+        peers: &mut Peers,
         found: &[Subject],
         device: &Device,
         peaks: Option<&Peaks>,
@@ -224,7 +228,7 @@ impl Run {
         let mut rows = Vec::new();
         for subject in found {
             for (variant, device) in self.variants(subject, device)? {
-                rows.push(measure(subject, &device, peaks, &self.host(&clocks, variant), settings)?);
+                rows.push(measure_beside(peers, subject, &device, peaks, &self.host(&clocks, variant), settings)?);
             }
             bar.advance(1);
         }
@@ -355,12 +359,12 @@ const TITLES: [(&str, bool); 10] = [
     ("ratio", true),
 ];
 
-/// What people read of rows. The ratio is that to the row that it was set beside.
+/// What people read of rows. The ratio is that to the row that it was set beside, with whose that is.
 fn cells(rows: &[Row], compared: Option<&Comparison>) -> Vec<Vec<String>> {
     let ratio = |row: &Row| {
         let is_same =
             |pair: &&Pair| (&pair.label, &pair.shape, &pair.attributes, &pair.dtype) == (&row.label(), &row.shape, &row.attributes, &row.dtype);
-        compared.and_then(|c| c.pairs.iter().find(is_same)).map_or(String::new(), |pair| format!("{:.3}", pair.ratio))
+        compared.and_then(|c| c.pairs.iter().find(is_same)).map_or(String::new(), |pair| format!("{:.3} {}", pair.ratio, pair.peer))
     };
     let cell = |row: &Row| {
         let mark = if row.quiet { "" } else { "~" };
@@ -390,10 +394,13 @@ pub fn time(us: f64) -> String {
     }
 }
 
-fn written(output: Output, rows: &[Row], peaks: Option<&Peaks>, compared: Option<&Comparison>) -> Result<String, Stop> {
+fn written(output: Output, rows: &[Row], peaks: Option<&Peaks>, peers: &Peers, compared: Option<&Comparison>) -> Result<String, Stop> {
     Ok(match output {
         Output::Csv => record::to_csv(rows, true)?,
-        Output::Json => serde_json::json!({ "peaks": peaks, "rows": rows, "compared": compared }).to_string() + "\n",
+        Output::Json => {
+            let measured: BTreeMap<&str, &[Row]> = peers.measured().into_iter().collect();
+            serde_json::json!({ "peaks": peaks, "rows": rows, "compared": compared, "libraries": measured }).to_string() + "\n"
+        }
         Output::Table => Table::written(&TITLES, &cells(rows, compared)),
         Output::Md => markdown(&TITLES, &cells(rows, compared)),
     })

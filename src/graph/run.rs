@@ -224,6 +224,15 @@ impl Session {
         memory.read(place.index, &place.ty).await
     }
 
+    /// The memory of an input, a result or state of this name, on one of CUDA's devices.
+    #[cfg(feature = "vendor")]
+    pub(crate) fn part(&self, name: &str, store: &Store) -> Option<crate::device::cuda::Part> {
+        let place = self.inputs.get(name).or(self.outputs.get(name)).map(|place| (place.home, place.index));
+        let (home, index) = place.or(store.index_of(name).map(|index| (Home::State, index)))?;
+        let (DeviceMemory::Cuda(slots), DeviceMemory::Cuda(states)) = (&self.slots, &store.memory) else { return None };
+        if home == Home::Slot { slots.raw(index) } else { states.raw(index) }.cloned()
+    }
+
     /// Where a named result lies.
     fn output<'a>(&'a self, output: &str, store: &'a Store) -> Result<(&'a DeviceMemory, &'a Place)> {
         let place = self.outputs.get(output).ok_or_else(|| self.graph.missing("outputs", output))?;

@@ -83,6 +83,12 @@ impl Store {
         self.index.contains_key(name)
     }
 
+    /// Where state of this name lies among the rest.
+    #[cfg(feature = "vendor")]
+    pub(super) fn index_of(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
     /// Makes room for state of this name and type, zeroed, unless it is there already.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ impl Drop for Allocation {
 
 /// Some of an allocation, which lives as long as any part of it.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(crate) struct Part {
     allocation: Arc<Allocation>,
     /// Where it begins, a multiple of 256.
     pub at: u64,
@@ -79,7 +79,13 @@ impl Part {
         if fits { Ok(()) } else { Err(Error::graph("memory", format!("at most {} bytes", self.bytes), format!("{bytes} from {from}"))) }
     }
 
-    pub fn context(&self) -> &Arc<Context> {
+    /// Bytes.
+    #[cfg(feature = "vendor")]
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
         &self.allocation.context
     }
 

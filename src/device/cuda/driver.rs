@@ -319,7 +319,7 @@ pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut
 
 /// Launches that were recorded, to be submitted at once.
 #[derive(Debug)]
-pub(super) struct Recorded {
+pub(crate) struct Recorded {
     context: Arc<Context>,
     raw: api::CUgraphExec,
 }
@@ -331,7 +331,7 @@ unsafe impl Sync for Recorded {}
 
 impl Recorded {
     /// Records what `launches` puts into the stream, none of which is done now.
-    pub fn new(context: &Arc<Context>, launches: impl FnOnce() -> Result<()>) -> Result<Self> {
+    pub(super) fn new(context: &Arc<Context>, launches: impl FnOnce() -> Result<()>) -> Result<Self> {
         context.enter()?;
         let (mut graph, mut raw) = (null_mut(), null_mut());
         // SAFETY: the stream is the context's; what is captured is ended in any case, and the graph is destroyed when it has been instantiated.

@@ -3,7 +3,7 @@
 //! nvFatbin, a library of CUDA's toolkit, puts them together when `kernels/images` is made. Entries are compressed by LZ4, which every driver unpacks; the
 //! library's other modes are Zstandard, a third smaller and unknown to drivers before 550.
 
-use super::library::{functions, open};
+use super::library::{functions, open_compiler};
 use crate::error::{Error, Result};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::{null, null_mut};
@@ -57,7 +57,7 @@ impl NvFatbin {
     }
 
     fn load() -> std::result::Result<Self, String> {
-        let library = open("nvfatbin")?;
+        let library = open_compiler("nvfatbin")?;
         // SAFETY: their types are those of nvFatbin.h.
         let functions = unsafe { Functions::of(library) }.map_err(|e| e.to_string())?;
         let mut version = (0, 0);

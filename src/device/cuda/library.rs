@@ -1,4 +1,4 @@
-//! Libraries of the CUDA toolkit that are loaded when they are asked for.
+//! Libraries of NVIDIA's that are loaded when they are asked for.
 
 use libloading::Library;
 use std::env::var_os;
@@ -29,18 +29,25 @@ macro_rules! functions {
         }
     };
 }
-pub(super) use functions;
+pub(crate) use functions;
 
-/// The library of this name, such as `nvrtc`: of CUDA 13 or 12, where the system looks for libraries, or in a toolkit that `CUDA_PATH` or `CUDA_HOME` names or that lies where it usually does.
+/// The compiler's library of this name, such as `nvrtc`, of CUDA 13 or 12; see [`open`].
 ///
 /// # Errors
 /// What was looked for.
-pub(super) fn open(name: &str) -> Result<Library, String> {
-    let files = if cfg!(windows) {
+pub(super) fn open_compiler(name: &str) -> Result<Library, String> {
+    open(&if cfg!(windows) {
         vec![format!("{name}64_130_0.dll"), format!("{name}_130_0.dll"), format!("{name}64_120_0.dll"), format!("{name}_120_0.dll")]
     } else {
         vec![format!("lib{name}.so.13"), format!("lib{name}.so.12"), format!("lib{name}.so")]
-    };
+    })
+}
+
+/// The first of these files that is found where the system looks for libraries, or in a toolkit that `CUDA_PATH` or `CUDA_HOME` names or that lies where it usually does.
+///
+/// # Errors
+/// What was looked for.
+pub(crate) fn open(files: &[String]) -> Result<Library, String> {
     let given = ["CUDA_PATH", "CUDA_HOME"].into_iter().filter_map(var_os).filter(|value| !value.is_empty()).map(PathBuf::from);
     let toolkits = given.chain(cfg!(unix).then(|| PathBuf::from("/usr/local/cuda")));
     let folders: Vec<PathBuf> = toolkits.flat_map(|home| ["lib64", "lib", "bin", "bin/x64"].map(|folder| home.join(folder))).collect();

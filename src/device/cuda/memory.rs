@@ -11,7 +11,7 @@ use half::{bf16, f16};
 const GUARD: usize = 64;
 const GUARD_WORD: u32 = 0x1ab1_1ab1;
 /// NaN, in 32 bits and in 16.
-const POISON_FLOAT: u32 = 0x7fc0_7fc0;
+pub(super) const POISON_FLOAT: u32 = 0x7fc0_7fc0;
 const POISON_INT: u32 = 0x8000_8000;
 
 /// A list of buffers, addressed by index, each of whole words of four bytes.
@@ -100,7 +100,7 @@ impl Memory {
     }
 
     /// Where a buffer lies; nowhere if it has no elements.
-    pub(super) fn raw(&self, index: usize) -> Option<&Part> {
+    pub fn raw(&self, index: usize) -> Option<&Part> {
         self.buffers.get(index)?.raw.as_ref()
     }
 

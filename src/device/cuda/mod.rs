@@ -23,9 +23,11 @@ mod downloads;
 mod driver;
 mod event;
 pub mod fatbin;
+#[cfg(feature = "vendor")]
+mod guest;
 mod images;
 mod launch;
-mod library;
+pub(crate) mod library;
 mod memory;
 pub mod nvrtc;
 mod pages;
@@ -36,7 +38,12 @@ mod tensor_map;
 mod uploads;
 
 pub use crate::device::columns::{Columns, Summed};
+pub(crate) use allocation::Part;
 pub use choices::Choices;
+#[cfg(feature = "vendor")]
+pub(crate) use driver::Recorded;
+#[cfg(feature = "vendor")]
+pub(crate) use guest::Guest;
 pub use images::compiled;
 pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
@@ -45,7 +52,6 @@ pub use sweep::Side;
 pub use tensor_map::{Swizzle, TensorMap, Tile};
 
 use crate::error::Result;
-use allocation::Part;
 use downloads::Downloads;
 use driver::{Context, Function, Module};
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! NVRTC, the compiler of CUDA's toolkit that is a library: loaded when it is asked for, needed by neither the build nor the driver.
 
-use super::library::{functions, open};
+use super::library::{functions, open_compiler};
 use super::source::Source;
 use crate::error::{Error, Result};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -66,7 +66,7 @@ impl Nvrtc {
     }
 
     fn load() -> std::result::Result<Self, String> {
-        let library = open("nvrtc")?;
+        let library = open_compiler("nvrtc")?;
         // SAFETY: their types are those of nvrtc.h, the same since CUDA 11.2.
         let functions = unsafe { Functions::of(library) }.map_err(|e| e.to_string())?;
         let (mut major, mut minor) = (0, 0);

@@ -2,6 +2,7 @@
 // a kernel that goes wrong leaves an error that every later call returns, as a lost context does.
 //
 // Work is put into streams, which do it later (streams.h). Captured work is kept, and done when its graph is.
+#include "../vendor/device.h"
 #include "streams.h"
 #include "tensor_map.h"
 #include <mutex>
@@ -34,7 +35,7 @@ namespace sim {
 struct alignas(64) Piece {
     unsigned char bytes[64];
 };
-// A launch, a copy or a fill, with its own copy of all it needs.
+// A launch, a copy, a fill or another library's work, with its own copy of all it needs.
 struct Work {
     const Kernel* kernel;
     Launch launch;
@@ -44,6 +45,8 @@ struct Work {
     size_t bytes;
     unsigned word;
     std::vector<char> taken;  // from the host, when it was told to
+    std::function<void()> act{};
+    std::vector<Touched> touched{};
 };
 struct Graph { std::vector<Work> work; };
 }  // namespace sim
@@ -56,6 +59,17 @@ void broken(int status) {
 
 void perform(Work& w) {
     if (sticky) return;
+    if (w.act) {
+        for (const Touched& t : w.touched)
+            if (!t.is_written && !is_defined(t.at, t.bytes)) {
+                report = "a library reads memory that nobody wrote: " + place(t.at);
+                return broken(LAUNCH_FAILED);
+            }
+        w.act();
+        for (const Touched& t : w.touched)
+            if (t.is_written) host_wrote(const_cast<void*>(t.at), t.bytes, true);
+        return;
+    }
     if (!w.kernel) {
         const void* from = w.taken.empty() ? w.from : w.taken.data();
         if (from && is_device(from, 1) && !is_defined(from, w.bytes)) {
@@ -309,6 +323,13 @@ API cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** e
         if (to && !is_device(to, 1)) return refuse(k.name, "parameter " + std::to_string(i) + " is a pointer, and was given none of the device's");
     }
     return submit(c->stream, std::move(w));
+}
+
+int cuda_on_cpu_work(void* stream, const char* name, std::function<void()> act, std::vector<Touched> touched) {
+    HEALTHY;
+    for (const Touched& t : touched)
+        if (!is_device(t.at, t.bytes)) return refuse(name, "a tensor of " + std::to_string(t.bytes) + " bytes that is not the device's, or ends before them: " + place(t.at));
+    return submit(stream, Work{nullptr, {}, {}, nullptr, nullptr, 0, 0, {}, std::move(act), std::move(touched)});
 }
 
 // What a tensor map may say, as the driver's manual has it. Empty where it may be said.
