@@ -297,7 +297,7 @@ fn of_backbone(graph: &Graph) -> std::collections::BTreeMap<String, usize> {
 #[test]
 #[cfg(feature = "bench")]
 fn of_a_model_s_backbone_no_sum_and_no_relu_is_left() -> Result<()> {
-    let model = escnet::bench::shapes::model("escnet-tiny")?;
+    let model = escnet::bench::parts::model("escnet-tiny")?;
     let stage = Stage::Classify { batch: 2, words: 7, trained: Trained::ALL };
     let training = prepare(escnet::train::build(&model, stage, &StepOptions::default())?.graph, &rules(), DType::F32)?;
     let of_training = of_backbone(&training);
