@@ -143,7 +143,7 @@ fn of_algorithms_the_fastest_counts_that_is_to_be_had() {
     let (_, row) = measured("cublas", &device, &product, Memory::Hot).unwrap();
     assert_eq!((row.kernels.as_str(), row.commit.as_str(), row.memory.as_str()), ("cublasLt 1", "cuBLASLt 13.0.0", "hot"));
     // So many copies as a cold row has, each with pointers of its own.
-    let linear = subject(Linear { bias: true, activation: Activation::Relu }, DType::F32, &[&[128, 256], &[512, 256], &[512]], &[true]);
+    let linear = subject(Linear { bias: true, activation: Activation::Relu }, DType::F32, &[&[1, 1024], &[1024, 1024], &[1024]], &[true]);
     let (_, row) = measured("cublas", &device, &linear, Memory::Cold).unwrap();
     assert_eq!(row.memory, "cold");
 }

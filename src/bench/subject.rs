@@ -47,7 +47,6 @@ pub struct Prepared {
     session: Session,
     copies: usize,
     /// What [`Prepared::check`] compared with.
-    #[cfg_attr(not(feature = "vendor"), expect(dead_code))]
     reference: Option<Wanted>,
 }
 

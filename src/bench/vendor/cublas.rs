@@ -21,6 +21,7 @@ use cudarc::cublaslt::sys::{
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::{from_ref, null_mut};
+use std::rc::Rc;
 use std::sync::Arc;
 
 const NAME: &str = "cublas";
@@ -52,7 +53,7 @@ functions!(Functions {
 
 /// The library, on one device.
 pub(super) struct Cublas {
-    loaded: Arc<Loaded>,
+    loaded: Rc<Loaded>,
 }
 
 struct Loaded {
@@ -96,7 +97,7 @@ impl Cublas {
         // SAFETY: the device is the thread's, and `handle` is where the handle is put.
         checked(NAME, "cublasLtCreate", unsafe { (functions.cublasLtCreate)(&mut handle) }, functions.cublasLtGetStatusString)?;
         let workspace = guest.allocate(WORKSPACE)?;
-        Ok(Cublas { loaded: Arc::new(Loaded { functions, handle, guest: guest.clone(), workspace }) })
+        Ok(Cublas { loaded: Rc::new(Loaded { functions, handle, guest: guest.clone(), workspace }) })
     }
 }
 
@@ -169,7 +170,8 @@ fn ways(subject: &Subject) -> Vec<(Product, Option<Subject>, &'static str)> {
         dtype: ty(0).dtype,
         follows: Follows::default(),
     };
-    if !subject.inputs.iter().all(|(of, _)| of.dtype == ty(0).dtype && of.len() > 0) || !matches!(ty(0).dtype, DType::F32 | DType::F16 | DType::BF16)
+    if !subject.inputs.iter().all(|(of, _)| of.dtype == ty(0).dtype && !of.is_empty())
+        || !matches!(ty(0).dtype, DType::F32 | DType::F16 | DType::BF16)
     {
         return Vec::new();
     }
@@ -208,7 +210,7 @@ fn ways(subject: &Subject) -> Vec<(Product, Option<Subject>, &'static str)> {
 
 /// What a product is described by, given back when it is dropped.
 struct Described {
-    loaded: Arc<Loaded>,
+    loaded: Rc<Loaded>,
     product: Product,
     description: Description,
     preference: Preference,
@@ -217,7 +219,7 @@ struct Described {
 }
 
 impl Described {
-    fn new(loaded: &Arc<Loaded>, product: Product) -> Result<Self> {
+    fn new(loaded: &Rc<Loaded>, product: Product) -> Result<Self> {
         let Product { batch, m, n, k, transposed: [a, b], dtype, follows, .. } = product;
         let mut made = Described { loaded: loaded.clone(), product, description: null_mut(), preference: null_mut(), layouts: [null_mut(); 3] };
         let f = &loaded.functions;
@@ -375,7 +377,7 @@ impl Drop for Described {
 
 impl Cublas {
     fn candidates(&self, product: Product) -> Result<Vec<Candidate>> {
-        let described = Arc::new(Described::new(&self.loaded, product)?);
+        let described = Rc::new(Described::new(&self.loaded, product)?);
         let candidate = |(i, algorithm): (usize, Algorithm)| {
             let described = described.clone();
             Candidate { name: format!("cublasLt {i}"), work: Box::new(move |tensors| described.enqueue(&algorithm, tensors)) }

@@ -17,6 +17,7 @@ use cudarc::cudnn::sys::{
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::{from_ref, null_mut};
+use std::rc::Rc;
 use std::sync::Arc;
 
 const NAME: &str = "cudnn";
@@ -68,7 +69,7 @@ functions!(Functions {
 
 /// The library, on one device.
 pub(super) struct Cudnn {
-    loaded: Arc<Loaded>,
+    loaded: Rc<Loaded>,
 }
 
 struct Loaded {
@@ -110,7 +111,7 @@ impl Cudnn {
         let loaded = Loaded { functions, handle, guest: guest.clone() };
         // SAFETY: the stream lives as long as the guest.
         loaded.check("cudnnSetStream", unsafe { (loaded.functions.cudnnSetStream)(handle, stream) })?;
-        Ok(Cudnn { loaded: Arc::new(loaded) })
+        Ok(Cudnn { loaded: Rc::new(loaded) })
     }
 }
 
@@ -179,7 +180,7 @@ fn ways(subject: &Subject) -> Vec<(Convolution, Option<Subject>, &'static str)> 
 
 /// What a convolution is described by, given back when it is dropped.
 struct Described {
-    loaded: Arc<Loaded>,
+    loaded: Rc<Loaded>,
     convolution: Convolution,
     x: TensorOf,
     y: TensorOf,
@@ -198,7 +199,7 @@ fn int(n: usize) -> Result<c_int> {
 }
 
 impl Described {
-    fn new(loaded: &Arc<Loaded>, convolution: Convolution) -> Result<Self> {
+    fn new(loaded: &Rc<Loaded>, convolution: Convolution) -> Result<Self> {
         let Convolution { stride, padding, x, w, y, .. } = convolution;
         let ty = match x.dtype {
             DType::F16 => Type::CUDNN_DATA_HALF,
@@ -354,10 +355,10 @@ impl Drop for Described {
 
 impl Cudnn {
     fn candidates(&self, convolution: Convolution) -> Result<Vec<Candidate>> {
-        if convolution.x.len() == 0 || convolution.y.len() == 0 {
+        if convolution.x.is_empty() || convolution.y.is_empty() {
             return Ok(Vec::new());
         }
-        let described = Arc::new(Described::new(&self.loaded, convolution)?);
+        let described = Rc::new(Described::new(&self.loaded, convolution)?);
         let needed: Vec<(c_int, usize)> = (0..ALGORITHMS).filter_map(|algorithm| Some((algorithm, described.workspace(algorithm)?))).collect();
         let Some(most) = needed.iter().map(|&(_, bytes)| bytes).max() else { return Ok(Vec::new()) };
         let workspace = self.loaded.guest.allocate(most.max(256))?;

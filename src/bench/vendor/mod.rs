@@ -56,11 +56,13 @@ struct Plan {
     candidates: Vec<Candidate>,
 }
 
+/// Puts the work of one copy into the stream.
+type Work = Box<dyn Fn(&Tensors) -> Result<()>>;
+
 /// One algorithm.
 struct Candidate {
     name: String,
-    /// Puts the work of one copy into the stream.
-    work: Box<dyn Fn(&Tensors) -> Result<()>>,
+    work: Work,
 }
 
 /// The tensors of one copy: none where one is fixed, or not wanted.
