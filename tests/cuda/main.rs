@@ -11,6 +11,7 @@ mod faults;
 mod hopper;
 mod hopper_faults;
 mod images;
+mod overlap;
 mod probe;
 mod ptx;
 mod refused;

@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 /// The oldest driver whose calls are all there: 525.
 const OLDEST: c_int = 12000;
+/// The oldest whose graphs have edges along which a kernel may begin before the one before it has ended: 545.
+const OVERLAPPING: c_int = 12030;
+/// The oldest architecture that has code to wait for that: `kernels/common/overlap.cuh`.
+const WAITING: u32 = 90;
 
 /// Where one device's work is done: its primary context and two streams.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(super) struct Context {
     pub arch: u32,
     /// Its multiprocessors.
     pub processors: usize,
+    /// Whether its driver lets launches overlap.
+    overlaps: bool,
     number: api::CUdevice,
     context: api::CUcontext,
     /// The main one, where all work is done in its order.
@@ -66,12 +72,14 @@ fn known(version: c_int) -> String {
 
 /// [`known`] of the driver that is there.
 pub(super) fn version() -> String {
+    version_number().map(known).unwrap_or_default()
+}
+
+fn version_number() -> Option<c_int> {
     let mut version = 0;
     // SAFETY: whoever has a context has loaded the library; there is a place to write to.
-    match unsafe { api::cuDriverGetVersion(&mut version) } {
-        api::CUresult::CUDA_SUCCESS => known(version),
-        _ => String::new(),
-    }
+    let status = unsafe { api::cuDriverGetVersion(&mut version) };
+    (status == api::CUresult::CUDA_SUCCESS).then_some(version)
 }
 
 /// How many devices there are.
@@ -133,6 +141,7 @@ impl Context {
                 device: name,
                 arch: (10 * major + minor) as u32,
                 processors: processors.max(1) as usize,
+                overlaps: version_number().is_some_and(|version| version >= OVERLAPPING),
                 number: device,
                 context,
                 stream: null_mut(),
@@ -283,19 +292,28 @@ pub(super) struct Extent {
     pub cluster: u32,
 }
 
-/// Puts a launch behind all other work of the stream. The arguments lie one behind another, each from a start of its own.
+/// Puts a launch behind all other work of the stream; where it `overlaps`, it waits itself for that to be done, if device and driver have this. The arguments lie one
+/// behind another, each from a start of its own.
 ///
 /// # Safety
-/// The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run.
-pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut [u64], starts: &[usize]) -> Result<()> {
+/// The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run. One that overlaps waits.
+pub(super) unsafe fn launch(function: &Function, extent: Extent, overlaps: bool, arguments: &mut [u64], starts: &[usize]) -> Result<()> {
     let context = &function.module.context;
     let [grid_x, grid_y, grid_z] = extent.grid;
     // Little-endian: a word of four bytes is the first half of one of eight.
     let mut pointers: Vec<*mut c_void> = starts.iter().map(|&start| std::ptr::from_mut(&mut arguments[start]).cast()).collect();
+    use api::CUlaunchAttributeID_enum::{
+        CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION as CLUSTER, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION as OVERLAP,
+    };
     // SAFETY: all zeros are a value of it, as of every union of plain numbers.
-    let mut value: api::CUlaunchAttributeValue = unsafe { std::mem::zeroed() };
-    value.clusterDim = api::CUlaunchAttributeValue_union__bindgen_ty_1 { x: extent.cluster, y: 1, z: 1 };
-    let mut attribute = api::CUlaunchAttribute { id: api::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, pad: [0; 4], value };
+    let [mut cluster, mut overlap]: [api::CUlaunchAttributeValue; 2] = unsafe { std::mem::zeroed() };
+    cluster.clusterDim = api::CUlaunchAttributeValue_union__bindgen_ty_1 { x: extent.cluster, y: 1, z: 1 };
+    overlap.programmaticStreamSerializationAllowed = 1;
+    // What is no code for such devices, as PTX for older ones, does not wait.
+    let overlaps = overlaps && context.overlaps && function.module.arch >= WAITING;
+    let all = [(extent.cluster > 1, CLUSTER, cluster), (overlaps, OVERLAP, overlap)];
+    let asked = all.into_iter().filter(|(is_asked, ..)| *is_asked);
+    let mut attributes: Vec<_> = asked.map(|(_, id, value)| api::CUlaunchAttribute { id, pad: [0; 4], value }).collect();
     let config = api::CUlaunchConfig {
         gridDimX: grid_x,
         gridDimY: grid_y,
@@ -305,8 +323,8 @@ pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut
         blockDimZ: 1,
         sharedMemBytes: extent.shared,
         hStream: context.stream,
-        attrs: &mut attribute,
-        numAttrs: c_uint::from(extent.cluster > 1),
+        attrs: attributes.as_mut_ptr(),
+        numAttrs: attributes.len() as c_uint,
     };
     // SAFETY: the caller's promise; the driver copies the arguments before it returns.
     unsafe { context.check(api::cuLaunchKernelEx(&config, function.raw, pointers.as_mut_ptr(), null_mut())) }
