@@ -15,6 +15,7 @@ mod overlap;
 mod probe;
 mod ptx;
 mod refused;
+mod threads;
 mod uploads;
 
 use escnet::device::cuda::nvrtc::Nvrtc;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use cudarc::driver::sys as api;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The oldest driver whose calls are all there: 525.
 const OLDEST: c_int = 12000;
@@ -16,7 +16,7 @@ const OVERLAPPING: c_int = 12030;
 /// The oldest architecture that has code to wait for that: `kernels/common/overlap.cuh`.
 const WAITING: u32 = 90;
 
-/// Where one device's work is done: its primary context and two streams.
+/// Where one device's work is done: its primary context and its streams.
 #[derive(Debug)]
 pub(super) struct Context {
     /// What its driver calls it.
@@ -35,6 +35,8 @@ pub(super) struct Context {
     pub stream: api::CUstream,
     /// What is brought here beside that: see `uploads`.
     pub copies: api::CUstream,
+    /// Where launches are recorded, one recording at a time: what other threads put into the main stream meanwhile is not of it.
+    records: Mutex<api::CUstream>,
 }
 
 // SAFETY: the driver may be called from any thread, on any context; these are handles of objects that live until the context is dropped.
@@ -146,10 +148,12 @@ impl Context {
                 context,
                 stream: null_mut(),
                 copies: null_mut(),
+                records: Mutex::new(null_mut()),
             };
             opened.enter()?;
             opened.stream = opened.new_stream()?;
             opened.copies = opened.new_stream()?;
+            opened.records = Mutex::new(opened.new_stream()?);
             Ok(opened)
         }
     }
@@ -185,7 +189,8 @@ impl Drop for Context {
         // SAFETY: all were made in `open`, and whoever could use them holds the context. What the driver says is of no use here.
         unsafe {
             let _ = api::cuCtxSetCurrent(self.context);
-            for stream in [self.stream, self.copies].into_iter().filter(|stream| !stream.is_null()) {
+            let records = *self.records.get_mut().unwrap_or_else(PoisonError::into_inner);
+            for stream in [self.stream, self.copies, records].into_iter().filter(|stream| !stream.is_null()) {
                 let _ = api::cuStreamDestroy_v2(stream);
             }
             let _ = api::cuDevicePrimaryCtxRelease_v2(self.number);
@@ -292,12 +297,20 @@ pub(super) struct Extent {
     pub cluster: u32,
 }
 
-/// Puts a launch behind all other work of the stream; where it `overlaps`, it waits itself for that to be done, if device and driver have this. The arguments lie one
+/// Puts a launch into a stream of its context, behind all other work there; where it `overlaps`, it waits itself for that to be done, if device and driver have this. The arguments lie one
 /// behind another, each from a start of its own.
 ///
 /// # Safety
-/// The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run. One that overlaps waits.
-pub(super) unsafe fn launch(function: &Function, extent: Extent, overlaps: bool, arguments: &mut [u64], starts: &[usize]) -> Result<()> {
+/// The stream is of the function's context. The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run.
+/// One that overlaps waits.
+pub(super) unsafe fn launch(
+    function: &Function,
+    stream: api::CUstream,
+    extent: Extent,
+    overlaps: bool,
+    arguments: &mut [u64],
+    starts: &[usize],
+) -> Result<()> {
     let context = &function.module.context;
     let [grid_x, grid_y, grid_z] = extent.grid;
     // Little-endian: a word of four bytes is the first half of one of eight.
@@ -322,7 +335,7 @@ pub(super) unsafe fn launch(function: &Function, extent: Extent, overlaps: bool,
         blockDimY: 1,
         blockDimZ: 1,
         sharedMemBytes: extent.shared,
-        hStream: context.stream,
+        hStream: stream,
         attrs: attributes.as_mut_ptr(),
         numAttrs: attributes.len() as c_uint,
     };
@@ -343,15 +356,17 @@ unsafe impl Send for Recorded {}
 unsafe impl Sync for Recorded {}
 
 impl Recorded {
-    /// Records what `launches` puts into the stream, none of which is done now.
-    pub fn new(context: &Arc<Context>, launches: impl FnOnce() -> Result<()>) -> Result<Self> {
+    /// Records what `launches` puts into the stream that it is given, none of which is done now.
+    pub fn new(context: &Arc<Context>, launches: impl FnOnce(api::CUstream) -> Result<()>) -> Result<Self> {
         context.enter()?;
+        let records = context.records.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut graph, mut raw) = (null_mut(), null_mut());
-        // SAFETY: the stream is the context's; what is captured is ended in any case, and the graph is destroyed when it has been instantiated.
+        // SAFETY: the stream is the context's, and nobody else's as long as it is locked; what is captured is ended in any case, and the graph is destroyed when it has been
+        // instantiated.
         unsafe {
-            context.check(api::cuStreamBeginCapture_v2(context.stream, api::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))?;
-            let launched = launches();
-            let ended = context.check(api::cuStreamEndCapture(context.stream, &mut graph));
+            context.check(api::cuStreamBeginCapture_v2(*records, api::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))?;
+            let launched = launches(*records);
+            let ended = context.check(api::cuStreamEndCapture(*records, &mut graph));
             let made = launched.and(ended).and_then(|()| context.check(api::cuGraphInstantiateWithFlags(&mut raw, graph, 0)));
             if !graph.is_null() {
                 let _ = api::cuGraphDestroy(graph);
