@@ -2,10 +2,12 @@
 //
 // A block a row, as in common/layernorm.cuh: 12 bytes an element, 16 where s is wanted, for rows of at most 2048. Bound by memory. y may be x.
 #include "common/layernorm.cuh"
+#include "common/overlap.cuh"
 
 // Longer rows are read again as they were left in y. s may be null.
 extern "C" __global__ void __launch_bounds__(BLOCK) add_layernorm_forward_f32(const float* x, const float* r, const float* w, const float* b, float* y, float* s,
                                                                               float* mean, float* rstd, unsigned width, float eps) {
+    launch_wait(), launch_next();
     if (width > KEPT * BLOCK) {
         const size_t start = (size_t)blockIdx.x * width;
         for (unsigned i = threadIdx.x; i < width; i += BLOCK) {

@@ -14,6 +14,7 @@
 //
 // 14 Lq Lk D FLOPs a head, 4 of them to have the scores and dy V^T twice. Expected bound: tensor cores, and the shared memory that feeds them.
 #include "common/attention_wgmma.cuh"
+#include "common/overlap.cuh"
 
 #ifdef SM_90A
 namespace of_attention_backward_wgmma {
@@ -49,6 +50,7 @@ template <unsigned SIZE> __device__ __forceinline__ void prepare(Place<SIZE>& pl
         mbarrier_init_fence();
     }
     __syncthreads();
+    launch_wait(), launch_next();
 }
 
 // By one thread: the block's own rows of both tensors, heads of theirs.

@@ -6,6 +6,7 @@
 // shuffles and in shared memory. Where there is more than one piece, what is written is a part: for each row its sums of values, the largest score and the sum
 // of exponentials; `merge` joins the parts. Keys and values are read once for four rows, from memory for the first. Floor: 8 bytes a key and column of a head.
 #include "common/attention.cuh"
+#include "common/overlap.cuh"
 #include "common/reduce.cuh"
 
 // Keys of a block: the host's.
@@ -57,6 +58,7 @@ template <class T> __device__ __forceinline__ void decode(const Sources<T>& in, 
     SHARED(asked, float[FEW][WIDE]);
     SHARED(weights, float[PIECE][FEW]);
     SHARED(beside, float[BLOCK / 32][FEW][WIDE]);
+    launch_wait(), launch_next();
     // Threads of a row of values, and rows that are read at once.
     constexpr unsigned COUNT = Neighbours<T>::COUNT, ACROSS = WIDE / COUNT, DOWN = BLOCK / ACROSS;
     const unsigned pieces = (a.keys + PIECE - 1) / PIECE, piece = blockIdx.x % pieces, head = blockIdx.x / pieces % a.heads, key_batch = blockIdx.x / pieces / a.heads;
@@ -144,6 +146,7 @@ template <class T> __device__ __forceinline__ void decode(const Sources<T>& in, 
 
 // A thread an element of y.
 template <class T> __device__ __forceinline__ void merge(const float* parts, T* y, float* lse, const Attention& a) {
+    launch_wait(), launch_next();
     const size_t i = element(), result = i / a.size;
     const unsigned d = i % a.size, head = result % a.heads, pieces = (a.keys + PIECE - 1) / PIECE;
     if (result >= (size_t)a.batch * a.queries * a.heads) return;

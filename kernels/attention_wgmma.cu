@@ -13,6 +13,7 @@
 // 4 Lq Lk D FLOPs a head. Keys and values are read Lq / 128 times, from cache: 128 FLOPs a byte; from shared memory by both warpgroups, queries by none of them: 64
 // FLOPs a byte. Expected bound: tensor cores and the exponentials.
 #include "common/attention_wgmma.cuh"
+#include "common/overlap.cuh"
 
 #ifdef SM_90A
 namespace of_attention_wgmma {
@@ -66,6 +67,7 @@ __device__ __forceinline__ void forward(const Sources<T>& in, const TensorMap& k
         mbarrier_init_fence();
     }
     __syncthreads();
+    launch_wait(), launch_next();
     const Task own = task_of(a, a.queries, 1, ROWS);
     const unsigned count = min(ROWS, a.queries - own.first);
     const unsigned exist = length_of(in.lengths, a, own.batch), keys = visible(in.mask, in.lengths, a, own.batch, own.first + count - 1);

@@ -4,6 +4,7 @@
 // them: no rounds, and no barrier between two comparisons. So do the 2 B that are chosen, and these with the finished captions, a thread each. What a thread
 // moves it holds in registers while others write over the place that it came from. Some hundred bytes an image: bound by the launch.
 #include "common/order.cuh"
+#include "common/overlap.cuh"
 
 // The host's.
 #define MOST_BEAMS 64
@@ -59,6 +60,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) beam_step_forward_f32(const 
     SHARED(closed, float[2 * MOST_BEAMS]);
     SHARED(best_running, float);
     SHARED(worst_finished, float);
+    launch_wait(), launch_next();
     const unsigned beams = search.beams, width = search.width, image = blockIdx.x, count = beams * width;
     log_probs += (size_t)image * count;
     tokens += (size_t)image * count;

@@ -8,11 +8,13 @@
 //
 // All bound by memory. The tables are parameters, which stay f32.
 #include "common/column_sums.cuh"
+#include "common/overlap.cuh"
 
 // width: elements of a row; columns: ids of a sequence. positions and types are null where nothing of theirs is added.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     embedding_forward_f32(const int* ids, const float* table, const float* positions, const int* offset, const float* types, float* y, size_t n, unsigned width,
                           unsigned columns, unsigned vocabulary, unsigned position_rows) {
+    launch_wait(), launch_next();
     const size_t i = element();
     if (i >= n) return;
     const size_t at = i / width;

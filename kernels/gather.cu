@@ -17,7 +17,7 @@
 //   join      where a run goes on behind its share, the heads of the shares behind it are added, in their order.
 //
 // dy is read once, by neighbours along its rows. Every order depends on the indices alone, so that two runs are equal bit by bit. All bound by memory.
-#include "common/types.cuh"
+#include "common/overlap.cuh"
 
 // The host's: words that a block holds while rows are exchanged; indices that are sorted by counting; runs that are merged at once; sorted indices of a block.
 #define HELD 2048
@@ -30,6 +30,7 @@ namespace of_gather {
 template <class Word>
 __device__ __forceinline__ void reorder(Word* state, const int* indices, const int* length, unsigned rows, unsigned width, unsigned unit, unsigned span) {
     SHARED(held, Word[HELD]);
+    launch_wait(), launch_next();
     // Within the row before it is multiplied.
     const unsigned moved = length ? min((unsigned)max(length[0], 0), width / unit) * unit : width;
     const unsigned start = blockIdx.x * span, columns = min(moved - min(start, moved), span);

@@ -8,9 +8,11 @@
 // 2048, 12 to 16 backward, 8 for the parameters. y may be x, and dx dy.
 #include "common/column_sums.cuh"
 #include "common/layernorm.cuh"
+#include "common/overlap.cuh"
 
 extern "C" __global__ void __launch_bounds__(BLOCK)
     layernorm_forward_f32(const float* x, const float* w, const float* b, float* y, float* mean, float* rstd, unsigned width, float eps) {
+    launch_wait(), launch_next();
     normalize([=](size_t i) { return x[i]; }, [=](size_t i, float v) { y[i] = v; }, w, b, mean, rstd, width, eps);
 }
 

@@ -4,6 +4,7 @@
 // its own that comes behind the last one found. The parts' k are put through the same in a second launch, a block a row. x is read once, 4 bytes an element:
 // bound by memory for few k, else by the rounds, a reduction each.
 #include "common/order.cuh"
+#include "common/overlap.cuh"
 
 // Elements of a thread: the host's.
 #define EACH 8
@@ -20,6 +21,7 @@ using namespace of_top_k;
 // A block a part. found is null where there is one part a row.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     top_k_parts_f32(const float* x, Entry* found, float* values, int* indices, unsigned width, unsigned parts, unsigned k) {
+    launch_wait(), launch_next();
     const unsigned row = blockIdx.x / parts, begin = blockIdx.x % parts * (BLOCK * EACH) + threadIdx.x;
     Entry own[EACH];
 #pragma unroll
@@ -41,6 +43,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 // A block a row.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     top_k_forward_f32(const float* x, const Entry* found, float* values, int* indices, unsigned width, unsigned parts, unsigned k) {
+    launch_wait(), launch_next();
     const unsigned row = blockIdx.x, count = parts * k;
     Entry last = 0;
     for (unsigned round = 0; round < k; round++) {

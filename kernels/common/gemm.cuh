@@ -6,6 +6,7 @@
 // moments of the columns of what was stored, from the tile that has them (not where K is cut: no block has a whole sum then).
 #pragma once
 #include "common/moments.cuh"
+#include "common/overlap.cuh"
 
 #define TILE 64
 #define STRIP 16
@@ -128,6 +129,7 @@ struct Alike {
 template <bool a_along_k, bool b_along_k, class A, class B, class Put, class Extents>
 __device__ __forceinline__ void gemm_of(const Gemm& g, float* partials, const A& a, const B& b, Put put, Extents extents) {
     SHARED(strips, Strips);
+    launch_wait(), launch_next();
     const Tile t = tile_of<TILE>(g);
     const unsigned rows = extents.rows(g, t.batch), end = min(t.end, extents.depth(g, t.batch));
     if (t.row >= rows) return;
@@ -164,6 +166,7 @@ template <bool a_along_k, bool b_along_k, class A, class B, class Put> __device_
 
 // The second launch, a thread for each element of C.
 template <class Put, class Extents = Alike> __device__ __forceinline__ void gemm_sum(const Gemm& g, const float* partials, Put put, Extents extents = Extents()) {
+    launch_wait(), launch_next();
     const size_t each = (size_t)g.m * g.n, i = element();
     if (i >= g.batch * each) return;
     const size_t batch = i / each, within = i % each;

@@ -111,6 +111,7 @@ template <unsigned tile, bool a_along_k, bool b_along_k, class T, class A, class
 __device__ __forceinline__ void gemm_mma_of(const Gemm& g, float* partials, const A& a, const B& b, Put put, Extents extents) {
     DYNAMIC_SHARED(place, Place<tile>);
     constexpr unsigned HIGH = tile / 2 / 16, WIDE = 2;
+    launch_wait(), launch_next();
     const Tile t = tile_of<tile>(g);
     const unsigned rows = extents.rows(g, t.batch), end = min(t.end, extents.depth(g, t.batch));
     if (t.row >= rows) return;

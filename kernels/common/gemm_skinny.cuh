@@ -149,6 +149,7 @@ template <unsigned bytes> __device__ __forceinline__ void sum_up(const Gemm& g, 
 template <class T, class Put> __device__ __forceinline__ void gemm_skinny(const Gemm& g, float* partials, const T* a, const T* b, Put put) {
     using namespace of_skinny;
     SHARED(sums, Sums<T>);
+    launch_wait(), launch_next();
     const Tile t = tile_of<HIGH, NARROW>(g);
     a += (size_t)t.batch * g.m * g.k, b += (size_t)t.batch * g.n * g.k;
     if (g.k * sizeof(T) % 16 == 0) {

@@ -126,6 +126,7 @@ template <unsigned wide, class T, class A, class B, class Put> __device__ __forc
         mbarrier_init_fence();
     }
     __syncthreads();
+    launch_wait(), launch_next();
     // Strips so far, through all tiles.
     unsigned strip = 0;
     if (threadIdx.x < 128) {

@@ -269,8 +269,4 @@ template <class T> __device__ __forceinline__ T* in_block(T* p, unsigned rank) {
     return (T*)there;
 #endif
 }
-
-// --- Launches that overlap: until what the launch before this one wrote is there; and leave for the next one to begin. On the CPU launches follow one another.
-__device__ __forceinline__ void launch_wait() { PTX((void)0, "griddepcontrol.wait;" ::: "memory"); }
-__device__ __forceinline__ void launch_next() { PTX((void)0, "griddepcontrol.launch_dependents;" ::: "memory"); }
 #endif

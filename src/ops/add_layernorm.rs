@@ -79,7 +79,7 @@ impl Op for AddLayerNorm {
     fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
         let (rows, width) = launch.ty(0).shape.rows_and_width();
         let tensors = (0..4).map(cuda::Operand::Input).chain((0..4).map(cuda::Operand::Output));
-        launch.add(cuda::Dispatch::new(&KERNELS, "add_layernorm_forward_f32").tensors(tensors).sizes([width]).number(self.eps).rows(rows));
+        launch.add(cuda::Dispatch::new(&KERNELS, "add_layernorm_forward_f32").overlaps().tensors(tensors).sizes([width]).number(self.eps).rows(rows));
         Ok(())
     }
 

@@ -74,7 +74,7 @@ impl Op for Advance {
 
     #[cfg(feature = "cuda")]
     fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
-        launch.add(cuda::Dispatch::new(&KERNELS, "advance_forward_i32").tensors([cuda::Operand::Input(0), cuda::Operand::Input(1)]).block(1));
+        launch.add(cuda::Dispatch::new(&KERNELS, "advance_forward_i32").overlaps().tensors([cuda::Operand::Input(0), cuda::Operand::Input(1)]).block(1));
         Ok(())
     }
 

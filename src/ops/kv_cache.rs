@@ -75,7 +75,7 @@ impl Op for KvAppend {
         let (cache, new) = (launch.ty(0).shape, launch.ty(1).shape);
         let (n, word) = (new.len(), launch.word(launch.ty(0)));
         let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Input(2)];
-        let dispatch = cuda::Dispatch::new(&KERNELS, format!("kv_cache_forward_{word}")).tensors(tensors).count(n);
+        let dispatch = cuda::Dispatch::new(&KERNELS, format!("kv_cache_forward_{word}")).overlaps().tensors(tensors).count(n);
         launch.add(dispatch.sizes([new[1] * new[2], new[2], cache[1]]).over(n));
         Ok(())
     }

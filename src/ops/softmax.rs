@@ -192,7 +192,7 @@ fn backward(cx: &mut Backward) -> Result<()> {
 #[cfg(feature = "cuda")]
 pub(super) fn cuda_row_launch(launch: &mut cuda::Launch, image: &'static cuda::Image, kernel: &str, operands: &[cuda::Operand]) {
     let (rows, width) = launch.ty(0).shape.rows_and_width();
-    launch.add(cuda::Dispatch::new(image, kernel).tensors(operands.iter().copied()).sizes([width]).rows(rows));
+    launch.add(cuda::Dispatch::new(image, kernel).overlaps().tensors(operands.iter().copied()).sizes([width]).rows(rows));
 }
 
 /// One workgroup a row of the first input, in whose place the output may be.

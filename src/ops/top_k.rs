@@ -80,7 +80,7 @@ impl Op for TopK {
         // Two words for each that was found.
         let found = if parts > 1 { launch.scratch(2 * rows * parts * self.k) } else { cuda::Operand::Nothing };
         let tensors = [cuda::Operand::Input(0), found, cuda::Operand::Output(0), cuda::Operand::Output(1)];
-        let of = |kernel: &str| cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).sizes([width, parts, self.k]);
+        let of = |kernel: &str| cuda::Dispatch::new(&KERNELS, kernel).overlaps().tensors(tensors).sizes([width, parts, self.k]);
         launch.add(of("top_k_parts_f32").rows(rows * parts));
         if parts > 1 {
             launch.add(of("top_k_forward_f32").rows(rows));

@@ -11,9 +11,11 @@ mod faults;
 mod hopper;
 mod hopper_faults;
 mod images;
+mod overlap;
 mod probe;
 mod ptx;
 mod refused;
+mod threads;
 mod uploads;
 
 use escnet::device::cuda::nvrtc::Nvrtc;

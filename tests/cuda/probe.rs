@@ -56,12 +56,23 @@ impl Op for Probe {
 
 /// What the launches leave in outputs of these types.
 pub fn run(device: &Device, inputs: &[Tensor], outputs: &[TensorType], tell: impl Fn(&mut Launch) + Send + Sync + 'static) -> Result<Vec<Tensor>> {
+    run_with(Options { checked: true, ..Options::default() }, device, inputs, outputs, tell)
+}
+
+/// The same in a session with these options.
+pub fn run_with(
+    options: Options,
+    device: &Device,
+    inputs: &[Tensor],
+    outputs: &[TensorType],
+    tell: impl Fn(&mut Launch) + Send + Sync + 'static,
+) -> Result<Vec<Tensor>> {
     let mut b = Builder::new();
     let values = inputs.iter().enumerate().map(|(i, tensor)| b.input(&format!("x{i}"), tensor.ty())).collect::<Result<Vec<_>>>()?;
     let results = b.apply(Probe { outputs: outputs.to_vec(), tell: Arc::new(tell) }, &values)?;
     results.iter().enumerate().for_each(|(i, y)| b.output(&format!("y{i}"), *y));
     let mut store = Store::new(device);
-    let mut session = Session::new(b.finish(), &mut store, Options { checked: true, ..Options::default() })?;
+    let mut session = Session::new(b.finish(), &mut store, options)?;
     for (i, tensor) in inputs.iter().enumerate() {
         session.write(&format!("x{i}"), tensor)?;
     }

@@ -45,6 +45,8 @@ fn product() {
     let mut b = Builder::new();
     let x = b.input("x", TensorType::new(DType::BF16, [128, 128])).unwrap();
     let y = matmul(&mut b, x, x).unwrap();
+    // The second would overlap with the first, where its code waits for that.
+    let y = matmul(&mut b, y, x).unwrap();
     b.output("y", y);
     let mut store = Store::new(&Device::cuda(None).unwrap());
     let mut session = Session::new(b.finish(), &mut store, Options::default()).unwrap();

@@ -7,12 +7,16 @@ use crate::error::{Error, Result};
 use cudarc::driver::sys as api;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The oldest driver whose calls are all there: 525.
 const OLDEST: c_int = 12000;
+/// The oldest whose graphs have edges along which a kernel may begin before the one before it has ended: 545.
+const OVERLAPPING: c_int = 12030;
+/// The oldest architecture that has code to wait for that: `kernels/common/overlap.cuh`.
+const WAITING: u32 = 90;
 
-/// Where one device's work is done: its primary context and two streams.
+/// Where one device's work is done: its primary context and its streams.
 #[derive(Debug)]
 pub(super) struct Context {
     /// What its driver calls it.
@@ -25,12 +29,16 @@ pub(super) struct Context {
     pub arch: u32,
     /// Its multiprocessors.
     pub processors: usize,
+    /// Whether its driver lets launches overlap.
+    overlaps: bool,
     number: api::CUdevice,
     context: api::CUcontext,
     /// The main one, where all work is done in its order.
     pub stream: api::CUstream,
     /// What is brought here beside that: see `uploads`.
     pub copies: api::CUstream,
+    /// Where launches are recorded, one recording at a time: what other threads put into the main stream meanwhile is not of it.
+    records: Mutex<api::CUstream>,
 }
 
 // SAFETY: the driver may be called from any thread, on any context; these are handles of objects that live until the context is dropped.
@@ -68,12 +76,14 @@ fn known(version: c_int) -> String {
 
 /// [`known`] of the driver that is there.
 pub(super) fn version() -> String {
+    version_number().map(known).unwrap_or_default()
+}
+
+fn version_number() -> Option<c_int> {
     let mut version = 0;
     // SAFETY: whoever has a context has loaded the library; there is a place to write to.
-    match unsafe { api::cuDriverGetVersion(&mut version) } {
-        api::CUresult::CUDA_SUCCESS => known(version),
-        _ => String::new(),
-    }
+    let status = unsafe { api::cuDriverGetVersion(&mut version) };
+    (status == api::CUresult::CUDA_SUCCESS).then_some(version)
 }
 
 /// How many devices there are.
@@ -138,14 +148,17 @@ impl Context {
                 bus,
                 arch: (10 * major + minor) as u32,
                 processors: processors.max(1) as usize,
+                overlaps: version_number().is_some_and(|version| version >= OVERLAPPING),
                 number: device,
                 context,
                 stream: null_mut(),
                 copies: null_mut(),
+                records: Mutex::new(null_mut()),
             };
             opened.enter()?;
             opened.stream = opened.new_stream()?;
             opened.copies = opened.new_stream()?;
+            opened.records = Mutex::new(opened.new_stream()?);
             Ok(opened)
         }
     }
@@ -181,7 +194,8 @@ impl Drop for Context {
         // SAFETY: all were made in `open`, and whoever could use them holds the context. What the driver says is of no use here.
         unsafe {
             let _ = api::cuCtxSetCurrent(self.context);
-            for stream in [self.stream, self.copies].into_iter().filter(|stream| !stream.is_null()) {
+            let records = *self.records.get_mut().unwrap_or_else(PoisonError::into_inner);
+            for stream in [self.stream, self.copies, records].into_iter().filter(|stream| !stream.is_null()) {
                 let _ = api::cuStreamDestroy_v2(stream);
             }
             let _ = api::cuDevicePrimaryCtxRelease_v2(self.number);
@@ -288,19 +302,36 @@ pub(super) struct Extent {
     pub cluster: u32,
 }
 
-/// Puts a launch behind all other work of the stream. The arguments lie one behind another, each from a start of its own.
+/// Puts a launch into a stream of its context, behind all other work there; where it `overlaps`, it waits itself for that to be done, if device and driver have this. The arguments lie one
+/// behind another, each from a start of its own.
 ///
 /// # Safety
-/// The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run.
-pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut [u64], starts: &[usize]) -> Result<()> {
+/// The stream is of the function's context. The arguments are those of the kernel, in number, order and type, and what it reaches through them is there until it has run.
+/// One that overlaps waits.
+pub(super) unsafe fn launch(
+    function: &Function,
+    stream: api::CUstream,
+    extent: Extent,
+    overlaps: bool,
+    arguments: &mut [u64],
+    starts: &[usize],
+) -> Result<()> {
     let context = &function.module.context;
     let [grid_x, grid_y, grid_z] = extent.grid;
     // Little-endian: a word of four bytes is the first half of one of eight.
     let mut pointers: Vec<*mut c_void> = starts.iter().map(|&start| std::ptr::from_mut(&mut arguments[start]).cast()).collect();
+    use api::CUlaunchAttributeID_enum::{
+        CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION as CLUSTER, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION as OVERLAP,
+    };
     // SAFETY: all zeros are a value of it, as of every union of plain numbers.
-    let mut value: api::CUlaunchAttributeValue = unsafe { std::mem::zeroed() };
-    value.clusterDim = api::CUlaunchAttributeValue_union__bindgen_ty_1 { x: extent.cluster, y: 1, z: 1 };
-    let mut attribute = api::CUlaunchAttribute { id: api::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, pad: [0; 4], value };
+    let [mut cluster, mut overlap]: [api::CUlaunchAttributeValue; 2] = unsafe { std::mem::zeroed() };
+    cluster.clusterDim = api::CUlaunchAttributeValue_union__bindgen_ty_1 { x: extent.cluster, y: 1, z: 1 };
+    overlap.programmaticStreamSerializationAllowed = 1;
+    // What is no code for such devices, as PTX for older ones, does not wait.
+    let overlaps = overlaps && context.overlaps && function.module.arch >= WAITING;
+    let all = [(extent.cluster > 1, CLUSTER, cluster), (overlaps, OVERLAP, overlap)];
+    let asked = all.into_iter().filter(|(is_asked, ..)| *is_asked);
+    let mut attributes: Vec<_> = asked.map(|(_, id, value)| api::CUlaunchAttribute { id, pad: [0; 4], value }).collect();
     let config = api::CUlaunchConfig {
         gridDimX: grid_x,
         gridDimY: grid_y,
@@ -309,9 +340,9 @@ pub(super) unsafe fn launch(function: &Function, extent: Extent, arguments: &mut
         blockDimY: 1,
         blockDimZ: 1,
         sharedMemBytes: extent.shared,
-        hStream: context.stream,
-        attrs: &mut attribute,
-        numAttrs: c_uint::from(extent.cluster > 1),
+        hStream: stream,
+        attrs: attributes.as_mut_ptr(),
+        numAttrs: attributes.len() as c_uint,
     };
     // SAFETY: the caller's promise; the driver copies the arguments before it returns.
     unsafe { context.check(api::cuLaunchKernelEx(&config, function.raw, pointers.as_mut_ptr(), null_mut())) }
@@ -330,15 +361,22 @@ unsafe impl Send for Recorded {}
 unsafe impl Sync for Recorded {}
 
 impl Recorded {
-    /// Records what `launches` puts into the stream, none of which is done now.
-    pub(super) fn new(context: &Arc<Context>, launches: impl FnOnce() -> Result<()>) -> Result<Self> {
+    /// Records what `launches` puts into the stream that it is given, none of which is done now.
+    pub(super) fn new(context: &Arc<Context>, launches: impl FnOnce(api::CUstream) -> Result<()>) -> Result<Self> {
+        let records = context.records.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody else's as long as it is locked.
+        Recorded::of_stream(context, *records, || launches(*records))
+    }
+
+    /// Records what `launches` puts into this stream of the context. What other threads put into it meanwhile would be recorded too.
+    pub(super) fn of_stream(context: &Arc<Context>, stream: api::CUstream, launches: impl FnOnce() -> Result<()>) -> Result<Self> {
         context.enter()?;
         let (mut graph, mut raw) = (null_mut(), null_mut());
         // SAFETY: the stream is the context's; what is captured is ended in any case, and the graph is destroyed when it has been instantiated.
         unsafe {
-            context.check(api::cuStreamBeginCapture_v2(context.stream, api::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))?;
+            context.check(api::cuStreamBeginCapture_v2(stream, api::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))?;
             let launched = launches();
-            let ended = context.check(api::cuStreamEndCapture(context.stream, &mut graph));
+            let ended = context.check(api::cuStreamEndCapture(stream, &mut graph));
             let made = launched.and(ended).and_then(|()| context.check(api::cuGraphInstantiateWithFlags(&mut raw, graph, 0)));
             if !graph.is_null() {
                 let _ = api::cuGraphDestroy(graph);
@@ -358,7 +396,7 @@ impl Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        // SAFETY: it was instantiated in `new`.
+        // SAFETY: it was instantiated in `of_stream`.
         unsafe {
             let _ = api::cuCtxSetCurrent(self.context.context);
             let _ = api::cuGraphExecDestroy(self.raw);

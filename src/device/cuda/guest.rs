@@ -43,9 +43,9 @@ impl Guest {
         self.context.wait()
     }
 
-    /// Records what `work` puts into the stream, as a session's kernels are recorded.
+    /// Records what `work` puts into the stream, as a session's kernels are recorded; nothing else may go into it meanwhile.
     pub fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Recorded> {
-        Recorded::new(&self.context, work)
+        Recorded::of_stream(&self.context, self.context.stream, work)
     }
 
     /// Replays it between two events and waits: what it took, by the GPU's clock.

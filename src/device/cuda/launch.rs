@@ -59,12 +59,14 @@ pub struct Dispatch {
     pub(super) shared: usize,
     /// Neighbouring blocks that run together and reach each other's shared memory.
     pub(super) cluster: usize,
+    /// It may begin before the launch before it has ended.
+    pub(super) overlaps: bool,
 }
 
 impl Dispatch {
     /// A launch of one block, without arguments yet.
     pub fn new(image: &'static Image, kernel: impl Into<String>) -> Self {
-        Dispatch { image, kernel: kernel.into(), arguments: Vec::new(), grid: [1; 3], block: BLOCK, shared: 0, cluster: 1 }
+        Dispatch { image, kernel: kernel.into(), arguments: Vec::new(), grid: [1; 3], block: BLOCK, shared: 0, cluster: 1, overlaps: false }
     }
 
     /// Adds pointers to tensors.
@@ -140,6 +142,13 @@ impl Dispatch {
     /// Clusters of so many blocks along the first axis.
     pub fn cluster(mut self, blocks: usize) -> Self {
         self.cluster = blocks;
+        self
+    }
+
+    /// Of a kernel that waits, by `launch_wait` of `kernels/common/overlap.cuh`, before it touches memory of the device: it may begin before the launch before it
+    /// has ended, on devices and drivers that have this.
+    pub fn overlaps(mut self) -> Self {
+        self.overlaps = true;
         self
     }
 

@@ -9,6 +9,7 @@ use super::{Gpu, Memory};
 use crate::device::Kernel;
 use crate::device::binding::{Home, Place};
 use crate::error::{Error, Result};
+use cudarc::driver::sys::CUstream;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,7 @@ struct Bound {
     function: Arc<Function>,
     kernel: Kernel,
     extent: Extent,
+    overlaps: bool,
     arguments: Vec<u64>,
     /// Where in these each begins.
     starts: Vec<usize>,
@@ -146,28 +148,31 @@ impl Recording {
             };
             let function = self.gpu.function(dispatch.image, &dispatch.kernel, dispatch.shared)?;
             let kernel = Kernel { entry: dispatch.kernel.clone(), source: dispatch.image.source.into() };
-            self.launches.push(Bound { function, kernel, extent, arguments, starts });
+            self.launches.push(Bound { function, kernel, extent, overlaps: dispatch.overlaps, arguments, starts });
         }
         Ok(())
     }
 
-    fn submit(&self, nodes: Range<usize>) -> Result<()> {
+    /// Puts the launches of these nodes into a stream. Those that say so overlap with the one before them; the first with what was before, where that `may`.
+    fn submit(&self, stream: CUstream, nodes: Range<usize>, mut may: bool) -> Result<()> {
         for node in nodes {
             for bound in &self.launches[self.nodes[node].clone()] {
-                // SAFETY: the operator gave what its kernel takes, which tests/ops.rs sees on every case; all that it points to is held.
-                unsafe { launch(&bound.function, bound.extent, &mut bound.arguments.clone(), &bound.starts)? };
+                // SAFETY: the operator gave what its kernel takes, which tests/ops.rs sees on every case; all that it points to is held. So does it see that a kernel
+                // waits which is said to overlap.
+                unsafe { launch(&bound.function, stream, bound.extent, may && bound.overlaps, &mut bound.arguments.clone(), &bound.starts)? };
+                may = true;
             }
         }
         Ok(())
     }
 
-    /// Launches these nodes one by one, in their order.
+    /// Launches these nodes one by one, in their order. The first may overlap with whatever is in the stream: a driver lets it do so with a kernel alone.
     pub fn run_apart(&self, nodes: Range<usize>) -> Result<()> {
         self.gpu.context().enter()?;
-        self.submit(nodes)
+        self.submit(self.gpu.context().stream, nodes, true)
     }
 
-    /// Replays these nodes; the first time, they are captured into a graph.
+    /// Replays these nodes; the first time, they are captured into a graph. In it an edge between two kernels alone lets them overlap, so that the first waits as ever.
     pub fn run(&self, nodes: Range<usize>) -> Result<()> {
         let launched = self.nodes.get(nodes.clone()).is_some_and(|ranges| ranges.iter().any(|range| !range.is_empty()));
         if !launched {
@@ -177,7 +182,7 @@ impl Recording {
         let graph = match graphs.iter().find(|(range, _)| *range == nodes) {
             Some((_, graph)) => graph.clone(),
             None => {
-                let graph = Arc::new(Recorded::new(self.gpu.context(), || self.submit(nodes.clone()))?);
+                let graph = Arc::new(Recorded::new(self.gpu.context(), |stream| self.submit(stream, nodes.clone(), false))?);
                 graphs.push((nodes, graph.clone()));
                 graph
             }
@@ -196,7 +201,7 @@ impl Recording {
     pub fn run_timed(&self, nodes: Range<usize>) -> Result<Vec<Duration>> {
         let mut events = vec![Event::now(self.gpu.context())?];
         for node in nodes {
-            self.run_apart(node..node + 1)?;
+            self.submit(self.gpu.context().stream, node..node + 1, false)?;
             events.push(Event::now(self.gpu.context())?);
         }
         events.windows(2).map(|pair| pair[0].until(&pair[1])).collect()

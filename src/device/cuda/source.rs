@@ -26,6 +26,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/moments.cuh",
     "common/optimizer.cuh",
     "common/order.cuh",
+    "common/overlap.cuh",
     "common/philox.cuh",
     "common/ptx.cuh",
     "common/reduce.cuh",

@@ -204,7 +204,7 @@ impl<'a> Problem<'a> {
             Variant::Mma64 | Variant::Mma128 => dispatch(mma).tensors(self.sources()).tensors(pass.dy).block(MMA_THREADS).rows(blocks(TILE)),
             Variant::Wgmma64 | Variant::Wgmma128 => {
                 let [q, k, v] = self.maps();
-                let dispatch = dispatch(wgmma).block(WGMMA_THREADS).rows(blocks(WGMMA_ROWS));
+                let dispatch = dispatch(wgmma).overlaps().block(WGMMA_THREADS).rows(blocks(WGMMA_ROWS));
                 let dispatch = match pass.dy {
                     None => dispatch.tensors([Operand::Input(self.places.sources[0])]).tensor_map(k).tensor_map(v),
                     Some(dy) => dispatch.tensor_map(q).tensor_map(k).tensor_map(v).tensor_map(self.map(dy, 1, self.e.queries, self.e.batch)),
@@ -242,10 +242,10 @@ pub fn forward(form: &Form, mean: bool, launch: &mut Launch) {
         Some(pieces) => {
             let parts = if pieces > 1 { launch.scratch(rows * pieces * (e.size + 2)) } else { Operand::Nothing };
             let decode = problem.dispatch(&DECODE, "forward_decode", problem.sources()).tensors([parts, y, lse]);
-            launch.add(decode.structure(problem.told.clone()).rows(e.batch / e.group * e.heads * pieces));
+            launch.add(decode.overlaps().structure(problem.told.clone()).rows(e.batch / e.group * e.heads * pieces));
             if pieces > 1 {
                 let merge = problem.dispatch(&DECODE, "forward_merge", [parts, y, lse]).structure(problem.told.clone());
-                launch.add(merge.over(rows * e.size));
+                launch.add(merge.overlaps().over(rows * e.size));
             }
         }
     }

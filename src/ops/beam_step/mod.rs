@@ -225,7 +225,7 @@ impl Op for BeamStep {
         let penalties = launch.table(self.penalties().map(|bits| bits as usize).collect());
         let tensors = [0, 1].map(cuda::Operand::Input).into_iter().chain([penalties]).chain((2..7).map(cuda::Operand::Input));
         let search = vec![self.beams, width, self.steps, self.least, self.end as u32 as usize];
-        launch.add(cuda::Dispatch::new(&KERNELS, "beam_step_forward_f32").tensors(tensors).structure(search).rows(rows / self.beams));
+        launch.add(cuda::Dispatch::new(&KERNELS, "beam_step_forward_f32").overlaps().tensors(tensors).structure(search).rows(rows / self.beams));
         Ok(())
     }
 

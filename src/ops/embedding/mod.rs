@@ -133,7 +133,7 @@ impl Op for Embedding {
         let (columns, table) = (launch.ty(0).shape.rows_and_width().1, launch.ty(1).shape);
         let rows = if self.position { launch.ty(2).shape[0] } else { 0 };
         let n = launch.ty(0).len() * table[1];
-        let dispatch = cuda::Dispatch::new(&KERNELS, "embedding_forward_f32").tensors(tensors).count(n);
+        let dispatch = cuda::Dispatch::new(&KERNELS, "embedding_forward_f32").overlaps().tensors(tensors).count(n);
         launch.add(dispatch.sizes([table[1], columns, table[0], rows]).over(n));
         Ok(())
     }

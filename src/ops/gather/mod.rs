@@ -205,7 +205,7 @@ impl Op for Reorder {
         let (row, span) = (shape[1..].iter().product::<usize>(), exchanged("cuda", shape[0])?);
         let length = if self.length { cuda::Operand::Input(2) } else { cuda::Operand::Nothing };
         let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), length];
-        let dispatch = cuda::Dispatch::new(&KERNELS, format!("gather_reorder_{word}")).tensors(tensors);
+        let dispatch = cuda::Dispatch::new(&KERNELS, format!("gather_reorder_{word}")).overlaps().tensors(tensors);
         launch.add(dispatch.sizes([shape[0], row, self.width(&shape), span]).rows(row.div_ceil(span)));
         Ok(())
     }

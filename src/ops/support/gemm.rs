@@ -221,7 +221,7 @@ impl Gemm {
         let sizes = |dispatch: Dispatch| finish(dispatch.structure(vec![m, n, k, depth, parts, batch]));
         let name = if variant == Variant::Exact { format!("{product}_{dtype}") } else { format!("{product}_{}_{dtype}", variant.name()) };
         let (threads, shared) = variant.block();
-        let dispatch = Dispatch::new(image, name).tensors([partials]);
+        let dispatch = Dispatch::new(image, name).overlaps().tensors([partials]);
         let tiles = parts * self.tiles(variant);
         let (high, wide) = variant.tile();
         let factors = match factors {
@@ -239,7 +239,7 @@ impl Gemm {
         };
         launch.add(sizes(dispatch.tensors(results.iter().copied())).block(threads).shared(shared).rows(blocks));
         if split {
-            let dispatch = Dispatch::new(image, format!("{sum}_{dtype}")).tensors([partials]).tensors(results.iter().copied());
+            let dispatch = Dispatch::new(image, format!("{sum}_{dtype}")).overlaps().tensors([partials]).tensors(results.iter().copied());
             launch.add(sizes(dispatch).over(batch * m * n));
         }
         split

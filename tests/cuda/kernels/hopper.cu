@@ -1,5 +1,6 @@
 // Each instruction of common/hopper.cuh by itself, for tests/cuda/hopper.rs, which works out by the manual's layouts what has to come.
 #include "common/hopper.cuh"
+#include "common/overlap.cuh"
 
 #ifdef SM_90A
 namespace of_hopper {

@@ -39,4 +39,7 @@ unsigned cluster_rank();
 void cluster_arrive();
 void cluster_wait();
 void* cluster_map(const void*, unsigned rank);
+
+// griddepcontrol.wait
+void launch_wait();
 }  // namespace sim

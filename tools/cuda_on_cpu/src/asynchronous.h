@@ -66,15 +66,21 @@ template <class Work> void with_warpgroup(const char* what, void* site, Work wor
 bool is_last_of_warpgroup(const char* what, void* site);
 void let_warpgroup_go();
 
+// --- Launches that overlap (overlap.cpp)
+// An access to device memory, which has to be behind what was launched before.
+void look_at_order(const void* p, bool write, const void* pc);
+
 // --- Beginning and end
 void begin_asynchronous();
 void begin_barriers();
 void begin_tma();
 void begin_products();
+void begin_overlap();
 void end_of_thread();
 void end_of_stores();
 void end_of_products();
 void end_of_tma();
+void end_of_overlap();
 void end_of_unit();
 
 template <class Work> void with_warpgroup(const char* what, void* site, Work work) {

@@ -135,7 +135,7 @@ unsigned shared_address(const void* p) {
 void async_proxy_fence() { publish(); }
 
 void begin_asynchronous() {
-    begin_barriers(), begin_tma(), begin_products();
+    begin_barriers(), begin_tma(), begin_products(), begin_overlap();
     if (launch->kernel->arch < 90) return;
     const unsigned first = registers_at_first();
     for (Group& g : groups) g = {0, 0, nullptr, first};
@@ -155,5 +155,5 @@ void end_of_thread() {
     if (--of_cluster.expected && of_cluster.arrived == of_cluster.expected) of_cluster.go();
 }
 
-void end_of_unit() { end_of_tma(); }
+void end_of_unit() { end_of_tma(), end_of_overlap(); }
 }  // namespace sim

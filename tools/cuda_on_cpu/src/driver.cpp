@@ -5,21 +5,24 @@
 #include "../vendor/device.h"
 #include "streams.h"
 #include "tensor_map.h"
+#include <algorithm>
 #include <mutex>
 
 namespace {
 using namespace sim;
 std::recursive_mutex mutex;
 int sticky = OK;
+const int version = getenv("CUDA_ON_CPU_DRIVER") ? atoi(getenv("CUDA_ON_CPU_DRIVER")) : 13000;
 const int arch = getenv("CUDA_ON_CPU_ARCH") ? atoi(getenv("CUDA_ON_CPU_ARCH")) : 90;
 
 struct Function {
     const Kernel* kernel;
+    int arch;  // its module's
     unsigned most_dynamic = 48 << 10;
 };
-// What was loaded: whether it has code for what sm_90a alone has.
+// What was loaded: the compute capability, times ten, of the code that the device takes of it.
 struct Module {
-    bool has_sm_90a;
+    int arch;
 };
 struct Event {
     std::shared_ptr<Moment> moment;  // null where it was never recorded
@@ -111,7 +114,7 @@ int refuse(const char* name, const std::string& why) {
 using Pointer = unsigned long long;
 
 API cuInit(unsigned) { return getenv("CUDA_ON_CPU_NO_DEVICE") ? NO_DEVICE : OK; }
-API cuDriverGetVersion(int* v) { *v = getenv("CUDA_ON_CPU_DRIVER") ? atoi(getenv("CUDA_ON_CPU_DRIVER")) : 13000; return OK; }
+API cuDriverGetVersion(int* v) { *v = version; return OK; }
 // NVRTC asks any driver that it finds for this, and does without it; what it finds it calls without a look.
 API cuGetExportTable(const void** table, const void*) { if (table) *table = nullptr; return NOT_FOUND; }
 API cuDeviceGetCount(int* n) { *n = 1; return OK; }
@@ -253,19 +256,19 @@ API cuModuleLoadData(void** m, const void* image) {
     // Behind a header of 16 bytes that ends with their length, entries: kind, length of what stands before the code, length of this, architecture.
     const bool is_fatbin = word(0, uint32_t()) == 0xba55ed50, is_code = is_fatbin && word(16, uint16_t()) == MACHINE_CODE;
     if (refused == "all" || (refused == "fatbins" && is_fatbin) || (refused == "first" && is_code)) return NO_BINARY;
-    // What is no fatbin was compiled for this device.
-    bool has_sm_90a = !is_fatbin;
+    // What is no fatbin was compiled for this device. A device takes machine code of its generation, and of that the newest; PTX of any that is not newer.
+    int taken = is_fatbin ? 0 : arch;
     for (size_t at = 16, end = is_fatbin ? 16 + word(8, uint64_t()) : 0; at < end; at += word(at + 4, uint32_t()) + word(at + 8, uint64_t()))
-        has_sm_90a |= word(at + 28, uint32_t()) == 90;
-    *m = new Module{has_sm_90a};
+        if (const int made_for = int(word(at + 28, uint32_t())); made_for <= arch && (!is_code || made_for / 10 == arch / 10)) taken = std::max(taken, made_for);
+    *m = new Module{taken};
     return OK;
 }
 API cuModuleUnload(void* m) { LOCKED; delete static_cast<Module*>(m); return OK; }
 API cuModuleGetFunction(void** f, void* m, const char* name) {
     HEALTHY;
     for (const Kernel* k = Kernel::head; k; k = k->next)
-        if (!strcmp(k->name, name) && (!k->arch || (k->arch == unsigned(arch) && static_cast<Module*>(m)->has_sm_90a))) {
-            *f = new Function{k};
+        if (!strcmp(k->name, name) && (!k->arch || (k->arch == unsigned(arch) && static_cast<Module*>(m)->arch == arch))) {
+            *f = new Function{k, static_cast<Module*>(m)->arch};
             return OK;
         }
     return NOT_FOUND;
@@ -283,6 +286,7 @@ struct LaunchAttribute {
     char pad[4];
     union {
         struct { unsigned x, y, z; } cluster;
+        int may_overlap;
         char bytes[64];
     } value;
 };
@@ -299,11 +303,16 @@ API cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** e
     std::vector<std::vector<unsigned char>> values;
     for (unsigned i = 0; i < k.count && !extra; i++) values.emplace_back(static_cast<unsigned char*>(parameters[i]), static_cast<unsigned char*>(parameters[i]) + k.parameters[i].bytes);
     LaunchConfig altered = *c;
-    alter(k.name, altered.grid[0], altered.block[0], altered.dynamic_bytes, values);
-    c = &altered;
     uint3 cluster = {1, 1, 1};
-    for (unsigned i = 0; i < c->count; i++)
-        if (c->attributes[i].id == 4) cluster = {c->attributes[i].value.cluster.x, c->attributes[i].value.cluster.y, c->attributes[i].value.cluster.z};
+    bool overlaps = false;
+    for (unsigned i = 0; i < c->count; i++) {
+        const LaunchAttribute& a = c->attributes[i];
+        if (a.id == 4) cluster = {a.value.cluster.x, a.value.cluster.y, a.value.cluster.z};
+        else if (a.id == 6) overlaps = a.value.may_overlap;
+        else return refuse(k.name, "the launch attribute " + std::to_string(a.id) + ", which is not known here");
+    }
+    alter(k.name, altered.grid[0], altered.block[0], altered.dynamic_bytes, overlaps, values);
+    c = &altered;
     if (extra) return refuse(k.name, "parameters in one piece are not known here");
     const unsigned long threads = (unsigned long)c->block[0] * c->block[1] * c->block[2];
     const unsigned long blocks = (unsigned long)cluster.x * cluster.y * cluster.z;
@@ -313,7 +322,14 @@ API cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** e
     if (!c->grid[0] || !c->grid[1] || !c->grid[2] || c->grid[0] > 0x7fffffff || c->grid[1] > 65535 || c->grid[2] > 65535) return refuse(k.name, "a grid of " + std::to_string(c->grid[0]) + " x " + std::to_string(c->grid[1]) + " x " + std::to_string(c->grid[2]));
     if (c->dynamic_bytes > function->most_dynamic) return refuse(k.name, std::to_string(c->dynamic_bytes) + " bytes of dynamic shared memory, allowed are " + std::to_string(function->most_dynamic));
     if (!blocks || blocks > 8 || (has_cluster && arch < 90) || c->grid[0] % cluster.x || c->grid[1] % cluster.y || c->grid[2] % cluster.z) return refuse(k.name, "a cluster that the grid is no multiple of, or the GPU does not have");
-    const Launch made{&k, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, cluster, c->dynamic_bytes, nullptr};
+    if (overlaps) {
+        // A wait is in the code from sm_90 on. Into a graph it goes as the kind of an edge between two kernels, which came with CUDA 12.3.
+        if (function->arch < 90) return refuse(k.name, "a launch that overlaps with the one before it, of code for sm_" + std::to_string(function->arch));
+        const auto& graph = stream_of(c->stream).capture;
+        if (graph && version < 12030) return CAPTURE_UNSUPPORTED;
+        if (graph && (graph->work.empty() || !graph->work.back().kernel)) return refuse(k.name, "in a graph, a launch that overlaps with what is no kernel");
+    }
+    const Launch made{&k, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, cluster, c->dynamic_bytes, overlaps, nullptr};
     Work w{&k, made, {}, nullptr, nullptr, 0, 0, {}};
     for (unsigned i = 0; i < k.count; i++) {
         memcpy(w.parameters.emplace_back((values[i].size() + 63) / 64).data(), values[i].data(), values[i].size());

@@ -301,6 +301,7 @@ static void touch(const void* p, size_t bytes, bool write, bool atomic, const Ac
     if (is_shared && at % SHARED_EACH + bytes > shared_end[at / SHARED_EACH]) fail(ILLEGAL_ADDRESS, pc, "%s %s, of %u bytes that the block has", write ? "writes" : "reads", place(p).c_str(), shared_end[at / SHARED_EACH]);
     if (copies_under_way) look_at_copies(p, bytes, write, pc);
     if (is_shared && !actor.what) visit(p, pc);
+    if (!is_shared) look_at_order(p, write, pc);
     const uint32_t here = uint32_t(static_cast<const char*>(pc) - image);
     const size_t last = (at + bytes - 1) / 2;
     for (size_t i = at / 2; i <= last; i++) {

@@ -41,6 +41,7 @@ struct Launch {
     const Kernel* kernel;
     uint3 grid, block, cluster;
     unsigned dynamic_bytes;
+    bool overlaps;  // it may begin before the launch before it has ended
     void** parameters;
 };
 extern const Launch* launch;
@@ -69,7 +70,7 @@ unsigned one_of(unsigned count);
 bool takes_the_last();
 
 // Changes a launch as CUDA_ON_CPU_ALTER says (alter.cpp); notes that one was done (launches.cpp).
-void alter(const char* kernel, unsigned& grid, unsigned& block, unsigned& dynamic_bytes, std::vector<std::vector<unsigned char>>& parameters);
+void alter(const char* kernel, unsigned& grid, unsigned& block, unsigned& dynamic_bytes, bool& overlaps, std::vector<std::vector<unsigned char>>& parameters);
 void launched(const Kernel&);
 
 // --- Memory (memory.cpp)
