@@ -189,7 +189,7 @@ impl Making {
     fn input(&mut self, shape: impl Into<Shape>) -> Result<Value> {
         self.made += 1;
         let ty = TensorType::f32(shape);
-        if ty.len() == 0 {
+        if ty.is_empty() {
             return Err(Error::graph("list", "extents of at least 1", ty));
         }
         self.b.input(&format!("input {}", self.made), ty)
