@@ -184,7 +184,7 @@ struct Described {
     convolution: Convolution,
     x: TensorOf,
     y: TensorOf,
-    /// [O]
+    /// \[O\]
     bias: TensorOf,
     w: FilterOf,
     of: ConvolutionOf,

@@ -1,7 +1,7 @@
 //! NVIDIA's own libraries as yardsticks: they compute what our kernels just computed, on the same tensors, in the same stream, by the same clock. Nothing but
 //! `escnet bench --against` uses them, and they are loaded when that asks for them.
 //!
-//! A library tells in which ways it can compute a subject ([`Plan`]), the whole of it first, and by which of its algorithms. Of the first way that works, all
+//! A library tells in which ways it can compute a subject (a `Plan`), the whole of it first, and by which of its algorithms. Of the first way that works, all
 //! algorithms are tried, and the fastest one that is right makes the row. Types and numbers of their interfaces are cudarc's; the functions are looked up here,
 //! since cudarc panics where a library lacks one, and looks for libraries of the CUDA that it was built for alone.
 
