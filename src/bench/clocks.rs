@@ -5,9 +5,6 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Milliseconds between two readings of a GPU.
-const BETWEEN: u32 = 100;
-
 /// Watches the clocks of a device. NVIDIA's are read by `nvidia-smi`, which comes with the driver and runs beside what is measured, the CPU's from the kernel; of
 /// others nothing is known.
 #[derive(Debug)]
@@ -25,6 +22,8 @@ impl Clocks {
     pub fn watch(device: &Device) -> Self {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = device.cuda_gpu() {
+            // Milliseconds between two readings.
+            const BETWEEN: u32 = 100;
             let mut program = Command::new("nvidia-smi");
             program.arg(format!("--id={}", gpu.bus())).args(["--query-gpu=clocks.sm,clocks.mem", "--format=csv,noheader,nounits"]);
             program.arg(format!("--loop-ms={BETWEEN}"));

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use std::path::Path;
 
 /// The list that comes with the program.
-pub const SWEEP: &str = include_str!("parts/sweep.toml");
+pub const SWEEP: &str = include_str!("listed/sweep.toml");
 
 /// What a file lists, by operator.
 #[derive(Debug, Default, Deserialize)]
@@ -52,16 +52,7 @@ struct Layer {
     #[serde(default)]
     bias: bool,
     #[serde(default)]
-    activation: Follows,
-}
-
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Follows {
-    #[default]
-    None,
-    Relu,
-    Gelu,
+    activation: Activation,
 }
 
 /// Queries [batch, tokens, heads size], keys and values [batch, keys, heads size]; as many keys as tokens where it is not said.
@@ -137,12 +128,7 @@ impl Listed {
         for layer in &self.linear {
             let (x, w) = (s.weight([layer.rows, layer.inputs])?, s.weight([layer.outputs, layer.inputs])?);
             let bias = if layer.bias { Some(s.weight([layer.outputs])?) } else { None };
-            let activation = match layer.activation {
-                Follows::None => Activation::None,
-                Follows::Relu => Activation::Relu,
-                Follows::Gelu => Activation::Gelu,
-            };
-            let y = linear(&mut s.b, x, w, bias, activation)?;
+            let y = linear(&mut s.b, x, w, bias, layer.activation)?;
             s.results.push(y);
         }
         for &Attention { batch, tokens, keys, heads, size, causal } in &self.attention {

@@ -1,10 +1,10 @@
 //! Measures operators and devices: what is measured, how often, against which roof, and how it is written down.
 //!
-//! `parts` are the graphs of a model; `shapes` says which operators on which tensors, read off these or `listed` in a file; `subject` puts one of them on a device, checks what it computes and runs it;
-//! `sampling` decides when enough is measured; `peaks` measures the roofs with the operator [`crate::ops::peak`]; `record` is a row and its forms; `compare` sets
-//! two lists of rows side by side, `peers` rows of files and of libraries beside ours; `whole` runs a graph as the model does; `profile`, `roofline`, `memory` and `trace`
-//! tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune` finds the fastest variants of kernels; `health` is whether a device computes
-//! what it should. docs/benchmarking.md says why it is done so.
+//! `parts` are the graphs of a model; `shapes` says which operators on which tensors, read off these or `listed` in a file; `subject` puts one of them on a device, checks
+//! what it computes and runs it; `whole` does so with a graph, `filled` with numbers; `sampling` decides when enough is measured; `peaks` measures the roofs with the operator
+//! [`crate::ops::peak`]; `clocks` and `others` watch the machine meanwhile; `record` is a row and its forms; `compare` sets two lists of rows side by side, `peers` rows of files
+//! and of libraries beside ours. `profile`, `roofline`, `memory` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune`
+//! finds the fastest variants of kernels; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
 
 pub mod clocks;
 pub mod compare;

@@ -149,7 +149,7 @@ impl Prepared {
                 }
                 continue;
             }
-            let compared = compare(format!("{of_copy:?}"), &got, want, None, Floor::operator(computed_in(&self.subject)), ty.dtype, 0.0);
+            let compared = compare(format!("{of_copy:?}"), &got, want, None, Floor::operator(computed_in(types(&self.subject))), ty.dtype, 0.0);
             if !compared.passed() {
                 let label = format!("{} {}", self.subject.op.label(), self.subject.shape());
                 return Err(Error::graph(label, format!("an error of at most {} in {of_copy:?}", compared.limit), compared.error));
@@ -189,8 +189,12 @@ impl Prepared {
 }
 
 /// Of all tensors of an execution.
+fn types(subject: &Subject) -> impl Iterator<Item = TensorType> {
+    subject.inputs.iter().map(|(ty, _)| *ty).chain(subject.outputs.iter().map(|(ty, _)| *ty))
+}
+
 fn bytes(subject: &Subject) -> usize {
-    subject.inputs.iter().map(|(ty, _)| ty.bytes()).chain(subject.outputs.iter().map(|(ty, _)| ty.bytes())).sum()
+    types(subject).map(|ty| ty.bytes()).sum()
 }
 
 /// Everything is put into one segment, whichever it ran in.
@@ -198,10 +202,9 @@ fn segment() -> Segment {
     Segment::Run
 }
 
-/// Half precision, where any of its numbers is stored so.
-fn computed_in(subject: &Subject) -> DType {
-    let types = subject.inputs.iter().map(|(ty, _)| ty.dtype).chain(subject.outputs.iter().map(|(ty, _)| ty.dtype));
-    types.into_iter().find(|dtype| matches!(dtype, DType::F16 | DType::BF16)).unwrap_or(DType::F32)
+/// Half precision, where any number of these types is stored so.
+pub(super) fn computed_in(mut types: impl Iterator<Item = TensorType>) -> DType {
+    types.find(|ty| matches!(ty.dtype, DType::F16 | DType::BF16)).map_or(DType::F32, |ty| ty.dtype)
 }
 
 /// Indices of the largest numbers, which change places where rounding makes them equal.

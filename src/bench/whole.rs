@@ -6,7 +6,7 @@ use super::peaks::Peaks;
 use super::record::{Host, Measured, Row};
 use super::sampled;
 use super::sampling::Patience;
-use super::subject::CHECKABLE;
+use super::subject::{CHECKABLE, computed_in};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Clocked, Graph, Options, Segment, Session, Source, StateKind, Store, prepare};
@@ -104,7 +104,7 @@ impl Whole {
             (true, _) => Device::cpu(0)?,
         };
         let graph = self.session.graph().clone();
-        let results = results(&graph);
+        let (results, limit) = (results(&graph), limit(computed_in(graph.values().map(|(_, info)| info.ty))));
         let (mut store, mut session) = filled(graph, config, &yardstick, Options::default())?;
         session.run(&mut store, Segment::Run)?;
         self.session.run(&mut self.store, Segment::Run)?;
@@ -112,7 +112,7 @@ impl Whole {
         for (name, ty, is_state) in results {
             let read = |session: &Session, store: &mut Store| if is_state { store.read_f64(&name) } else { session.read_f64(&name, store) };
             let (got, want) = (read(&self.session, &mut self.store)?, read(&session, &mut store)?);
-            let compared = compare(name.clone(), &got, &want, None, limit(computed_in(self.session.graph())), ty.dtype, 0.0);
+            let compared = compare(name.clone(), &got, &want, None, limit, ty.dtype, 0.0);
             if !compared.passed() {
                 return Err(Error::graph(part.name(), format!("an error of at most {} in {name}", compared.limit), compared.error));
             }
@@ -130,11 +130,6 @@ fn results(graph: &Graph) -> Vec<(String, TensorType, bool)> {
     let outputs = graph.outputs().iter().filter(|(_, v)| !matches!(graph.info(*v).source, Source::State(_)));
     let outputs = outputs.map(|(name, v)| (name.clone(), graph.ty(*v), false));
     outputs.chain(kept).filter(|(_, ty, _)| ty.dtype != DType::I32).collect()
-}
-
-/// Half precision, where any of its numbers is stored so.
-fn computed_in(graph: &Graph) -> DType {
-    graph.values().map(|(_, info)| info.ty.dtype).find(|dtype| matches!(dtype, DType::F16 | DType::BF16)).unwrap_or(DType::F32)
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use escnet::bench::{Settings, measure_beside, variants, whole};
 use escnet::infer::inspect::Stage;
 use escnet::{DType, Device, Error};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -324,9 +324,8 @@ pub fn commit() -> String {
 fn append(path: &Path, rows: &[Row]) -> Result<(), Stop> {
     let io = |e| Stop::Library(Error::io(path, e));
     let whole = record::to_csv(rows, true)?;
-    let header = whole.lines().next().unwrap_or_default();
-    let found = std::fs::read_to_string(path).unwrap_or_default();
-    if found.lines().next().is_some_and(|first| first != header) {
+    let first = File::open(path).ok().and_then(|file| BufReader::new(file).lines().next()?.ok());
+    if first.is_some_and(|first| Some(first.as_str()) != whole.lines().next()) {
         return Err(Stop::Input(format!("{}: its columns are not those of these rows; append to a new file", path.display())));
     }
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;

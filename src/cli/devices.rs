@@ -2,7 +2,7 @@
 
 use super::Done;
 use super::inspect::Format;
-use super::table::{Table, short};
+use super::table::Table;
 use super::talk::Talk;
 use clap::Args;
 use escnet::device::cpu::Vectors;
@@ -105,6 +105,6 @@ pub fn lines() -> Vec<Line> {
 #[cfg(feature = "wgpu")]
 fn abilities(can: escnet::device::wgpu::Abilities) -> String {
     let has = [(can.half, "f16"), (can.subgroups, "subgroups"), (can.fragments.is_some(), "cooperative matrices")];
-    let binding = format!("bindings of {}B", short(can.binding));
+    let binding = format!("bindings of {}B", super::table::short(can.binding));
     has.into_iter().filter(|(has, _)| *has).map(|(_, what)| what.to_owned()).chain([binding]).collect::<Vec<_>>().join(", ")
 }

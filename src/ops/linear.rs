@@ -47,9 +47,11 @@ pub const ROW: Row = Row {
 };
 
 /// What follows the product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// Nothing.
+    #[default]
     None,
     /// max(y, 0)
     Relu,

@@ -121,6 +121,8 @@ fn what_cannot_be_measured_is_said() {
     assert!(run(&["bench", "compare", &folder.join("rows.csv"), &folder.join("rows.csv")]).ends(3).err.contains("rows"));
     bench(&["layernorm", "--against", &folder.join("none.csv")]).ends(3);
     bench(&["layernorm", "--append", &folder.join("none/rows.csv")]).ends(3);
+    assert!(bench(&["layernorm", "--append", &folder.join("rows.csv")]).ends(3).err.contains("columns"));
+    assert_eq!(std::fs::read(folder.join("rows.csv")).unwrap(), b"a,b\n1,2\n");
 }
 
 #[test]

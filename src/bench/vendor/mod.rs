@@ -9,12 +9,11 @@ mod cublas;
 mod cudnn;
 mod status;
 
-use super::Settings;
 use super::peaks::Peaks;
 use super::record::{Host, Row};
-use super::sampling::Samples;
 use super::shapes::Subject;
 use super::subject::{Check, Prepared, Wanted, reference};
+use super::{Settings, sampled};
 use crate::device::Device;
 use crate::device::cuda::{Guest, Part, Recorded};
 use crate::error::{Error, Result};
@@ -147,7 +146,7 @@ impl Vendor {
                     check => check?,
                 };
                 let check = if ours.is_some() { Check::TooLarge } else { check };
-                let samples = self.sampled(&recorded, copies.len(), settings)?;
+                let samples = sampled(&settings.patience, || self.run(&recorded, copies.len()))?;
                 let row = Row::new(prepared.measured(&check)?, &samples, peaks, host);
                 let row = Row { commit: self.library.version(), kernels: name, ..row };
                 let whose = if plan.without.is_empty() { self.name.to_owned() } else { format!("{} without {}", self.name, plan.without) };
@@ -185,15 +184,11 @@ impl Vendor {
         Ok(found.into_iter().map(|(_, recorded, name)| (recorded, name)).collect())
     }
 
-    fn sampled(&self, recorded: &Recorded, copies: usize, settings: &Settings) -> Result<Samples> {
-        let mut samples = Samples::new(settings.patience.clone());
+    fn run(&self, recorded: &Recorded, copies: usize) -> Result<Clocked> {
+        let start = Instant::now();
+        let device = self.guest.clocked(recorded)?;
         let each = copies as u32;
-        while samples.wants_more() {
-            let start = Instant::now();
-            let device = self.guest.clocked(recorded)?;
-            samples.add(Clocked { host: start.elapsed() / each, device: Some(device / each) });
-        }
-        Ok(samples)
+        Ok(Clocked { host: start.elapsed() / each, device: Some(device / each) })
     }
 }
 
