@@ -36,12 +36,7 @@ pub const ROW: Row = Row {
     cuda: Kernel::Own,
     variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "skinny"],
     golden: Some(|case, b, input| {
-        let activation = match case.text("activation")? {
-            "relu" => Activation::Relu,
-            "gelu" => Activation::Gelu,
-            _ => Activation::None,
-        };
-        Ok(vec![("y", linear(b, input("x")?, input("w")?, Some(input("b")?), activation)?)])
+        Ok(vec![("y", linear(b, input("x")?, input("w")?, Some(input("b")?), case.kind("activation")?)?)])
     }),
     ..Row::new("linear", head!("linear.rs"), cases)
 };

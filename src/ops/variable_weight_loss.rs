@@ -42,7 +42,8 @@ pub const ROW: Row = Row {
 };
 
 /// How samples are weighted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LossKind {
     /// 1 + lambda q^gamma, without a gradient.
     VariableWeight,
@@ -343,14 +344,9 @@ fn backward(cx: &mut Backward) -> Result<()> {
 }
 
 fn golden(case: &Golden) -> Result<LossConfig> {
-    let kind = match case.text("kind")? {
-        "variable_weight" => LossKind::VariableWeight,
-        "focal" => LossKind::Focal,
-        _ => LossKind::CrossEntropy,
-    };
     let weights = case.attributes["class_weights"].as_array();
     Ok(LossConfig {
-        kind,
+        kind: case.kind("kind")?,
         lambda: case.number("lambda").unwrap_or(0.0),
         gamma: case.number("gamma").unwrap_or(0.0),
         label_smoothing: case.number("label_smoothing").unwrap_or(0.0),

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::graph::{Builder, StateKind, Value};
 use crate::tensor::{Shape, TensorType};
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// The numbers an input is filled with. All are drawn from the case's own seed.
@@ -192,12 +193,12 @@ impl Golden<'_> {
         self.attributes.get(key).and_then(serde_json::Value::as_bool).ok_or_else(|| self.lacks(key))
     }
 
-    /// A word among the attributes.
+    /// A word among the attributes, as the kind that it names.
     ///
     /// # Errors
-    /// [`Error::Graph`] where the case lacks it.
-    pub fn text(&self, key: &str) -> Result<&str> {
-        self.attributes.get(key).and_then(serde_json::Value::as_str).ok_or_else(|| self.lacks(key))
+    /// [`Error::Graph`] where the case lacks it, or names no such kind.
+    pub fn kind<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
+        self.attributes.get(key).and_then(|word| T::deserialize(word).ok()).ok_or_else(|| self.lacks(key))
     }
 
     fn lacks(&self, what: &str) -> Error {
