@@ -8,7 +8,8 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::op::{Cost, Op};
 use crate::ops::peak::Peak;
-use crate::tensor::TensorType;
+use crate::ops::peak_product::PeakProduct;
+use crate::tensor::{DType, TensorType};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ pub struct Peaks {
     pub bytes_per_second: f64,
     /// FLOPs a second of multiply-adds in f32, outside tensor cores.
     pub flops_per_second: f64,
+    /// FLOPs a second of products of bf16 on tensor cores; none where there are none that our kernels use.
+    #[serde(default)]
+    pub products_per_second: Option<f64>,
     /// The largest share by which p5 or p95 of the samples lies off a median.
     pub spread: f64,
 }
@@ -41,6 +45,10 @@ const COPIED: usize = 64 << 20;
 const MULTIPLIED: usize = 4 << 20;
 const ROUNDS: usize = 1024;
 
+/// Rows that tensor cores multiply, 132 processors' blocks of 128 eight times over, and how often; on a stand-in, which is there to be tested, a block once.
+const ROWS: [usize; 2] = [128 * 132 * 8, 128];
+const TIMES: [usize; 2] = [2048, 1];
+
 impl Peaks {
     /// Measures a device.
     ///
@@ -48,27 +56,53 @@ impl Peaks {
     /// Those of the device.
     pub fn measure(device: &Device, patience: &Patience) -> Result<Self> {
         let mut spread: f64 = 0.0;
-        let mut rate = |numbers: usize, rounds: usize, of: fn(Cost) -> u64| -> Result<f64> {
-            let op: Arc<dyn Op> = Arc::new(Peak { rounds });
-            let ty = TensorType::f32([numbers]);
-            let cost = op.cost(&[ty], &[ty]);
-            let subject = Subject { op, inputs: vec![(ty, Role::Given)], outputs: vec![(ty, true)], cost, part: "peaks", uses: 1 };
+        let mut seconds = |op: Arc<dyn Op>, inputs: &[TensorType]| -> Result<(Cost, f64)> {
+            let outputs = op.infer(inputs)?;
+            let cost = op.cost(inputs, &outputs);
+            let given = inputs.iter().map(|&ty| (ty, Role::Given)).collect();
+            let outputs = outputs.into_iter().map(|ty| (ty, true)).collect();
+            let subject = Subject { op, inputs: given, outputs, cost, part: "peaks", uses: 1 };
             let mut prepared = Prepared::new(&subject, device, Memory::Hot)?;
             prepared.check()?;
             let times = sampled(patience, || prepared.run())?.device();
             spread = spread.max(1.0 - times.p5 / times.median).max(times.p95 / times.median - 1.0);
-            Ok(of(cost) as f64 / times.median)
+            Ok((cost, times.median))
         };
-        let bytes_per_second = rate(COPIED, 0, |cost| cost.bytes)?;
-        let flops_per_second = rate(MULTIPLIED, ROUNDS, |cost| cost.flops)?;
-        Ok(Peaks { device: device.describe(), bytes_per_second, flops_per_second, spread })
+        let (copied, took) = seconds(Arc::new(Peak { rounds: 0 }), &[TensorType::f32([COPIED])])?;
+        let bytes_per_second = copied.bytes as f64 / took;
+        let (multiplied, took) = seconds(Arc::new(Peak { rounds: ROUNDS }), &[TensorType::f32([MULTIPLIED])])?;
+        let flops_per_second = multiplied.flops as f64 / took;
+        let products_per_second = match on_tensor_cores(device) {
+            None => None,
+            Some(i) => {
+                let (cost, took) = seconds(Arc::new(PeakProduct { rounds: TIMES[i] }), &PeakProduct::types(ROWS[i], DType::BF16))?;
+                Some(cost.flops as f64 / took)
+            }
+        };
+        Ok(Peaks { device: device.describe(), bytes_per_second, flops_per_second, products_per_second, spread })
     }
 
-    /// The least time that this work takes, in seconds, and what bounds it.
-    pub fn floor(&self, cost: Cost) -> (f64, Bound) {
-        let (moving, computing) = (cost.bytes as f64 / self.bytes_per_second, cost.flops as f64 / self.flops_per_second);
+    /// FLOPs a second that products reach at most: of 16 bits on tensor cores, where there are some, else of f32.
+    pub fn rate(&self, in_half: bool) -> f64 {
+        self.products_per_second.filter(|_| in_half).unwrap_or(self.flops_per_second)
+    }
+
+    /// The least time that this work takes, in seconds, and what bounds it; on tensor cores where it is made of products in 16 bits.
+    pub fn floor(&self, cost: Cost, in_half: bool) -> (f64, Bound) {
+        let (moving, computing) = (cost.bytes as f64 / self.bytes_per_second, cost.flops as f64 / self.rate(in_half));
         if computing > moving { (computing, Bound::Arithmetic) } else { (moving, Bound::Memory) }
     }
+}
+
+/// Which rows and rounds are for a device with tensor cores that our kernels use.
+#[cfg(feature = "cuda")]
+fn on_tensor_cores(device: &Device) -> Option<usize> {
+    device.cuda_gpu().filter(|gpu| gpu.arch() >= 80).map(|gpu| usize::from(gpu.is_simulated()))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_tensor_cores(_device: &Device) -> Option<usize> {
+    None
 }
 
 #[cfg(test)]
@@ -77,8 +111,11 @@ mod tests {
 
     #[test]
     fn the_larger_of_two_floors_bounds() {
-        let peaks = Peaks { device: "d".to_owned(), bytes_per_second: 1e9, flops_per_second: 1e10, spread: 0.0 };
-        assert_eq!(peaks.floor(Cost { flops: 1_000_000_000, bytes: 1_000_000 }), (0.1, Bound::Arithmetic));
-        assert_eq!(peaks.floor(Cost { flops: 1_000_000, bytes: 1_000_000_000 }), (1.0, Bound::Memory));
+        let peaks = Peaks { device: "d".to_owned(), bytes_per_second: 1e9, flops_per_second: 1e10, products_per_second: Some(1e11), spread: 0.0 };
+        let (computed, moved) = (Cost { flops: 1_000_000_000, bytes: 1_000_000 }, Cost { flops: 1_000_000, bytes: 1_000_000_000 });
+        assert_eq!([peaks.floor(computed, false), peaks.floor(computed, true)], [(0.1, Bound::Arithmetic), (0.01, Bound::Arithmetic)]);
+        assert_eq!([peaks.floor(moved, false), peaks.floor(moved, true)], [(1.0, Bound::Memory); 2]);
+        let without = Peaks { products_per_second: None, ..peaks };
+        assert_eq!(without.floor(computed, true), (0.1, Bound::Arithmetic));
     }
 }

@@ -3,6 +3,7 @@
 use super::filled::filled;
 use super::parts::{Part, build};
 use super::peaks::{Bound, Peaks};
+use super::subject::is_product;
 use crate::device::Device;
 use crate::error::Result;
 use crate::graph::{Graph, NodeTime, Options, Segment, prepare};
@@ -125,7 +126,8 @@ pub fn profile_graph(graph: Graph, config: &EscnetConfig, setting: &Setting, dev
     let gives = |node: &crate::graph::Node| node.outputs.iter().map(|&v| graph.ty(v).to_string()).collect::<Vec<_>>().join(" ");
     let spent = |((node, time), live): ((&crate::graph::Node, NodeTime), u64)| {
         let us = time.time.as_secs_f64() * 1e6 / time.runs.max(1) as f64;
-        let floor = peaks.map(|peaks| peaks.floor(time.cost));
+        let in_half = is_product(&*node.op) && node.inputs.iter().any(|&v| matches!(graph.ty(v).dtype, DType::F16 | DType::BF16));
+        let floor = peaks.map(|peaks| peaks.floor(time.cost, in_half));
         Spent {
             scope: time.scope,
             op: time.label,

@@ -63,6 +63,8 @@ pub struct Measured {
     pub memory: &'static str,
     /// The work of an execution.
     pub cost: Cost,
+    /// Made of products in 16 bits, which tensor cores have a roof of their own for.
+    pub in_half: bool,
     /// Relative error; none where it was not checked.
     pub error: Option<f64>,
 }
@@ -131,7 +133,7 @@ impl Row {
     /// What samples say of it.
     pub fn new(of: Measured, samples: &Samples, peaks: Option<&Peaks>, host: &Host) -> Self {
         let times = samples.device();
-        let floor = peaks.map(|peaks| peaks.floor(of.cost));
+        let floor = peaks.map(|peaks| peaks.floor(of.cost, of.in_half));
         let rate = |of: u64| of as f64 / times.median.max(f64::MIN_POSITIVE) / 1e9;
         Row {
             date: host.date.clone(),

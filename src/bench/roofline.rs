@@ -6,6 +6,7 @@ use super::drawing::escaped;
 use super::peaks::Peaks;
 use super::picture::{FAINT, GRID, HALO, INK, LETTER, ROOF, head, line, number, text, time};
 use super::profile::Profile;
+use crate::tensor::DType;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -64,10 +65,12 @@ impl Axis {
 /// The picture as SVG. What has no FLOPs, such as copies, has no place in it, and is counted below.
 pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
     let whole = profile.us().max(f64::MIN_POSITIVE);
+    let is_half = profile.dtype != DType::F32.name();
     let discs = discs(profile, whole);
-    let ridge = peaks.flops_per_second / peaks.bytes_per_second;
+    let top = peaks.rate(is_half);
+    let ridge = top / peaks.bytes_per_second;
     let across = Axis::around(discs.iter().map(|disc| disc.at[0]).chain([ridge / 10.0, ridge * 10.0]));
-    let up = Axis::around(discs.iter().map(|disc| disc.at[1]).chain([peaks.flops_per_second, peaks.flops_per_second / 100.0]));
+    let up = Axis::around(discs.iter().map(|disc| disc.at[1]).chain([top, peaks.flops_per_second / 100.0]));
     let x = |intensity: f64| LEFT + across.at(intensity) * (WIDTH - LEFT - RIGHT);
     let y = |rate: f64| HEIGHT - BELOW - up.at(rate) * (HEIGHT - ABOVE - BELOW);
     let title = format!("{}, {} at once, {}: {}", profile.part, profile.batch, profile.dtype, time(whole));
@@ -83,7 +86,7 @@ pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
     svg += &text((0.5 * (LEFT + WIDTH - RIGHT), HEIGHT - BELOW + 42.0), "middle", INK, "FLOP a byte", "");
     let turned = format!("transform=\"rotate(-90 22 {0})\"", 0.5 * (ABOVE + HEIGHT - BELOW));
     svg += &text((22.0, 0.5 * (ABOVE + HEIGHT - BELOW)), "middle", INK, "FLOP/s", &turned);
-    svg += &roofs(peaks, &across, &up, (&x, &y));
+    svg += &roofs(peaks, is_half, &across, &up, (&x, &y));
     let colours = colours(profile);
     let colour = |op: &str| colours.iter().position(|name| name == op).and_then(|i| COLOURS.get(i)).copied().unwrap_or(OTHERS);
     for disc in &discs {
@@ -100,7 +103,7 @@ pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
             100.0 * share
         );
     }
-    svg += &roof_names(peaks, &across, &up, (&x, &y));
+    svg += &roof_names(peaks, is_half, &across, &up, (&x, &y));
     svg += &names(&discs, (&x, &y));
     svg += &legend(&colours, profile, whole);
     svg + "</svg>\n"
@@ -146,25 +149,36 @@ fn names(discs: &[Disc], (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> 
     svg
 }
 
-/// Where the slope enters the picture, at its left edge or from below, where it meets the level, and the picture's right edge.
-fn bends(peaks: &Peaks, across: &Axis, up: &Axis) -> [f64; 3] {
+/// Where the slope enters the picture, at its left edge or from below, where it meets a level, and the picture's right edge.
+fn bends(peaks: &Peaks, level: f64, across: &Axis, up: &Axis) -> [f64; 3] {
     let start = 10f64.powf(across.from).max(10f64.powf(up.from) / peaks.bytes_per_second);
-    [start, peaks.flops_per_second / peaks.bytes_per_second, 10f64.powf(across.to)]
+    [start, level / peaks.bytes_per_second, 10f64.powf(across.to)]
 }
 
-fn roofs(peaks: &Peaks, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
-    let [start, ridge, end] = bends(peaks, across, up);
+/// The slope up to the highest level, and the levels: what multiplies in f32, and above it tensor cores where the run uses them.
+fn roofs(peaks: &Peaks, is_half: bool, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
+    let top = peaks.rate(is_half);
+    let [start, ridge, _] = bends(peaks, top, across, up);
     let look = "stroke-width=\"2\"";
-    let slope = line([x(start), y(start * peaks.bytes_per_second), x(ridge), y(peaks.flops_per_second)], ROOF, look);
-    slope + &line([x(ridge), y(peaks.flops_per_second), x(end), y(peaks.flops_per_second)], ROOF, look)
+    let slope = line([x(start), y(start * peaks.bytes_per_second), x(ridge), y(top)], ROOF, look);
+    levels(peaks, is_half).into_iter().fold(slope, |svg, (level, _)| {
+        let [_, ridge, end] = bends(peaks, level, across, up);
+        svg + &line([x(ridge), y(level), x(end), y(level)], ROOF, look)
+    })
 }
 
-fn roof_names(peaks: &Peaks, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
-    let [start, ridge, end] = bends(peaks, across, up);
-    let level = format!("{}FLOP/s in f32", number(peaks.flops_per_second));
-    let svg = text((x(end) - 4.0, y(peaks.flops_per_second) - 8.0), "end", ROOF, &level, HALO);
+fn levels(peaks: &Peaks, is_half: bool) -> Vec<(f64, &'static str)> {
+    let products = peaks.products_per_second.filter(|_| is_half).map(|rate| (rate, "in bf16 on tensor cores"));
+    [(peaks.flops_per_second, "in f32")].into_iter().chain(products).collect()
+}
+
+fn roof_names(peaks: &Peaks, is_half: bool, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
+    let top = peaks.rate(is_half);
+    let [start, ridge, end] = bends(peaks, top, across, up);
+    let name = |(level, of): (f64, &str)| text((x(end) - 4.0, y(level) - 8.0), "end", ROOF, &format!("{}FLOP/s {of}", number(level)), HALO);
+    let svg: String = levels(peaks, is_half).into_iter().map(name).collect();
     let middle = (start * ridge).sqrt();
-    let (from, to) = ((x(start), y(start * peaks.bytes_per_second)), (x(ridge), y(peaks.flops_per_second)));
+    let (from, to) = ((x(start), y(start * peaks.bytes_per_second)), (x(ridge), y(top)));
     let angle = (to.1 - from.1).atan2(to.0 - from.0).to_degrees();
     let at = (x(middle), y(middle * peaks.bytes_per_second));
     let turned = format!("transform=\"rotate({angle:.1} {:.1} {:.1}) translate(0 -8)\" {HALO}", at.0, at.1);
@@ -192,7 +206,8 @@ fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
         svg += &text((x + 18.0, y), "start", INK, &label, "");
         x += width;
     }
-    let without: f64 = profile.nodes.iter().filter(|node| node.flops == 0).map(|node| node.us / whole).sum();
+    // A sum of nothing is -0.
+    let without = 0.0 + profile.nodes.iter().filter(|node| node.flops == 0).map(|node| node.us / whole).sum::<f64>();
     let rest = format!("area: share of the time; without FLOPs, not shown: {:.0}%", 100.0 * without);
     svg + &text((WIDTH - RIGHT, HEIGHT - 10.0), "end", FAINT, &rest, "")
 }
@@ -200,11 +215,45 @@ fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::profile::Spent;
 
     #[test]
     fn axes_are_whole_decades() {
         let axis = Axis::around([0.2, 30.0].into_iter());
         assert_eq!((axis.from, axis.to), (-1.0, 2.0));
         assert!((axis.at(1.0) - 1.0 / 3.0).abs() < 1e-12 && axis.at(1e9) == 1.0);
+    }
+
+    #[test]
+    fn tensor_cores_are_a_roof_of_runs_in_half_alone() {
+        let node = |op: &str, us: f64, flops: u64, bytes: u64| Spent {
+            scope: "layer".to_owned(),
+            op: op.to_owned(),
+            gives: String::new(),
+            kernels: Vec::new(),
+            sources: Vec::new(),
+            us,
+            flops,
+            bytes,
+            roof: None,
+            bound: None,
+            live: 0,
+        };
+        let nodes = vec![node("linear", 100.0, 50_000_000_000, 100_000_000), node("layernorm", 50.0, 80_000_000, 160_000_000)];
+        let profile = |dtype: &'static str| Profile {
+            device: "d".to_owned(),
+            part: "classify",
+            batch: 1,
+            dtype,
+            runs: 1,
+            planned: 0,
+            host_us: 0.0,
+            nodes: nodes.clone(),
+        };
+        let peaks = Peaks { device: "d".to_owned(), bytes_per_second: 4e12, flops_per_second: 6e13, products_per_second: Some(9e14), spread: 0.0 };
+        let (single, half) = (draw(&profile("f32"), &peaks), draw(&profile("bf16"), &peaks));
+        assert!(single.contains("60 TFLOP/s in f32") && !single.contains("tensor cores"), "{single}");
+        assert!(half.contains("60 TFLOP/s in f32") && half.contains("900 TFLOP/s in bf16 on tensor cores"), "{half}");
+        assert!(half.contains("not shown: 0%"), "{half}");
     }
 }

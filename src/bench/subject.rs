@@ -5,7 +5,7 @@ use super::shapes::{Role, Subject};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Clocked, Graph, Options, Segment, Session, StateKind, Store};
-use crate::op::Cost;
+use crate::op::{Cost, Op};
 use crate::ops::row;
 use crate::ops::support::case::Fill;
 use crate::ops::support::draws::Draws;
@@ -179,6 +179,7 @@ impl Prepared {
             kernels,
             memory: if self.is_cold() { "cold" } else { "hot" },
             cost: subject.cost,
+            in_half: is_product(&*subject.op) && computed_in(types(subject)) != DType::F32,
             error: match check {
                 Check::Checked(worst) => Some(worst.error),
                 Check::Exact => Some(0.0),
@@ -205,6 +206,11 @@ fn segment() -> Segment {
 /// Half precision, where any number of these types is stored so.
 pub(super) fn computed_in(mut types: impl Iterator<Item = TensorType>) -> DType {
     types.find(|ty| matches!(ty.dtype, DType::F16 | DType::BF16)).map_or(DType::F32, |ty| ty.dtype)
+}
+
+/// Whether an operator is made of products that tensor cores have kernels for.
+pub(super) fn is_product(op: &dyn Op) -> bool {
+    row(op.stem()).is_some_and(|row| !row.variants.is_empty())
 }
 
 /// Indices of the largest numbers, which change places where rounding makes them equal.

@@ -49,6 +49,7 @@ pub fn measure(
         kernels: whole.launches()?,
         memory: "model",
         cost: whole.cost,
+        in_half: host.dtype != DType::F32,
         error,
     };
     Ok(Row::new(measured, &samples, peaks, host))

@@ -167,6 +167,7 @@ table! {
     maxpool2d,
     mul,
     peak,
+    peak_product,
     reduce,
     relu,
     reshape,

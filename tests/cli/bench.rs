@@ -75,6 +75,7 @@ fn roofs_are_measured_and_rows_held_against_them() {
     let row = &report["rows"][0];
     assert!(row["roof"].as_f64() > Some(0.0) && ["memory", "arithmetic"].contains(&row["bound"].as_str().unwrap()), "{report}");
     run(&["peaks", "--time", "-1"]).ends(2);
+    assert!(peaks["products_per_second"].is_null(), "a CPU has no tensor cores: {peaks}");
 }
 
 #[test]
