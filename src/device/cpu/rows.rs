@@ -93,8 +93,13 @@ pub fn sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
             *lane += f(x);
         }
     }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane += f(x);
+    // In lanes of their own: sums that a loop of unknown length writes would have to be in memory all the time.
+    let mut last = [T::ZERO; LANES];
+    for (last, &x) in last.iter_mut().zip(rest) {
+        *last = f(x);
+    }
+    for (lane, last) in lanes.iter_mut().zip(last) {
+        *lane += last;
     }
     total(lanes)
 }
@@ -109,8 +114,13 @@ pub fn sum2<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
             *lane += f(a, b);
         }
     }
-    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *lane += f(a, b);
+    // As in [`sum`].
+    let mut last = [T::ZERO; LANES];
+    for ((last, &a), &b) in last.iter_mut().zip(a_rest).zip(b_rest) {
+        *last = f(a, b);
+    }
+    for (lane, last) in lanes.iter_mut().zip(last) {
+        *lane += last;
     }
     total(lanes)
 }
@@ -136,7 +146,12 @@ pub fn max<T: Real>(x: &[T]) -> T {
             *lane = if x > *lane { x } else { *lane };
         }
     }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
+    // As in [`sum`].
+    let mut last = [T::LOWEST; LANES];
+    for (last, &x) in last.iter_mut().zip(rest) {
+        *last = x;
+    }
+    for (lane, x) in lanes.iter_mut().zip(last) {
         *lane = if x > *lane { x } else { *lane };
     }
     let mut max = T::LOWEST;

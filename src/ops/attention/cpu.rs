@@ -260,30 +260,40 @@ fn add_mean(mean: &mut [f32], keys: usize, scores: &[f32], whole: &[f32], heads:
     }
 }
 
+/// Heads that a task of [`decode`] takes: side by side in memory, so that it reads long runs, but a task for each thread where there are enough.
+fn heads_together(e: &Extents) -> usize {
+    let most = (e.batch / e.group * e.heads / rayon::current_num_threads()).max(1);
+    (1..=e.heads).rev().find(|run| e.heads.is_multiple_of(*run) && *run <= most).unwrap_or(1)
+}
+
 /// One query a batch and head: each key and value is read once, where it lies, for all query batches that share it.
 fn decode(t: &Tensors<f32>, y: &mut [f32], lse: Option<&mut [f32]>, scratch: &mut [f32]) {
     /// Keys and values, in elements, that are worth a task of their own.
     const GRAIN: usize = 32 * 1024;
     let e = t.e;
     let (y, lse) = (Pieces::new(y), lse.map(Pieces::new));
-    let heads_a_task = (GRAIN / (2 * e.keys * e.size).max(1)).max(1);
-    scratch.par_chunks_exact_mut(e.group * (e.keys + e.size)).enumerate().with_min_len(heads_a_task).for_each(|(task, scratch)| {
-        let (from, h) = (task / e.heads, task % e.heads);
-        let (p, sums) = scratch.split_at_mut(e.group * e.keys);
+    let run = heads_together(&e);
+    let least = (GRAIN / (2 * e.keys * e.size * run).max(1)).max(1);
+    scratch.par_chunks_exact_mut(run * e.group * (e.keys + e.size)).enumerate().with_min_len(least).for_each(|(task, scratch)| {
+        let (from, first) = (task / (e.heads / run), task % (e.heads / run) * run);
+        let (p, sums) = scratch.split_at_mut(run * e.group * e.keys);
         let beam = |g: usize| from * e.group + g;
         let most = (0..e.group).map(|g| t.limit(beam(g), 0)).max().unwrap_or(0);
         vectorized(
             #[inline(always)]
             || {
                 for j in 0..most {
-                    let k = t.row(1, from, j, h);
-                    for (g, p) in p.chunks_exact_mut(e.keys).enumerate() {
-                        p[j] = dot(t.row(0, beam(g), 0, h), k);
+                    for h in 0..run {
+                        let k = t.row(1, from, j, first + h);
+                        for g in 0..e.group {
+                            p[(h * e.group + g) * e.keys + j] = dot(t.row(0, beam(g), 0, first + h), k);
+                        }
                     }
                 }
             },
         );
-        for (g, p) in p.chunks_exact_mut(e.keys).enumerate() {
+        for (row, p) in p.chunks_exact_mut(e.keys).enumerate() {
+            let (h, g) = (first + row / e.group, row % e.group);
             let (p, beyond) = p.split_at_mut(t.limit(beam(g), 0));
             beyond.fill(0.0);
             if let Some(mask) = t.mask(beam(g)) {
@@ -304,16 +314,21 @@ fn decode(t: &Tensors<f32>, y: &mut [f32], lse: Option<&mut [f32]>, scratch: &mu
             || {
                 sums.fill(0.0);
                 for j in 0..most {
-                    let v = t.row(2, from, j, h);
-                    for (p, sum) in p.chunks_exact(e.keys).zip(sums.chunks_exact_mut(e.size)) {
-                        for (sum, &v) in sum.iter_mut().zip(v) {
-                            *sum += p[j] * v;
+                    for h in 0..run {
+                        let v = t.row(2, from, j, first + h);
+                        for g in 0..e.group {
+                            let row = h * e.group + g;
+                            let p = p[row * e.keys + j];
+                            for (sum, &v) in sums[row * e.size..][..e.size].iter_mut().zip(v) {
+                                *sum += p * v;
+                            }
                         }
                     }
                 }
             },
         );
-        for (g, sum) in sums.chunks_exact(e.size).enumerate() {
+        for (row, sum) in sums.chunks_exact(e.size).enumerate() {
+            let (h, g) = (first + row / e.group, row % e.group);
             // SAFETY: as above.
             unsafe { y.at((beam(g) * e.heads + h) * e.size, e.size) }.copy_from_slice(sum);
         }
