@@ -96,6 +96,14 @@ pub struct Classification {
     pub crop: Crop,
 }
 
+/// Pictures that the device was told to classify: what the results are to be put together with.
+struct Begun {
+    captions: Vec<Caption>,
+    /// The captions as the text encoder reads them.
+    words: Vec<Vec<i32>>,
+    crops: Vec<Crop>,
+}
+
 /// A loaded model. Sessions for each number of pictures are built when they are first needed and share its weights.
 pub struct Engine {
     config: EscnetConfig,
@@ -200,9 +208,18 @@ impl Engine {
     /// As [`Engine::classify`].
     pub async fn classify_all_async(&mut self, pictures: &[Image]) -> Result<Vec<Classification>> {
         let mut all = Vec::with_capacity(pictures.len());
+        let mut begun: Option<Begun> = None;
         for chunk in pictures.chunks(self.options.batch) {
-            let captions = self.caption_chunk(chunk).await?;
-            all.extend(self.classify_chunk(chunk, captions).await?);
+            // While a GPU classifies the ones before.
+            let [to_caption, to_classify] = [self.caption_input.batch(chunk)?, self.classify_input.batch(chunk)?];
+            if let Some(begun) = begun.take() {
+                all.extend(self.classified(begun).await?);
+            }
+            let captions = self.caption_chunk(&to_caption).await?;
+            begun = Some(self.begin(chunk, &to_classify, captions)?);
+        }
+        if let Some(begun) = begun {
+            all.extend(self.classified(begun).await?);
         }
         Ok(all)
     }
@@ -226,7 +243,9 @@ impl Engine {
         }
         let mut all = Vec::with_capacity(pictures.len());
         for (chunk, captions) in pictures.chunks(self.options.batch).zip(captions.chunks(self.options.batch)) {
-            all.extend(self.classify_chunk(chunk, captions.to_vec()).await?);
+            let image = self.classify_input.batch(chunk)?;
+            let begun = self.begin(chunk, &image, captions.to_vec())?;
+            all.extend(self.classified(begun).await?);
         }
         Ok(all)
     }
@@ -246,7 +265,8 @@ impl Engine {
     pub async fn caption_all_async(&mut self, pictures: &[Image]) -> Result<Vec<Caption>> {
         let mut all = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(self.options.batch) {
-            all.extend(self.caption_chunk(chunk).await?);
+            let image = self.caption_input.batch(chunk)?;
+            all.extend(self.caption_chunk(&image).await?);
         }
         Ok(all)
     }
@@ -275,23 +295,24 @@ impl Engine {
         Ok(all)
     }
 
-    async fn caption_chunk(&mut self, pictures: &[Image]) -> Result<Vec<Caption>> {
-        let n = pictures.len();
+    /// Captions pictures that are prepared for the captioner.
+    async fn caption_chunk(&mut self, image: &Tensor) -> Result<Vec<Caption>> {
+        let n = image.shape()[0];
         if !self.captioners.contains_key(&n) {
             let options = &self.options;
             let captioner = Captioner::new(&self.config.captioner, n, options.generation.clone(), options.dtype, self.running(), &mut self.store)?;
             self.captioners.insert(n, captioner);
         }
-        let image = self.caption_input.batch(pictures)?;
         let captioner = self.captioners.get_mut(&n).ok_or_else(|| Error::graph("captioner", "a session", "none"))?;
-        let hypotheses = captioner.caption_async(&image, self.captioned, &mut self.store).await?;
+        let hypotheses = captioner.caption_async(image, self.captioned, &mut self.store).await?;
         self.captioned += n;
         let told =
             |h: Hypothesis| Caption { text: self.tokenizer.decode(&spoken(&self.config, &self.tokenizer, &h.ids), true), ids: h.ids, score: h.score };
         Ok(hypotheses.into_iter().map(told).collect())
     }
 
-    async fn classify_chunk(&mut self, pictures: &[Image], captions: Vec<Caption>) -> Result<Vec<Classification>> {
+    /// Lets the device classify pictures, which are prepared for that in `image`, and does not wait for it.
+    fn begin(&mut self, pictures: &[Image], image: &Tensor, captions: Vec<Caption>) -> Result<Begun> {
         let (n, length) = (pictures.len(), self.options.generation.max_length);
         if !self.classifiers.contains_key(&n) {
             let session = self.classifier_session(n, length)?;
@@ -302,9 +323,8 @@ impl Engine {
         let padded = |row: &Vec<i32>, fill: i32| -> Vec<i32> { row.iter().copied().chain(std::iter::repeat(fill)).take(length).collect() };
         let ids: Vec<i32> = words.iter().flat_map(|w| padded(w, pad)).collect();
         let mask: Vec<i32> = words.iter().flat_map(|w| padded(&vec![1; w.len()], 0)).collect();
-        let image = self.classify_input.batch(pictures)?;
         let session = self.classifiers.get_mut(&n).ok_or_else(|| Error::graph("classifier", "a session", "none"))?;
-        session.write("image", &image)?;
+        session.write("image", image)?;
         session.write("caption_ids", &Tensor::from_i32([n, length], ids)?)?;
         session.write("caption_mask", &Tensor::from_i32([n, length], mask)?)?;
         if let (Highlight::Lexicon, Some(lexicon)) = (self.config.fusion.highlight, &self.lexicon) {
@@ -315,6 +335,14 @@ impl Engine {
             session.write("word_affect", &Tensor::from_f32([n, length], strengths.collect())?)?;
         }
         session.run(&mut self.store, Segment::Run)?;
+        let crops = pictures.iter().map(|picture| self.classify_input.crop(picture)).collect();
+        Ok(Begun { captions, words, crops })
+    }
+
+    /// What was begun last, once the device is done.
+    async fn classified(&self, Begun { captions, words, crops }: Begun) -> Result<Vec<Classification>> {
+        let (n, length) = (captions.len(), self.options.generation.max_length);
+        let session = self.classifiers.get(&n).ok_or_else(|| Error::graph("classifier", "a session", "none"))?;
         let probabilities = session.read_async("probs", &self.store).await?.to_f32();
         let highlighted = self.config.fusion.highlight != Highlight::None;
         let (gates, attention) = if highlighted {
@@ -324,7 +352,7 @@ impl Engine {
         };
         let (classes, cells) = (self.config.classes.len(), self.config.grid() * self.config.grid());
         let mut results = Vec::with_capacity(n);
-        for (i, caption) in captions.into_iter().enumerate() {
+        for (i, (caption, crop)) in captions.into_iter().zip(crops).enumerate() {
             let named = self.config.classes.iter().zip(&probabilities[i * classes..(i + 1) * classes]);
             let mut predictions: Vec<Prediction> = named.map(|(class, &probability)| Prediction { class: class.clone(), probability }).collect();
             predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability));
@@ -335,13 +363,7 @@ impl Engine {
                     gated.push(WordGate { word: word.text, gate: gates[at], attention: attention[at * cells..(at + 1) * cells].to_vec() });
                 }
             }
-            results.push(Classification {
-                predictions,
-                caption,
-                words: gated,
-                grid: self.config.grid(),
-                crop: self.classify_input.crop(&pictures[i]),
-            });
+            results.push(Classification { predictions, caption, words: gated, grid: self.config.grid(), crop });
         }
         Ok(results)
     }

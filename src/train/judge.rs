@@ -2,7 +2,7 @@
 
 use super::step::IGNORED;
 use super::task::{Goal, Task};
-use crate::data::pipeline::Pipeline;
+use crate::data::pipeline::{Batch, Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Options, Segment, Session, Store, prepare};
 use crate::model::captioner::captioner;
@@ -67,16 +67,27 @@ impl Judge {
     pub fn run(&mut self, store: &mut Store) -> Result<Judged> {
         let order: Arc<[u32]> = (0..self.task.pictures.len() as u32).collect();
         let (mut loss, mut right, mut counted) = (0.0, 0, 0);
-        for batch in self.pipeline.epoch(0, order, self.rows, 0) {
-            let batch = batch?;
-            write(&mut self.session, &self.task, &batch.pixels, &batch.indices, self.rows)?;
+        let mut batches = self.pipeline.epoch(0, order, self.rows, 0);
+        let mut next = self.feed(batches.next())?;
+        while let Some(batch) = next {
             self.session.run(store, Segment::Run)?;
+            // While a GPU computes this one.
+            next = self.feed(batches.next())?;
             loss += self.session.read("loss", store)?.to_f32().first().map_or(f64::NAN, |&x| f64::from(x));
             right += hits(&self.session, &self.task, &batch.indices, self.rows, store)?;
             counted += self.task.counted(&batch.indices);
         }
         let counted = (counted as f64).max(1.0);
         Ok(Judged { loss: loss / counted, accuracy: right as f64 / counted })
+    }
+
+    /// Writes a batch's inputs, where there is one.
+    fn feed(&mut self, batch: Option<Result<Batch>>) -> Result<Option<Batch>> {
+        let batch = batch.transpose()?;
+        if let Some(batch) = &batch {
+            write(&mut self.session, &self.task, &batch.pixels, &batch.indices, self.rows)?;
+        }
+        Ok(batch)
     }
 }
 
