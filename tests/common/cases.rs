@@ -8,7 +8,7 @@ use escnet::graph::{Graph, Node};
 use escnet::ops::rules;
 use escnet::ops::support::case::{Case, CaseInput, Fill};
 #[cfg(feature = "cuda")]
-use escnet::ops::{attention::Attention, linear::Linear, matmul::MatMul};
+use escnet::ops::{attention::Attention, conv2d::Conv2d, linear::Linear, matmul::MatMul};
 use escnet::{DType, Device, Tensor};
 use half::{bf16, f16};
 use rand::rngs::StdRng;
@@ -323,20 +323,46 @@ fn head_size(graph: &Graph) -> Option<usize> {
     })
 }
 
-/// The same on CUDA with a variant that the operator is made to use, and used. What of attention warpgroups have no kernels for is left to tensor cores for the same heads.
+/// The same on CUDA with a variant that the operator is made to use, and used by each of its kernels that has a form of it.
 #[cfg(feature = "cuda")]
 pub fn on_variant(row: &escnet::ops::Row, case: &Case, variant: &'static str) -> Outcome {
     let device = Device::cuda_with(None, variant).map_err(|e| e.to_string())?;
     let kernels = kernels_of(row.stem, case, &device)?;
-    let used = |variant: &str| kernels.iter().any(|kernel| kernel.contains(&format!("_{variant}_")));
+    let form = |kernel: &str| {
+        // <op>_<pass>[_<variant>]_<dtype>; what is exact has no variant in its name.
+        let plain = row.variants.iter().fold(kernel.to_owned(), |name, other| name.replace(&format!("_{other}_"), "_"));
+        let (pass, dtype) = plain.rsplit_once('_').unwrap_or((&plain, ""));
+        if variant == "exact" { plain.clone() } else { format!("{pass}_{variant}_{dtype}") }
+    };
+    let others: Vec<&String> = kernels.iter().filter(|&kernel| form(kernel) != *kernel && is_compiled(&form(kernel))).collect();
     // What has no elements launches nothing.
-    let is_used = variant == "exact" || kernels.is_empty() || used(variant);
-    let may_help = |other: &str| row.stem == "attention" && variant.strip_prefix("wg") == Some(other);
-    if is_used && !row.variants.iter().any(|other| *other != variant && !may_help(other) && used(other)) {
-        Ok(())
-    } else {
-        Err(format!("not by {variant}: {kernels:?}"))
-    }
+    let is_used = variant == "exact" || kernels.is_empty() || kernels.iter().any(|kernel| form(kernel) == *kernel);
+    let write_zeros = || others.len() == untouched(case) && others.iter().all(|kernel| kernel.starts_with("conv2d_backward_input_"));
+    if is_used && (others.is_empty() || write_zeros()) { Ok(()) } else { Err(format!("not by {variant}: {others:?} of {kernels:?}")) }
+}
+
+/// Phases of a strided convolution's pixels that no tap of its filters meets. What writes their gradient's zeros multiplies nothing, and is exact.
+#[cfg(feature = "cuda")]
+fn untouched(case: &Case) -> usize {
+    let Ok((builder, ..)) = case.graph() else { return 0 };
+    let graph = builder.graph();
+    let of = |node: &Node| {
+        let (stride, filters) = (node.op.downcast::<Conv2d>()?.stride, graph.ty(node.inputs[1]).shape);
+        Some(stride * stride - filters[1].min(stride) * filters[2].min(stride))
+    };
+    graph.nodes().iter().filter_map(of).sum()
+}
+
+/// Whether the images have a kernel of this name.
+#[cfg(feature = "cuda")]
+fn is_compiled(kernel: &str) -> bool {
+    static KERNELS: std::sync::LazyLock<std::collections::BTreeSet<String>> = std::sync::LazyLock::new(|| {
+        let manifest: serde_json::Value =
+            serde_json::from_str(include_str!("../../kernels/images/manifest.json")).expect("what `kernels build` wrote");
+        let images = manifest["images"].as_object().expect("images").values();
+        images.flat_map(|image| image["kernels"].as_object().expect("kernels").keys().cloned()).collect()
+    });
+    KERNELS.contains(kernel)
 }
 
 /// Where sums are taken in another order when a tensor is cut: in products, whose tiles depend on the rows there are, in sums over pieces, and in sums

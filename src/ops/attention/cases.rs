@@ -130,6 +130,11 @@ fn known() -> Vec<Case> {
         let case = case.fixed("q", [1, queries, size], Fill::Normal(0.0, 1.0)).fixed("k", [1, keys, size], numbers()).fixed("v", [1, keys, size], numbers());
         case.ints("lengths", [1], Fill::Exact(vec![7]))
     };
+    let unread_backward = |name: &str, size: usize| {
+        let mut case = unread(name, 10, 70, size);
+        case.inputs.iter_mut().filter(|input| input.ty.dtype.is_float()).for_each(|input| input.gradient = true);
+        case
+    };
     vec![
         apart("known, scores far apart", true, 100.0, 1).expects("y", (1..=40).map(f64::from).collect()),
         apart("known, scores far apart, falling", false, -100.0, 1).expects("y", vec![1.0; 40]),
@@ -137,6 +142,8 @@ fn known() -> Vec<Case> {
         unread("beyond the length", 10, 12, 2),
         unread("beyond the length, heads of 8", 10, 70, 8),
         unread("beyond the length, heads of 72", 10, 70, 72),
+        unread_backward("beyond the length, gradients", 8),
+        unread_backward("beyond the length, gradients, heads of 72", 72),
         unread("decode, beyond the length", 1, 12, 2),
         unread("decode in pieces, beyond the length", 1, 90, 2),
         uniform("known beams, masks", [4, 1], v, false, Some(mask.clone()), None).expects("y", vec![1.5, 1.5, 30.0, 30.0]),

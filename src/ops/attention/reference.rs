@@ -71,8 +71,9 @@ pub fn backward(t: &Tensors<f64>, dy: &[f64], grads: &mut [Option<&mut [f64]>], 
         let (q, from) = (t.row(0, b, i, h), b / e.group);
         let dy = &dy[((b * e.queries + i) * e.heads + h) * e.size..][..e.size];
         let dp = |j: usize| kept(t, b, h, i, j) * dot(dy, t.row(2, from, j, h));
-        let delta: f64 = (0..e.keys).map(|j| p[j] * dp(j)).sum();
-        for (j, &p) in p.iter().enumerate() {
+        let limit = t.limit(b, i);
+        let delta: f64 = (0..limit).map(|j| p[j] * dp(j)).sum();
+        for (j, &p) in p[..limit].iter().enumerate() {
             let ds = t.scale * p * (dp(j) - delta);
             add(0, layout[0].at(b, i, h), t.row(1, from, j, h), ds);
             add(1, layout[1].at(from, j, h), q, ds);

@@ -61,6 +61,15 @@ impl Setting {
         Setting { width, log_probs, tokens: each().map(|(row, i)| token(row, i) as i32).collect(), ..self }
     }
 
+    /// The same with scores as a model gives them: on no grid, falling by 0.05 to 0.45 from one candidate to the next.
+    fn off_grid(self) -> Self {
+        let spread = |i: usize| (i as f64 * 0.618_033_988_749_895).fract();
+        let fallen = |row: usize, i: usize| (0..=i).map(|j| 0.05 + 0.4 * spread(row * 31 + j * 7 + 1)).sum::<f64>();
+        let log_probs = (0..self.images * self.step.beams).flat_map(|row| (0..self.width).map(move |i| -fallen(row, i))).collect();
+        let scores = self.scores.iter().enumerate().map(|(i, &score)| if score == NONE || score == 0.0 { score } else { score - 0.1 * spread(i + 1) }).collect();
+        Setting { log_probs, scores, ..self }
+    }
+
     fn with(mut self, set: impl Fn(&mut BeamStep)) -> Self {
         set(&mut self.step);
         self
@@ -139,6 +148,9 @@ pub(super) fn cases() -> Vec<Case> {
         Setting::new(2, 3).with(|s| s.length_penalty = 0.0).case("no length penalty"),
         Setting::new(2, 3).with(|s| s.length_penalty = 2.5).case("length penalty 2.5"),
         Setting::new(2, 3).with(|s| s.length_penalty = -1.0).case("length penalty -1"),
+        Setting { repeats: 3, ..Setting::new(3, 4).off_grid() }.with(|s| s.length_penalty = 0.6).case("off the grid, 3 steps of 3 images, 4 beams"),
+        Setting { repeats: 6, ..Setting::start(2, 5).off_grid() }.case("off the grid, from the start"),
+        Setting { repeats: 3, ..Setting::new(3, 1).off_grid() }.case("off the grid, greedy"),
         Setting::new(0, 3).case("no images"),
         Setting::new(8, 3).case("8 images, 3 beams").large(),
     ]
