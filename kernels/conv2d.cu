@@ -282,17 +282,17 @@ FOR_EACH_HALF(MMA_TILES)
         float* partials, const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const T* bias, const T* residual, T* y, float* moments,     \
         Gemm g, Conv c, unsigned has_relu) {                                                                                                                   \
         const of_im2col::Grid patches = grid(c);                                                                                                               \
-        gemm_wgmma<wide, T>(g, partials, of_im2col::PatchRows{x, patches}, of_im2col::FilterColumns{w, patches.depth},                                         \
+        gemm_wgmma<wide, 1, T>(g, partials, of_im2col::PatchRows{x, patches}, of_im2col::FilterColumns{w, patches.depth},                                         \
                             Epilogue<T>{bias, residual, y, moments, has_relu, g.n});                                                                           \
     }                                                                                                                                                          \
     extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) conv2d_backward_input_wgmma##wide##_##suffix(                               \
         float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap w, T* dx, Gemm g, Conv c) {                                   \
         const Phase phase(c, 0);                                                                                                                               \
-        gemm_wgmma<wide, T>(g, partials, of_im2col::PatchRows{dy, grid_back(phase)}, filters_back(w, phase), Scatter<T>{dx, phase});                           \
+        gemm_wgmma<wide, 1, T>(g, partials, of_im2col::PatchRows{dy, grid_back(phase)}, filters_back(w, phase), Scatter<T>{dx, phase});                           \
     }                                                                                                                                                          \
     extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) conv2d_backward_weight_wgmma##wide##_##suffix(                              \
         float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x, T* dw, Gemm g, Conv c) {                                   \
-        gemm_wgmma<wide, T>(g, partials, Matrices<false>{dy}, of_im2col::PatchColumns{x, grid(c)}, StoreTaps<T>(dw, g, c));                                    \
+        gemm_wgmma<wide, 1, T>(g, partials, Matrices<false>{dy}, of_im2col::PatchColumns{x, grid(c)}, StoreTaps<T>(dw, g, c));                                    \
     }
 #define WGMMA_TILES(suffix, T) WGMMA_KERNELS(128, suffix, T) WGMMA_KERNELS(256, suffix, T)
 FOR_EACH_HALF(WGMMA_TILES)

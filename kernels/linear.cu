@@ -91,20 +91,23 @@ FOR_EACH_TYPE(SKINNY_KERNEL)
 FOR_EACH_HALF(MMA_TILES)
 
 #ifdef SM_90A
-#define WGMMA_KERNELS(wide, suffix, T)                                                                                                                \
-    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                    \
-        linear_forward_wgmma##wide##_##suffix(float* partials, const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,               \
-                                              const T* bias, T* before, T* y, Gemm g, unsigned activation) {                                          \
-        gemm_wgmma<wide, T>(g, partials, Matrices<true>{x}, Matrices<true>{w}, Epilogue<T>{bias, before, y, activation, g.n});                        \
-    }                                                                                                                                                 \
-    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                    \
-        linear_backward_input_wgmma##wide##_##suffix(float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap w, T* dx, Gemm g) { \
-        gemm_wgmma<wide, T>(g, partials, Matrices<true>{dy}, Matrices<false>{w}, Store<T>{dx, g.n});                                                  \
-    }                                                                                                                                                 \
-    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                    \
-        linear_backward_weight_wgmma##wide##_##suffix(float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x, T* dw, Gemm g) { \
-        gemm_wgmma<wide, T>(g, partials, Matrices<false>{dy}, Matrices<false>{x}, Store<T>{dw, g.n});                                                 \
+#define WGMMA_KERNELS(name, wide, together, suffix, T)                                                                                                    \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                        \
+        linear_forward_##name##_##suffix(float* partials, const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,                       \
+                                              const T* bias, T* before, T* y, Gemm g, unsigned activation) {                                              \
+        gemm_wgmma<wide, together, T>(g, partials, Matrices<true>{x}, Matrices<true>{w}, Epilogue<T>{bias, before, y, activation, g.n});                  \
+    }                                                                                                                                                     \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                        \
+        linear_backward_input_##name##_##suffix(float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap w, T* dx, Gemm g) { \
+        gemm_wgmma<wide, together, T>(g, partials, Matrices<true>{dy}, Matrices<false>{w}, Store<T>{dx, g.n});                                            \
+    }                                                                                                                                                     \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1)                                                                        \
+        linear_backward_weight_##name##_##suffix(float* partials, const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x, T* dw, Gemm g) { \
+        gemm_wgmma<wide, together, T>(g, partials, Matrices<false>{dy}, Matrices<false>{x}, Store<T>{dw, g.n});                                           \
     }
-#define WGMMA_TILES(suffix, T) WGMMA_KERNELS(128, suffix, T) WGMMA_KERNELS(256, suffix, T)
+#define WGMMA_TILES(suffix, T)                     \
+    WGMMA_KERNELS(wgmma128, 128, 1, suffix, T)     \
+    WGMMA_KERNELS(wgmma256, 256, 1, suffix, T)     \
+    WGMMA_KERNELS(wgmma256x2, 256, 2, suffix, T)
 FOR_EACH_HALF(WGMMA_TILES)
 #endif

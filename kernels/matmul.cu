@@ -64,16 +64,19 @@ FOR_EACH_TYPE(SKINNY_KERNEL)
 FOR_EACH_HALF(MMA_TILES)
 
 #ifdef SM_90A
-#define WGMMA_WAY(name, wide, suffix, T, transpose_a, transpose_b)                                                                                       \
-    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) matmul_forward_##name##_wgmma##wide##_##suffix(                         \
+#define WGMMA_WAY(name, variant, wide, together, suffix, T, transpose_a, transpose_b)                                                                     \
+    extern "C" __global__ void SM_90A_ONLY __launch_bounds__(of_wgmma::THREADS, 1) matmul_forward_##name##_##variant##_##suffix(                          \
         float* partials, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, T* c, Gemm g) {                                        \
-        gemm_wgmma<wide, T>(g, partials, Matrices<!transpose_a>{a}, Matrices<transpose_b>{b}, Store<T>{c, g.m, g.n});                                    \
+        gemm_wgmma<wide, together, T>(g, partials, Matrices<!transpose_a>{a}, Matrices<transpose_b>{b}, Store<T>{c, g.m, g.n});                           \
     }
-#define WGMMA_KERNELS(wide, suffix, T)            \
-    WGMMA_WAY(nn, wide, suffix, T, false, false)  \
-    WGMMA_WAY(nt, wide, suffix, T, false, true)   \
-    WGMMA_WAY(tn, wide, suffix, T, true, false)   \
-    WGMMA_WAY(tt, wide, suffix, T, true, true)
-#define WGMMA_TILES(suffix, T) WGMMA_KERNELS(128, suffix, T) WGMMA_KERNELS(256, suffix, T)
+#define WGMMA_KERNELS(variant, wide, together, suffix, T)           \
+    WGMMA_WAY(nn, variant, wide, together, suffix, T, false, false) \
+    WGMMA_WAY(nt, variant, wide, together, suffix, T, false, true)  \
+    WGMMA_WAY(tn, variant, wide, together, suffix, T, true, false)  \
+    WGMMA_WAY(tt, variant, wide, together, suffix, T, true, true)
+#define WGMMA_TILES(suffix, T)                                      \
+    WGMMA_KERNELS(wgmma128, 128, 1, suffix, T)                      \
+    WGMMA_KERNELS(wgmma256, 256, 1, suffix, T)                      \
+    WGMMA_KERNELS(wgmma256x2, 256, 2, suffix, T)
 FOR_EACH_HALF(WGMMA_TILES)
 #endif

@@ -14,6 +14,10 @@
 // A factor says how it lies (`along_k`) and how a strip of it is asked for, so that it need not be in memory as such; the thread that loads calls
 //   start(batch, row)                   once a tile: what the tile's first row (column, of B) says of where its strips are
 //   load<lines>(to, full, start, k)     for a strip of so many rows and 64 of K from `k` on: along K a line a row, else boxes of 64 rows in which a line is one of K
+//
+// Two blocks of a cluster may go together: their tiles lie one below the other, each has half of the columns of B that both need, and sends them to both. `empty`
+// counts those who multiply in both blocks then, and neither ends while the other may still write to it.
+//   load_to<lines>(blocks, to, full, start, k)    the same, to the same place in each block whose bit is set
 #pragma once
 #include "common/gemm.cuh"
 #include "common/hopper.cuh"
@@ -49,6 +53,14 @@ template <bool along> struct Matrices {
         } else {
 #pragma unroll
             for (unsigned i = 0; i < lines / 64; i++) tma_load(to + i * BOX, map, full, s.row + 64 * (int)i, (int)k, s.batch);
+        }
+    }
+    template <unsigned lines> __device__ __forceinline__ void load_to(unsigned short blocks, unsigned short* to, Mbarrier& full, const Start& s, unsigned k) const {
+        if constexpr (along) {
+            tma_load_to(to, map, full, blocks, (int)k, s.row, s.batch);
+        } else {
+#pragma unroll
+            for (unsigned i = 0; i < lines / 64; i++) tma_load_to(to + i * BOX, map, full, blocks, s.row + 64 * (int)i, (int)k, s.batch);
         }
     }
 };
@@ -114,59 +126,94 @@ __device__ __forceinline__ void put_rows(const Gemm& g, float* partials, const T
     if (to) join_warps<wide>(g, t, to, warp, ways_out, mean, squares);
 }
 
-// Of factors of T; put(batch, row, column, sum) takes the sums.
-template <unsigned wide, class T, class A, class B, class Put> __device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const A& a, const B& b, Put put) {
+// Of factors of T; put(batch, row, column, sum) takes the sums. By `together` blocks of a cluster at once, 1 or 2.
+template <unsigned wide, unsigned together, class T, class A, class B, class Put>
+__device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const A& a, const B& b, Put put) {
     DYNAMIC_SHARED(place, Place<wide>);
-    const unsigned tiles = g.batch * g.parts * ((g.m + HIGH - 1) / HIGH) * ((g.n + wide - 1) / wide);
+    constexpr unsigned TALL = together * HIGH, SHARE = wide / together;
+    const unsigned rank = together > 1 ? cluster_rank() : 0;
+    const unsigned first = blockIdx.x / together, step = gridDim.x / together;
+    const unsigned tiles = g.batch * g.parts * ((g.m + TALL - 1) / TALL) * ((g.n + wide - 1) / wide);
+    const auto tile = [&](unsigned number) {
+        Tile t = tile_of<TALL, wide>(g, number);
+        t.row += rank * HIGH;
+        return t;
+    };
     if (threadIdx.x == 0) {
         for (unsigned s = 0; s < RING; s++) {
             mbarrier_init(place.full[s], 1);
-            mbarrier_init(place.empty[s], 2);
+            mbarrier_init(place.empty[s], 2 * together);
         }
         mbarrier_init_fence();
     }
-    __syncthreads();
+    if constexpr (together > 1) {
+        cluster_sync();
+    } else {
+        __syncthreads();
+    }
     launch_wait(), launch_next();
     // Strips so far, through all tiles.
     unsigned strip = 0;
     if (threadIdx.x < 128) {
         registers_down<40>();
-        if (threadIdx.x != 0) return;
-        for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
-            const Tile t = tile_of<HIGH, wide>(g, number);
-            const typename A::Start of_a = a.start(t.batch, t.row);
-            const typename B::Start of_b = b.start(t.batch, t.column);
-            for (unsigned k = t.start; k < t.end; k += DEPTH, strip++) {
-                Stage<wide>& stage = place.stages[strip % RING];
-                Mbarrier& full = place.full[strip % RING];
-                mbarrier_wait(place.empty[strip % RING], strip / RING % 2 ^ 1);
-                mbarrier_expect(full, sizeof stage);
-                a.template load<HIGH>(stage.a, full, of_a, k);
-                b.template load<wide>(stage.b, full, of_b, k);
+        if (threadIdx.x == 0) {
+            for (unsigned number = first; number < tiles; number += step) {
+                const Tile t = tile(number);
+                const typename A::Start of_a = a.start(t.batch, t.row);
+                const typename B::Start of_b = b.start(t.batch, t.column + rank * SHARE);
+                for (unsigned k = t.start; k < t.end; k += DEPTH, strip++) {
+                    Stage<wide>& stage = place.stages[strip % RING];
+                    Mbarrier& full = place.full[strip % RING];
+                    if constexpr (together > 1) {
+                        mbarrier_wait_cluster(place.empty[strip % RING], strip / RING % 2 ^ 1);
+                    } else {
+                        mbarrier_wait(place.empty[strip % RING], strip / RING % 2 ^ 1);
+                    }
+                    mbarrier_expect(full, sizeof stage);
+                    a.template load<HIGH>(stage.a, full, of_a, k);
+                    if constexpr (together > 1) {
+                        b.template load_to<SHARE>((1u << together) - 1, stage.b + rank * SHARE * DEPTH, full, of_b, k);
+                    } else {
+                        b.template load<wide>(stage.b, full, of_b, k);
+                    }
+                }
             }
         }
-        return;
-    }
-    registers_up<232>();
-    const unsigned half = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 - 4;
-    for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
-        const Tile t = tile_of<HIGH, wide>(g, number);
-        float d[wide / 2] = {};
-        for (unsigned k = t.start; k < t.end; k += DEPTH, strip++) {
-            const Stage<wide>& stage = place.stages[strip % RING];
-            mbarrier_wait(place.full[strip % RING], strip / RING % 2);
-            wgmma_fence(d);
+    } else {
+        registers_up<232>();
+        const unsigned half = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 - 4;
+        const auto leave = [&](unsigned strip) {
+            if (threadIdx.x % 128 != 0) return;
+            if constexpr (together > 1) {
 #pragma unroll
-            for (unsigned deep = 0; deep < DEPTH; deep += 16)
-                wgmma<wide, T, !A::along_k, !B::along_k>(d, factor<A::along_k>(stage.a + half * BOX, deep), factor<B::along_k>(stage.b, deep), true);
-            wgmma_commit();
-            // The strip before it is multiplied then.
-            wgmma_wait<1>(d);
-            if (k > t.start && threadIdx.x % 128 == 0) mbarrier_arrive(place.empty[(strip - 1) % RING]);
+                for (unsigned block = 0; block < together; block++) mbarrier_arrive_at(place.empty[strip % RING], block);
+            } else {
+                mbarrier_arrive(place.empty[strip % RING]);
+            }
+        };
+        for (unsigned number = first; number < tiles; number += step) {
+            const Tile t = tile(number);
+            float d[wide / 2] = {};
+            for (unsigned k = t.start; k < t.end; k += DEPTH, strip++) {
+                const Stage<wide>& stage = place.stages[strip % RING];
+                mbarrier_wait(place.full[strip % RING], strip / RING % 2);
+                wgmma_fence(d);
+#pragma unroll
+                for (unsigned deep = 0; deep < DEPTH; deep += 16)
+                    wgmma<wide, T, !A::along_k, !B::along_k>(d, factor<A::along_k>(stage.a + half * BOX, deep), factor<B::along_k>(stage.b, deep), true);
+                wgmma_commit();
+                // The strip before it is multiplied then.
+                wgmma_wait<1>(d);
+                if (k > t.start) leave(strip - 1);
+            }
+            wgmma_wait<0>(d);
+            leave(strip - 1);
+            put_rows<wide>(g, partials, t, warp, place.sums, d, put);
         }
-        wgmma_wait<0>(d);
-        if (threadIdx.x % 128 == 0) mbarrier_arrive(place.empty[(strip - 1) % RING]);
-        put_rows<wide>(g, partials, t, warp, place.sums, d, put);
+    }
+    if constexpr (together > 1) {
+        __syncwarp();
+        cluster_sync();
     }
 }
 }  // namespace of_wgmma

@@ -34,7 +34,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "skinny"],
+    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "wgmma256x2", "skinny"],
     golden: Some(|case, b, input| {
         Ok(vec![("y", linear(b, input("x")?, input("w")?, Some(input("b")?), case.kind("activation")?)?)])
     }),

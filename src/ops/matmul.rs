@@ -33,7 +33,7 @@ pub const ROW: Row = Row {
     precision: Precision::Low,
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
-    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "skinny"],
+    variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "wgmma256x2", "skinny"],
     golden: Some(|case, b, input| {
         let op = MatMul { transpose_a: case.flag("transpose_a")?, transpose_b: case.flag("transpose_b")? };
         Ok(vec![("y", b.apply1(op, &[input("a")?, input("b")?])?)])
@@ -209,6 +209,8 @@ fn cases() -> Vec<Case> {
         // By eights, with edges of tiles and strips; and sums that are long for tensor cores, too.
         cases.push(case(&[2], 136, 72, 104, ta, tb));
         cases.push(case(&[], 8, 24, 2120, ta, tb).without_gradients());
+        // Tiles one below the other that meet more strips than a ring has places.
+        cases.push(case(&[], 136, 24, 520, ta, tb));
     }
     // Up to 16 rows on CUDA, of several products, and of several with long sums that blocks share.
     for (batch, m, n, k) in [(3, 16, 9, 264), (2, 5, 17, 517), (2, 3, 9, 8196)] {

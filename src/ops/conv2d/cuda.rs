@@ -85,6 +85,7 @@ impl Way {
     fn variant(self, told: Option<&str>, arch: u32, dtype: DType) -> Variant {
         let Way { product, seen, along_k } = self;
         let takes = |variant: Variant| match seen {
+            _ if !super::ROW.variants.contains(&variant.name()) => false,
             Some(seen) if variant.is_wgmma() => variant.takes(arch, dtype, seen, Some(along_k)),
             _ => variant.takes(arch, dtype, product, None),
         };
@@ -144,6 +145,7 @@ mod tests {
         assert_eq!(of(ragged, None, 90, DType::BF16), Variant::Mma64, "56 of 128 channels would be zeros");
         assert_eq!(of(ragged, Some("wgmma256"), 90, DType::BF16), Variant::Wgmma256);
         assert_eq!(of(odd, Some("wgmma256"), 90, DType::BF16), Variant::Mma64);
+        assert_eq!(of(full, Some("wgmma256x2"), 90, DType::BF16), of(full, None, 90, DType::BF16), "no clusters");
         assert_eq!(of(forward([0, 28, 28, 128], [128, 3, 3, 128]), Some("wgmma128"), 90, DType::F16), Variant::Mma64, "no picture");
     }
 }

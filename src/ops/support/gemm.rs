@@ -20,6 +20,8 @@ pub enum Variant {
     Wgmma128,
     /// The same in tiles of 128 x 256.
     Wgmma256,
+    /// The same by clusters of two blocks, whose tiles lie one below the other and share what they read of B. Only where it is asked for, until it is measured.
+    Wgmma256x2,
     /// Up to 16 rows by a factor that lies along K, which is read once: 8 of its lines a block. f32 on any device, f16 and bf16 by tensor cores.
     Skinny,
 }
@@ -59,7 +61,8 @@ pub struct Tensors<'a> {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 6] = [Variant::Exact, Variant::Mma64, Variant::Mma128, Variant::Wgmma128, Variant::Wgmma256, Variant::Skinny];
+    pub const ALL: [Variant; 7] =
+        [Variant::Exact, Variant::Mma64, Variant::Mma128, Variant::Wgmma128, Variant::Wgmma256, Variant::Wgmma256x2, Variant::Skinny];
 
     /// What it is asked for by, and what stands in its kernels' names.
     pub fn name(self) -> &'static str {
@@ -69,13 +72,14 @@ impl Variant {
             Variant::Mma128 => "mma128",
             Variant::Wgmma128 => "wgmma128",
             Variant::Wgmma256 => "wgmma256",
+            Variant::Wgmma256x2 => "wgmma256x2",
             Variant::Skinny => "skinny",
         }
     }
 
     /// Whether its kernels see their factors by tensor maps.
     pub fn is_wgmma(self) -> bool {
-        matches!(self, Variant::Wgmma128 | Variant::Wgmma256)
+        matches!(self, Variant::Wgmma128 | Variant::Wgmma256 | Variant::Wgmma256x2)
     }
 
     /// Whether a device computes a product so whose factors are stored as this type and lie as `along_k` says; nothing where they are gathered.
@@ -85,7 +89,7 @@ impl Variant {
             Variant::Exact => true,
             Variant::Mma64 | Variant::Mma128 => arch >= 80 && is_half,
             // Tensor maps have no empty dimension, and lines that begin at multiples of 16 bytes.
-            Variant::Wgmma128 | Variant::Wgmma256 => {
+            Variant::Wgmma128 | Variant::Wgmma256 | Variant::Wgmma256x2 => {
                 let (Gemm { batch, m, n, k }, Some(along_k)) = (gemm, along_k) else { return false };
                 let lines = [if along_k[0] { k } else { m }, if along_k[1] { k } else { n }];
                 arch == 90 && is_half && batch * m * n * k > 0 && lines.iter().all(|line| line.is_multiple_of(8))
@@ -128,9 +132,14 @@ impl Variant {
         match self {
             Variant::Exact | Variant::Mma64 => (64, 64),
             Variant::Mma128 | Variant::Wgmma128 => (128, 128),
-            Variant::Wgmma256 => (128, 256),
+            Variant::Wgmma256 | Variant::Wgmma256x2 => (128, 256),
             Variant::Skinny => (16, 8),
         }
+    }
+
+    /// Blocks of a cluster.
+    fn together(self) -> usize {
+        if self == Variant::Wgmma256x2 { 2 } else { 1 }
     }
 
     /// What a block takes of K at once.
@@ -138,7 +147,7 @@ impl Variant {
         match self {
             Variant::Exact => 16,
             Variant::Mma64 | Variant::Mma128 => 32,
-            Variant::Wgmma128 | Variant::Wgmma256 => 64,
+            Variant::Wgmma128 | Variant::Wgmma256 | Variant::Wgmma256x2 => 64,
             Variant::Skinny => 512,
         }
     }
@@ -167,7 +176,7 @@ impl Variant {
         match self {
             Variant::Exact | Variant::Skinny => (BLOCK, 0),
             Variant::Mma64 | Variant::Mma128 => (2 * high, stages),
-            Variant::Wgmma128 | Variant::Wgmma256 => (384, stages + (8 * 16 * 40 * 4 + 64_usize).next_multiple_of(1024)),
+            Variant::Wgmma128 | Variant::Wgmma256 | Variant::Wgmma256x2 => (384, stages + (8 * 16 * 40 * 4 + 64_usize).next_multiple_of(1024)),
         }
     }
 }
@@ -223,17 +232,18 @@ impl Gemm {
         let (threads, shared) = variant.block();
         let dispatch = Dispatch::new(image, name).overlaps().tensors([partials]);
         let tiles = parts * self.tiles(variant);
-        let (high, wide) = variant.tile();
+        let ((high, wide), together) = (variant.tile(), variant.together());
         let factors = match factors {
             Factors::Matrices([a, b], along_k) if variant.is_wgmma() => {
-                Factors::Maps(Box::new([self.map(a, stored, m, along_k[0], high), self.map(b, stored, n, along_k[1], wide)]))
+                Factors::Maps(Box::new([self.map(a, stored, m, along_k[0], high), self.map(b, stored, n, along_k[1], wide / together)]))
             }
             others => others,
         };
         let (dispatch, blocks) = match factors {
             Factors::Maps(maps) => {
                 let [a, b] = *maps;
-                (dispatch.tensor_map(a).tensor_map(b), tiles.min(launch.processors()))
+                let clusters = parts * batch * m.div_ceil(together * high) * n.div_ceil(wide);
+                (dispatch.tensor_map(a).tensor_map(b).cluster(together), together * clusters.min((launch.processors() / together).max(1)))
             }
             Factors::Matrices(operands, _) | Factors::Gathered(operands) => (dispatch.tensors(operands), tiles),
         };
@@ -339,6 +349,8 @@ mod tests {
             assert!(!Variant::Wgmma128.takes(arch, DType::F16, gemm(1, 577, 768, 768), ALONG), "{arch}");
         }
         assert!(!Variant::Wgmma128.takes(90, DType::F32, gemm(1, 577, 768, 768), ALONG));
+        let forced = |arch| Variant::forced(Some("wgmma256x2"), |v| v.takes(arch, DType::F16, gemm(1, 577, 768, 768), ALONG));
+        assert_eq!([forced(90), forced(100)], [Some(Variant::Wgmma256x2), None]);
     }
 
     #[test]
