@@ -260,7 +260,8 @@ fn add_mean(mean: &mut [f32], keys: usize, scores: &[f32], whole: &[f32], heads:
     }
 }
 
-/// Heads that a task of [`decode`] takes: side by side in memory, so that it reads long runs, but a task for each thread where there are enough.
+/// Heads that a task of [`decode`] takes: side by side in memory, so that it reads long runs, but a task for each thread where there are enough. No head's result
+/// depends on it.
 fn heads_together(e: &Extents) -> usize {
     let most = (e.batch / e.group * e.heads / rayon::current_num_threads()).max(1);
     (1..=e.heads).rev().find(|run| e.heads.is_multiple_of(*run) && *run <= most).unwrap_or(1)
