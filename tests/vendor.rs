@@ -170,11 +170,10 @@ fn what_a_library_does_not_have_is_left_blank() {
 
 #[test]
 fn a_device_that_is_none_of_cuda_s_is_an_error() {
-    let error = Peers::open(&["cublas".to_owned()], &Device::cpu(1).unwrap()).unwrap_err();
-    assert!(
-        matches!(&error, Error::Device { device, reason } if device == "cublas" && reason.contains("not on cpu (1 threads): --device cuda")),
-        "{error}"
-    );
+    let cpu = Device::cpu(1).unwrap();
+    let error = Peers::open(&["cublas".to_owned()], &cpu).unwrap_err();
+    let wanted = format!("not on {}: --device cuda", cpu.describe());
+    assert!(matches!(&error, Error::Device { device, reason } if device == "cublas" && reason.contains(&wanted)), "{error}");
 }
 
 /// `escnet bench` of a small model's operators on the stand-in.

@@ -5,6 +5,8 @@ use super::sampling::Patience;
 use super::shapes::{Role, Subject};
 use super::subject::{Memory, Prepared};
 use crate::device::Device;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::AdapterKind;
 use crate::error::Result;
 use crate::op::{Cost, Op};
 use crate::ops::peak::Peak;
@@ -22,7 +24,7 @@ pub struct Peaks {
     pub bytes_per_second: f64,
     /// FLOPs a second of multiply-adds in f32, outside tensor cores.
     pub flops_per_second: f64,
-    /// FLOPs a second of products of bf16 on tensor cores; none where there are none that our kernels use.
+    /// FLOPs a second of products in 16 bits on tensor cores; none where there are none that our kernels use.
     #[serde(default)]
     pub products_per_second: Option<f64>,
     /// The largest share by which p5 or p95 of the samples lies off a median.
@@ -44,10 +46,6 @@ const COPIED: usize = 64 << 20;
 /// Numbers that go through rounds, and how many of these.
 const MULTIPLIED: usize = 4 << 20;
 const ROUNDS: usize = 1024;
-
-/// Rows that tensor cores multiply, 132 processors' blocks of 128 eight times over, and how often; on a stand-in, which is there to be tested, a block once.
-const ROWS: [usize; 2] = [128 * 132 * 8, 128];
-const TIMES: [usize; 2] = [2048, 1];
 
 impl Peaks {
     /// Measures a device.
@@ -74,8 +72,8 @@ impl Peaks {
         let flops_per_second = multiplied.flops as f64 / took;
         let products_per_second = match on_tensor_cores(device) {
             None => None,
-            Some(i) => {
-                let (cost, took) = seconds(Arc::new(PeakProduct { rounds: TIMES[i] }), &PeakProduct::types(ROWS[i], DType::BF16))?;
+            Some((rows, rounds, dtype)) => {
+                let (cost, took) = seconds(Arc::new(PeakProduct { rounds }), &PeakProduct::types(rows, dtype))?;
                 Some(cost.flops as f64 / took)
             }
         };
@@ -94,15 +92,21 @@ impl Peaks {
     }
 }
 
-/// Which rows and rounds are for a device with tensor cores that our kernels use.
-#[cfg(feature = "cuda")]
-fn on_tensor_cores(device: &Device) -> Option<usize> {
-    device.cuda_gpu().filter(|gpu| gpu.arch() >= 80).map(|gpu| usize::from(gpu.is_simulated()))
-}
-
-#[cfg(not(feature = "cuda"))]
-fn on_tensor_cores(_device: &Device) -> Option<usize> {
-    None
+/// What measures tensor cores, where a device has some that our kernels use: rows, rounds, and what is multiplied.
+#[cfg_attr(not(any(feature = "cuda", feature = "wgpu")), expect(unused_variables))]
+fn on_tensor_cores(device: &Device) -> Option<(usize, usize, DType)> {
+    /// Blocks of 128 rows, eight for each of an H200's 132 processors; a stand-in, which is there to be tested, takes one, once.
+    const ROWS: usize = 128 * 132 * 8;
+    #[cfg(feature = "cuda")]
+    let cuda = device.cuda_gpu().filter(|gpu| gpu.arch() >= 80).map(|gpu| (2048, DType::BF16, gpu.is_simulated()));
+    #[cfg(not(feature = "cuda"))]
+    let cuda: Option<(usize, DType, bool)> = None;
+    // Fewer rounds: such a GPU may be a laptop's, and drivers give up launches that take seconds.
+    #[cfg(feature = "wgpu")]
+    let wgpu = device.gpu().filter(|gpu| gpu.abilities().fragments.is_some()).map(|gpu| (512, DType::F16, gpu.kind() == AdapterKind::Software));
+    #[cfg(not(feature = "wgpu"))]
+    let wgpu = None;
+    cuda.or(wgpu).map(|(rounds, dtype, is_stand_in)| if is_stand_in { (128, 1, dtype) } else { (ROWS, rounds, dtype) })
 }
 
 #[cfg(test)]

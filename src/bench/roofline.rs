@@ -168,7 +168,7 @@ fn roofs(peaks: &Peaks, is_half: bool, across: &Axis, up: &Axis, (x, y): (&dyn F
 }
 
 fn levels(peaks: &Peaks, is_half: bool) -> Vec<(f64, &'static str)> {
-    let products = peaks.products_per_second.filter(|_| is_half).map(|rate| (rate, "in bf16 on tensor cores"));
+    let products = peaks.products_per_second.filter(|_| is_half).map(|rate| (rate, "in 16 bits on tensor cores"));
     [(peaks.flops_per_second, "in f32")].into_iter().chain(products).collect()
 }
 
@@ -253,7 +253,7 @@ mod tests {
         let peaks = Peaks { device: "d".to_owned(), bytes_per_second: 4e12, flops_per_second: 6e13, products_per_second: Some(9e14), spread: 0.0 };
         let (single, half) = (draw(&profile("f32"), &peaks), draw(&profile("bf16"), &peaks));
         assert!(single.contains("60 TFLOP/s in f32") && !single.contains("tensor cores"), "{single}");
-        assert!(half.contains("60 TFLOP/s in f32") && half.contains("900 TFLOP/s in bf16 on tensor cores"), "{half}");
+        assert!(half.contains("60 TFLOP/s in f32") && half.contains("900 TFLOP/s in 16 bits on tensor cores"), "{half}");
         assert!(half.contains("not shown: 0%"), "{half}");
     }
 }

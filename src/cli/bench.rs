@@ -18,7 +18,7 @@ use escnet::bench::subject::{Memory, Prepared};
 use escnet::bench::{Settings, measure_beside, variants, whole};
 use escnet::infer::inspect::Stage;
 use escnet::{DType, Device, Error};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -290,12 +290,18 @@ impl Run {
 
 impl Compare {
     fn run(self, talk: &Talk) -> Done {
-        let compared = compare(&record::read(&self.before)?, &record::read(&self.after)?);
+        let (before, after) = (record::read(&self.before)?, record::read(&self.after)?);
+        let compared = compare(&before, &after);
         if compared.pairs.is_empty() {
             let (before, after) = (self.before.display(), self.after.display());
             return Err(Stop::Input(format!("{before} and {after} have no row in common: the same operator, shape, type and memory")));
         }
         std::io::stdout().write_all(set_side_by_side(self.output, &compared)?.as_bytes())?;
+        // Rows are joined whatever they ran on, which may be what is to be compared. Older rows know of a CPU no more than its threads.
+        let [then, now] = [&before, &after].map(|rows| devices(rows));
+        if then != now {
+            talk.note(format_args!("before on {then}, after on {now}"));
+        }
         let threshold = self.threshold / 100.0;
         let slower = compared.pairs.iter().filter(|pair| pair.is_regression(threshold)).count();
         talk.note(format_args!(
@@ -307,6 +313,12 @@ impl Compare {
         ));
         if slower > 0 { Err(Stop::Check(format!("{slower} became slower by more than {}%", self.threshold))) } else { Ok(()) }
     }
+}
+
+/// What rows ran on.
+fn devices(rows: &[Row]) -> String {
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.device.as_str()).collect();
+    names.into_iter().collect::<Vec<_>>().join(" and ")
 }
 
 /// A time that the command line gives.

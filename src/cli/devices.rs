@@ -5,7 +5,7 @@ use super::inspect::Format;
 use super::table::Table;
 use super::talk::Talk;
 use clap::Args;
-use escnet::device::cpu::Vectors;
+use escnet::device::cpu::{Vectors, model};
 use escnet::{DType, Device};
 use serde::Serialize;
 use std::io::Write;
@@ -59,7 +59,8 @@ impl Devices {
         }
         let auto = Device::parse("auto", 0, DType::F32)?;
         auto.note().iter().for_each(|note| talk.note(note));
-        talk.note(format_args!("auto is {}", auto.describe()));
+        // Of several GPUs the name tells which it is; a CPU's stands above.
+        talk.note(format_args!("auto is {}", if auto.name() == "cpu" { "cpu".to_owned() } else { auto.describe() }));
         Ok(())
     }
 }
@@ -69,7 +70,7 @@ pub fn lines() -> Vec<Line> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let cpu = Line {
         device: "cpu".to_owned(),
-        name: format!("{threads} threads"),
+        name: model().into_iter().chain([format!("{threads} threads")]).collect::<Vec<_>>().join(", "),
         kind: "CPU",
         driver: String::new(),
         can: Vectors::widest().name().to_owned(),

@@ -151,7 +151,7 @@ fn advice(devices: &[Line], lacks_compiler: bool) -> Vec<String> {
 impl Report {
     fn told(&self) -> String {
         let built = if self.built_with.is_empty() { "the CPU alone".to_owned() } else { self.built_with.join(", ") };
-        let mut text = format!("escnet {} on {}, {}; built with {built}; {}\n\n", self.version, self.system, self.vectors, self.compiler);
+        let mut text = format!("escnet {} on {}; built with {built}; {}\n\n", self.version, self.system, self.compiler);
         let rows: Vec<Vec<String>> = self.devices.iter().map(Line::cells).collect();
         text += &Table::written(&Line::TITLES.map(|title| (title, false)), &rows);
         text.push('\n');

@@ -15,7 +15,8 @@ use std::time::Duration;
 /// Measures how fast a device moves bytes, multiplies and adds: the roofs that `escnet bench` holds operators against.
 ///
 /// Bytes are those of a copy of 256 MB, read and written. FLOPs are those of multiply-adds in single
-/// precision; on CUDA also those of products of bf16 on tensor cores.
+/// precision; where there are tensor cores also those of products in 16 bits on these: bf16 on CUDA,
+/// f16 by cooperative matrices on wgpu.
 #[derive(Debug, Args)]
 pub struct Measure {
     #[command(flatten)]
@@ -47,6 +48,6 @@ impl Measure {
 pub fn told(peaks: &Peaks) -> String {
     let (bytes, flops) = (short(peaks.bytes_per_second as u64), short(peaks.flops_per_second as u64));
     let balance = peaks.flops_per_second / peaks.bytes_per_second;
-    let products = peaks.products_per_second.map_or(String::new(), |rate| format!(" ({}FLOP/s in bf16 on tensor cores)", short(rate as u64)));
+    let products = peaks.products_per_second.map_or(String::new(), |rate| format!(" ({}FLOP/s in 16 bits on tensor cores)", short(rate as u64)));
     format!("{}: {bytes}B/s copied, {flops}FLOP/s in f32{products}, {balance:.1} FLOP a byte; spread {:.0}%\n", peaks.device, 100.0 * peaks.spread)
 }

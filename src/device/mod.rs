@@ -240,7 +240,7 @@ impl Device {
     /// The device in words: its name, and which one it is.
     pub fn describe(&self) -> String {
         match &self.kind {
-            Kind::Cpu(cpu) => format!("cpu ({} threads)", cpu.threads()),
+            Kind::Cpu(cpu) => format!("cpu ({})", cpu.describe()),
             Kind::Reference(_) => "reference".to_owned(),
             #[cfg(feature = "cuda")]
             Kind::Cuda(gpu) => format!("cuda ({})", gpu.name()),

@@ -9,7 +9,7 @@ use crate::device::cpu::{Args, Real, for_rows};
 #[cfg(feature = "cuda")]
 use crate::device::cuda;
 #[cfg(feature = "wgpu")]
-use crate::device::wgpu::{Dispatch, Launch, Operand, shader};
+use crate::device::wgpu::{Dispatch, Fragments, Launch, Operand, shader};
 use crate::error::Result;
 use crate::graph::{Builder, Precision, Value};
 use crate::op::{Check, Cost, Op};
@@ -28,6 +28,9 @@ const DEPTH: usize = 64;
 const WIDE: usize = 256;
 /// Rows that the largest block of a kernel takes.
 const HIGH: usize = 128;
+/// Invocations of a workgroup.
+#[cfg(feature = "wgpu")]
+const WIDTH: usize = 256;
 
 /// Inputs: a, b. Output: y.
 #[derive(Debug, Clone, Copy)]
@@ -104,9 +107,19 @@ impl Op for PeakProduct {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let [a, b, y] = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
-        launch.in_pieces(launch.ty(0).shape[0], &[a, y], |launch| {
+        let fragments = launch.abilities().fragments.filter(|_| launch.is_half());
+        launch.in_pieces(launch.ty(0).shape[0] / HIGH, &[a, y], |launch| {
             let n = launch.ty(0).shape[0] * WIDE;
-            launch.add(Dispatch::new(shader!("peak_product"), "peak_product_forward_f32", [a, b, y]).size(n).size(self.rounds).over(n));
+            launch.add(match fragments {
+                Some(Fragments { edge, subgroup }) => {
+                    let subgroups = WIDTH / subgroup;
+                    // Each takes 2 x 2 fragments. 128 rows are whole workgroups, whatever the edge and the subgroup's size.
+                    let workgroups = n / (4 * edge * edge * subgroups);
+                    let dispatch = Dispatch::new(shader!("peak_product_fragments"), "peak_product_forward_fragments_f32", [a, b, y]);
+                    dispatch.constant("SUBGROUPS", format!("{subgroups}u")).fragments(edge).trusted().size(workgroups).size(self.rounds).rows(workgroups)
+                }
+                None => Dispatch::new(shader!("peak_product"), "peak_product_forward_f32", [a, b, y]).size(n).size(self.rounds).over(n),
+            });
         });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `bench`, `bench compare`, `peaks`.
 
 use crate::program::{Folder, Run, run};
+use escnet::Device;
 use serde_json::Value;
 
 /// A bench of the small model's operators that asks for little.
@@ -22,12 +23,13 @@ fn operators_are_checked_and_measured() {
     let report = json(bench(&["layernorm", "--part", "classify,train-classify", "-o", "json", "--threads", "1"]));
     let rows = report["rows"].as_array().unwrap();
     assert!(!rows.is_empty() && rows.iter().any(|row| row["pass"] == "backward_input"), "{report}");
+    let device = Device::cpu(1).unwrap().describe();
     for row in rows {
         let number = |key: &str| row[key].as_f64().unwrap();
         assert!(row["op"].as_str().unwrap().contains("layernorm"));
         assert!(number("p5") <= number("us") && number("us") <= number("p95") && number("us") > 0.0, "{row}");
         assert!(number("error") < 1e-5 && number("gbps") > 0.0 && row["roof"].is_null(), "{row}");
-        assert_eq!((row["dtype"].as_str(), row["device"].as_str(), number("threads")), (Some("f32"), Some("cpu (1 threads)"), 1.0));
+        assert_eq!((row["dtype"].as_str(), row["device"].as_str(), number("threads")), (Some("f32"), Some(device.as_str()), 1.0));
     }
     let table = bench(&["softmax"]).ok();
     assert!(table.starts_with("operator") && table.contains("softmax"), "{table}");
@@ -90,13 +92,16 @@ fn rows_are_appended_and_compared() {
     assert!(lines[0].starts_with("date,commit,device,") && lines.len() > 2 && lines.len() % 2 == 1, "{text}");
     assert_eq!(lines.iter().filter(|line| **line == lines[0]).count(), 1);
 
-    let same = json(run(&["bench", "compare", &file, &file, "-o", "json"]));
+    let same = run(&["bench", "compare", &file, &file, "-o", "json"]);
+    assert!(!same.err.contains("before on"), "{same:?}");
+    let same = json(same);
     assert!(same["pairs"].as_array().unwrap().iter().all(|pair| pair["ratio"] == 1.0), "{same}");
     let against = json(bench(&["gelu", "--part", "caption-encode,train-caption", "--against", &file, "-o", "json"]));
     assert_eq!(against["compared"]["alone"], serde_json::json!([0, 0]), "{against}");
 
     let header: Vec<&str> = lines[0].split(',').collect();
     let column = header.iter().position(|name| *name == "us").unwrap();
+    let device = header.iter().position(|name| *name == "device").unwrap();
     let mut reader = csv::Reader::from_path(&file).unwrap();
     let mut writer = csv::Writer::from_path(folder.join("slow.csv")).unwrap();
     writer.write_record(&header).unwrap();
@@ -105,11 +110,14 @@ fn rows_are_appended_and_compared() {
         for time in &mut record[column..column + 3] {
             *time = (100.0 * time.parse::<f64>().unwrap()).to_string();
         }
+        record[device] = "abacus".to_owned();
         writer.write_record(&record).unwrap();
     }
     drop(writer);
     let slower = run(&["bench", "compare", &file, &folder.join("slow.csv")]).ends(1);
     assert!(slower.err.contains("became slower by more than 3%") && slower.out.contains("100.000"), "{slower:?}");
+    let elsewhere = format!("before on {}, after on abacus", Device::cpu(0).unwrap().describe());
+    assert!(slower.err.contains(&elsewhere), "{slower:?}");
     run(&["bench", "compare", &folder.join("slow.csv"), &file]).ok();
 }
 

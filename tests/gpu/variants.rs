@@ -2,9 +2,12 @@
 
 use super::{Outcome, check};
 use escnet::device::wgpu::Abilities;
-use escnet::graph::{Builder, Options, Segment, Session, Store};
+use escnet::graph::{Builder, Options, Segment, Session, Store, Value};
 use escnet::ops::attention::{AttentionOptions, Qkv, attention};
-use escnet::ops::{cross_entropy::cross_entropy, layernorm::layernorm, log_softmax::log_softmax, matmul::matmul, sigmoid::sigmoid, softmax::softmax};
+use escnet::ops::{
+    cross_entropy::cross_entropy, layernorm::layernorm, log_softmax::log_softmax, matmul::matmul, peak_product::peak_product, sigmoid::sigmoid,
+    softmax::softmax,
+};
 use escnet::{DType, Device, Tensor, TensorType};
 
 const NO_SUBGROUPS: Abilities = Abilities { subgroups: false, ..Abilities::ALL };
@@ -89,29 +92,36 @@ fn sigmoid_of_nan(device: &Device) -> escnet::Result<f32> {
     Ok(session.read("y", &mut store)?.to_f32()[0])
 }
 
-/// Large products in half precision, by cooperative matrices where the GPU has them and they are allowed; the same numbers either way.
+/// Large products in half precision, and the roof that they are held against, by cooperative matrices where the GPU has them and they are allowed; the same
+/// numbers either way.
 pub fn fragments() -> Outcome {
+    by_fragments([[1030, 68], [68, 1028]], |b, x, y| matmul(b, x, y))?;
+    by_fragments([[384, 64], [256, 64]], |b, x, y| peak_product(b, x, y, 3))
+}
+
+fn by_fragments(shapes: [[usize; 2]; 2], product: impl Fn(&mut Builder, Value, Value) -> escnet::Result<Value>) -> Outcome {
     let has = Device::wgpu(None)?.gpu().ok_or("no GPU")?.abilities();
     if !has.half {
         return Ok(());
     }
-    let product = |most: Abilities| -> escnet::Result<(Vec<f32>, bool)> {
-        let (mut b, ty) = (Builder::new(), |rows, columns| TensorType::new(DType::F16, [rows, columns]));
-        let (x, y) = (b.input("x", ty(1030, 68))?, b.input("y", ty(68, 1028))?);
-        let z = matmul(&mut b, x, y)?;
+    let run = |most: Abilities| -> escnet::Result<(Vec<f32>, bool)> {
+        let mut b = Builder::new();
+        let [x, y] = [b.input("x", TensorType::new(DType::F16, shapes[0]))?, b.input("y", TensorType::new(DType::F16, shapes[1]))?];
+        let z = product(&mut b, x, y)?;
         b.output("z", z);
         let device = Device::wgpu_with(None, most)?;
         let mut store = Store::new(&device);
         let mut session = Session::new(b.finish(), &mut store, Options::default())?;
-        let numbers = |n: usize, step: usize| (0..n).map(|i| (i * step % 17) as f32 - 8.0).collect();
-        session.write("x", &Tensor::from_f32([1030, 68], numbers(1030 * 68, 5))?)?;
-        session.write("y", &Tensor::from_f32([68, 1028], numbers(68 * 1028, 7))?)?;
+        for (name, shape, step) in [("x", shapes[0], 5), ("y", shapes[1], 7)] {
+            let numbers = (0..shape[0] * shape[1]).map(|i| (i * step % 17) as f32 - 8.0).collect();
+            session.write(name, &Tensor::from_f32(shape, numbers)?)?;
+        }
         session.run(&mut store, Segment::Run)?;
         let kernels = device.gpu().map(|gpu| gpu.kernels()).unwrap_or_default();
         Ok((session.read("z", &mut store)?.to_f32(), kernels.iter().any(|kernel| kernel.source.contains("enable wgpu_cooperative_matrix"))))
     };
-    let (all, used) = product(Abilities::ALL)?;
-    let (none, used_none) = product(Abilities { fragments: None, ..Abilities::ALL })?;
+    let (all, used) = run(Abilities::ALL)?;
+    let (none, used_none) = run(Abilities { fragments: None, ..Abilities::ALL })?;
     check(used == has.fragments.is_some() && !used_none, format!("{has:?}: {used} and {used_none}"))?;
     // Integers that small are exact in both.
     check(all == none, "other numbers")

@@ -5,11 +5,13 @@
 mod args;
 pub mod gemm;
 mod memory;
+mod processor;
 mod real;
 mod rows;
 
 pub use args::Args;
 pub use memory::{Buffer, Memory, give_back_freed};
+pub use processor::model;
 pub use real::Real;
 pub use rows::{Vectors, dot, for_heavy_rows, for_rows, for_rows_of, max, sum, sum_rows, sum_wide, sum_written_rows, sum2, vectorized};
 
@@ -42,6 +44,12 @@ impl Cpu {
     /// How many threads work.
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// The processor, where it has a name with the vectors that code is run for, and the threads: `Intel(R) Xeon(R) Processor, AVX-512, 2 threads`.
+    pub fn describe(&self) -> String {
+        let processor = model().map_or(String::new(), |model| format!("{model}, {}, ", Vectors::widest().name()));
+        format!("{processor}{} threads", self.threads)
     }
 
     /// Runs `work` inside the pool.

@@ -46,6 +46,7 @@ pub struct Gpu(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     name: String,
+    kind: AdapterKind,
     abilities: Abilities,
     device: api::Device,
     queue: api::Queue,
@@ -186,12 +187,17 @@ impl Gpu {
         let name = Some(adapter.get_info().name).filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed GPU".to_owned());
         let pipelines = Pipelines::default();
         let key = device.features().contains(api::Features::PIPELINE_CACHE).then(|| api::util::pipeline_cache_key(&adapter.get_info())).flatten();
-        Ok(Gpu(Arc::new(Inner { name, abilities, device, queue, pipelines, key, broken })))
+        Ok(Gpu(Arc::new(Inner { name, kind: AdapterKind::of(&adapter), abilities, device, queue, pipelines, key, broken })))
     }
 
     /// What its driver calls it.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> AdapterKind {
+        self.0.kind
     }
 
     /// What its kernels may use.
