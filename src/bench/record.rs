@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::op::Cost;
 use crate::tensor::DType;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -177,6 +178,12 @@ impl Row {
         let variant = if self.variant.is_empty() { String::new() } else { format!(" {}", self.variant) };
         format!("{}{pass}{variant}", self.op)
     }
+}
+
+/// What rows ran on, each device once.
+pub fn devices(rows: &[Row]) -> String {
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.device.as_str()).collect();
+    names.into_iter().collect::<Vec<_>>().join(" and ")
 }
 
 /// Rows as CSV, with its header where asked.

@@ -18,7 +18,7 @@ use escnet::bench::subject::{Memory, Prepared};
 use escnet::bench::{Settings, measure_beside, variants, whole};
 use escnet::infer::inspect::Stage;
 use escnet::{DType, Device, Error};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -298,7 +298,7 @@ impl Compare {
         }
         std::io::stdout().write_all(set_side_by_side(self.output, &compared)?.as_bytes())?;
         // Rows are joined whatever they ran on, which may be what is to be compared. Older rows know of a CPU no more than its threads.
-        let [then, now] = [&before, &after].map(|rows| devices(rows));
+        let [then, now] = [&before, &after].map(|rows| record::devices(rows));
         if then != now {
             talk.note(format_args!("before on {then}, after on {now}"));
         }
@@ -313,12 +313,6 @@ impl Compare {
         ));
         if slower > 0 { Err(Stop::Check(format!("{slower} became slower by more than {}%", self.threshold))) } else { Ok(()) }
     }
-}
-
-/// What rows ran on.
-fn devices(rows: &[Row]) -> String {
-    let names: BTreeSet<&str> = rows.iter().map(|row| row.device.as_str()).collect();
-    names.into_iter().collect::<Vec<_>>().join(" and ")
 }
 
 /// A time that the command line gives.

@@ -95,7 +95,7 @@ fn sigmoid_of_nan(device: &Device) -> escnet::Result<f32> {
 /// Large products in half precision, and the roof that they are held against, by cooperative matrices where the GPU has them and they are allowed; the same
 /// numbers either way.
 pub fn fragments() -> Outcome {
-    by_fragments([[1030, 68], [68, 1028]], |b, x, y| matmul(b, x, y))?;
+    by_fragments([[1030, 68], [68, 1028]], matmul)?;
     by_fragments([[384, 64], [256, 64]], |b, x, y| peak_product(b, x, y, 3))
 }
 
