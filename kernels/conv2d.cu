@@ -161,10 +161,12 @@ template <class T> struct Epilogue {
     T* y;
     float* moments;
     unsigned has_relu, n;
-    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float& sum) const {
+    __device__ __forceinline__ float ahead(unsigned row, unsigned column) const {
+        return (bias ? to_float(bias[column]) : 0) + (residual ? to_float(residual[(size_t)row * n + column]) : 0);
+    }
+    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float& sum, float ahead) const {
         const size_t i = (size_t)row * n + column;
-        if (bias) sum += to_float(bias[column]);
-        if (residual) sum += to_float(residual[i]);
+        sum += ahead;
         const T stored = Element<T>::of(has_relu ? relu(sum) : sum);
         y[i] = stored;
         // They are of what whoever reads y sees.
@@ -176,7 +178,8 @@ template <class T> __device__ __forceinline__ float* moments_of(const Epilogue<T
 template <class T> struct Store {
     T* dw;
     unsigned n;
-    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum) const { dw[(size_t)row * n + column] = Element<T>::of(sum); }
+    __device__ __forceinline__ Nothing ahead(unsigned, unsigned) const { return {}; }
+    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum, Nothing) const { dw[(size_t)row * n + column] = Element<T>::of(sum); }
 };
 
 // The same where a tap's columns go on behind its channels.
@@ -187,7 +190,8 @@ template <class T> struct StoreTaps {
         const unsigned taps = c.kernel_height * c.kernel_width;
         depth = g.n / taps, width = taps * channels;
     }
-    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum) const {
+    __device__ __forceinline__ Nothing ahead(unsigned, unsigned) const { return {}; }
+    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum, Nothing) const {
         const unsigned channel = column % depth;
         if (channel < channels) dw[(size_t)row * width + column / depth * channels + channel] = Element<T>::of(sum);
     }
@@ -196,7 +200,8 @@ template <class T> struct StoreTaps {
 template <class T> struct Scatter {
     T* dx;
     Phase phase;
-    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum) const {
+    __device__ __forceinline__ Nothing ahead(unsigned, unsigned) const { return {}; }
+    __device__ __forceinline__ void operator()(unsigned, unsigned row, unsigned column, float sum, Nothing) const {
         dx[phase.pixel(row) * phase.c.channels + column] = Element<T>::of(sum);
     }
 };

@@ -49,6 +49,11 @@ fn gelu(x: f32) -> f32 {
     return 0.5 * x * (1.0 + erf(x * 0.70710678));
 }
 
+// Phi(x) + x phi(x), phi the normal density: 1 / sqrt(2 pi) = 0.39894228
+fn gelu_derivative(x: f32) -> f32 {
+    return 0.5 * (1.0 + erf(x * 0.70710678)) + x * 0.39894228 * exp(-0.5 * x * x);
+}
+
 // NaN comes through: a broken step must not look whole.
 fn relu(x: f32) -> f32 {
     return select(x, 0.0, x < 0.0);

@@ -1,8 +1,8 @@
-// Linear layer with its activation: y = act(x W^T + b), x [M, K], W [N, K], b [N], y [M, N]. Products as in common/gemm.wgsl; bias and activation
-// happen to the sums while they are in registers, so that y is written once and never read.
+// Linear layer with its activation: y = act(x W^T + b + residual), x [M, K], W [N, K], b [N], y and residual [M, N]. Products as in common/gemm.wgsl; all that
+// follows happens to the sums while they are in registers, so that y is written once and never read. Result is what it is stored as: Real, or f32.
 //
 //   PASS 0, forward           A = x    [M, K], B = W^T [K, N]
-//   PASS 1, backward_input    A = dy   [M, N], B = W   [N, K]      dx = dy W
+//   PASS 1, backward_input    A = dy   [M, N], B = W   [N, K]      dx = dy W, times act'(saved) where that is GIVEN, [M, K]
 //   PASS 2, backward_weight   A = dy^T [N, M], B = x   [M, K]      dW = dy^T x
 //
 // The bias' gradient is a sum of columns: reduce_leading.wgsl.
@@ -18,10 +18,13 @@ struct Size {
 
 @group(1) @binding(0) var<uniform> size: Size;
 // `left` is x, or dy; `right` is W, or x.
-@group(0) @binding(3) var<storage, read_write> y: array<Real>;
-@group(0) @binding(4) var<storage, read> bias: array<Real>;
+@group(0) @binding(3) var<storage, read_write> y: array<Result>;
+// The bias, or what is saved for the activation's derivative.
+@group(0) @binding(4) var<storage, read> given: array<Real>;
 // x W^T + b, for GELU's gradient.
 @group(0) @binding(5) var<storage, read_write> before: array<Real>;
+// Nothing where y took its place: IN_PLACE.
+@group(0) @binding(6) var<storage, read> residual: array<Result>;
 
 alias Place = u32;
 
@@ -63,19 +66,43 @@ fn c_row(batch: u32, row: u32) -> u32 {
 }
 
 fn put(i: u32, column: u32, sum: f32) {
+    if PASS == 0 {
+        y[i] = Result(finished(i, column, sum));
+    } else if PASS == 1 && GIVEN {
+        y[i] = Result(sum * derivative(f32(given[i])));
+    } else {
+        y[i] = Result(sum);
+    }
+}
+
+fn finished(i: u32, column: u32, sum: f32) -> f32 {
     var v = sum;
-    if BIAS {
-        v += f32(bias[column]);
+    if GIVEN {
+        v += f32(given[column]);
+    }
+    if RESIDUAL && IN_PLACE {
+        v += f32(y[i]);
+    } else if RESIDUAL {
+        v += f32(residual[i]);
     }
     if SAVE {
         before[i] = Real(v);
     }
     if ACTIVATION == 1 {
-        v = relu(v);
-    } else if ACTIVATION == 2 {
-        v = gelu(v);
+        return relu(v);
     }
-    y[i] = Real(v);
+    if ACTIVATION == 2 {
+        return gelu(v);
+    }
+    return v;
+}
+
+// Of ReLU from what it gave, of GELU from what it was given.
+fn derivative(saved: f32) -> f32 {
+    if ACTIVATION == 1 {
+        return select(0.0, 1.0, saved > 0.0);
+    }
+    return gelu_derivative(saved);
 }
 
 @compute @workgroup_size(WIDTH)

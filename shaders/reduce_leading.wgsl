@@ -1,5 +1,5 @@
 // Sum or mean over the first dimensions: y[i] = s sum over o of x[o, i], as sums of columns; also what other operators need of them. 4 bytes an
-// element, read once: bound by memory.
+// element, read once: bound by memory. Result is what y is stored as: Real, or f32.
 
 struct Size {
     columns: Columns,
@@ -8,14 +8,14 @@ struct Size {
 
 @group(1) @binding(0) var<uniform> size: Size;
 @group(0) @binding(1) var<storage, read> x: array<Real>;
-@group(0) @binding(2) var<storage, read_write> y: array<Real>;
+@group(0) @binding(2) var<storage, read_write> y: array<Result>;
 
 fn term(row: u32, column: u32) -> vec3f {
     return vec3f(f32(x[row * size.columns.width + column]), 0.0, 0.0);
 }
 
 fn put(part: u32, column: u32, sum: vec3f) {
-    y[part * size.columns.width + column] = Real(sum.x * size.factor);
+    y[part * size.columns.width + column] = Result(sum.x * size.factor);
 }
 
 @compute @workgroup_size(WIDTH)

@@ -81,7 +81,7 @@ fn products_lie_as_cublas_is_told() {
             let [many_a, many_b] = [a, b].map(|[rows, columns]| [2, 3, rows, columns]);
             assert_eq!(whose("cublas", &device, &subject(op, dtype, &[&many_a, &many_b], &[true])), "cublas");
         }
-        assert_eq!(whose("cublas", &device, &subject(LinearBackwardInput, dtype, &[&[2, m, n], &[n, k]], &[true])), "cublas");
+        assert_eq!(whose("cublas", &device, &subject(LinearBackwardInput::default(), dtype, &[&[2, m, n], &[n, k]], &[true])), "cublas");
     }
 }
 
@@ -93,7 +93,7 @@ fn what_follows_a_product_is_told_too() {
             for bias in [false, true] {
                 for saved in [false, true].into_iter().take(1 + usize::from(activation == Activation::Gelu)) {
                     let all: [&[usize]; 3] = [&[2, 3, 7], &[wide, 7], &[wide]];
-                    let subject = subject(Linear { bias, activation }, dtype, &all[..2 + usize::from(bias)], &[true, saved]);
+                    let subject = subject(Linear { bias, activation, ..Linear::default() }, dtype, &all[..2 + usize::from(bias)], &[true, saved]);
                     // Its GELU is not exact enough for f32, and what it saves lies in lines of eight.
                     let bare = activation == Activation::Gelu && (dtype == DType::F32 || (saved && wide % 8 != 0));
                     let want = if bare { "cublas without gelu" } else { "cublas" };
@@ -101,6 +101,20 @@ fn what_follows_a_product_is_told_too() {
                 }
             }
         }
+        let residual: [&[usize]; 4] = [&[2, 3, 7], &[16, 7], &[16], &[2, 3, 16]];
+        let op = Linear { bias: true, residual: true, ..Linear::default() };
+        assert_eq!(whose("cublas", &device, &subject(op, dtype, &residual, &[true])), "cublas without residual");
+        let mut mixed = subject(op, dtype, &residual, &[true]);
+        (mixed.inputs[3].0, mixed.outputs[0].0) = (TensorType::f32([2, 3, 16]), TensorType::f32([2, 3, 16]));
+        let want = if dtype == DType::F32 { "cublas without residual" } else { "cublas without bias and residual" };
+        assert_eq!(whose("cublas", &device, &mixed), want);
+        let op = Linear { bias: true, wide: true, ..Linear::default() };
+        assert_eq!(
+            whose("cublas", &device, &subject(op, dtype, &residual[..3], &[true])),
+            if dtype == DType::F32 { "cublas" } else { "cublas without bias and activation" }
+        );
+        let op = LinearBackwardInput { activation: Activation::Gelu, wide: true };
+        assert_eq!(whose("cublas", &device, &subject(op, dtype, &[&[2, 3, 7], &[7, 10], &[2, 3, 10]], &[true])), "cublas without gelu");
         for wanted in [false, true] {
             let subject = subject(LinearBackwardWeight, dtype, &[&[2, 3, 7], &[2, 3, 10]], &[true, wanted]);
             let want = if wanted && dtype == DType::F32 { "cublas without bias" } else { "cublas" };
@@ -143,7 +157,8 @@ fn of_algorithms_the_fastest_counts_that_is_to_be_had() {
     let (_, row) = measured("cublas", &device, &product, Memory::Hot).unwrap();
     assert_eq!((row.kernels.as_str(), row.commit.as_str(), row.memory.as_str()), ("cublasLt 1", "cuBLASLt 13.0.0", "hot"));
     // So many copies as a cold row has, each with pointers of its own.
-    let linear = subject(Linear { bias: true, activation: Activation::Relu }, DType::F32, &[&[1, 1024], &[1024, 1024], &[1024]], &[true]);
+    let linear =
+        subject(Linear { bias: true, activation: Activation::Relu, ..Linear::default() }, DType::F32, &[&[1, 1024], &[1024, 1024], &[1024]], &[true]);
     let (_, row) = measured("cublas", &device, &linear, Memory::Cold).unwrap();
     assert_eq!(row.memory, "cold");
 }

@@ -28,17 +28,52 @@ template <unsigned high, unsigned wide = high> __device__ __forceinline__ Tile t
     return {number / across % down * high, number % across * wide, start, min(start + g.depth, g.k), part, number / across / down / g.parts};
 }
 
-// Where a sum goes, which is one of a part of K, or all of it; nowhere beyond the edge.
-template <class Put> __device__ __forceinline__ void put_sum(const Gemm& g, float* partials, const Tile& t, unsigned row, unsigned column, float& sum, Put put) {
-    if (row >= g.m || column >= g.n) return;
+// What becomes of a sum is the operator's, which may want to know something of its place first:
+//   ahead(row, column)                     what it reads there, a number; Nothing, of most
+//   put(batch, row, column, sum, ahead)    what it does then; it may leave in its reference to the sum what it stored
+struct Nothing {};
+template <class Ahead> constexpr bool is_something = true;
+template <> constexpr bool is_something<Nothing> = false;
+template <class Ahead> __device__ __forceinline__ Ahead kept(const float& number) {
+    if constexpr (is_something<Ahead>) return number;
+    else return {};
+}
+
+struct Spot {
+    unsigned row, column;
+};
+__device__ __forceinline__ bool is_there(const Gemm& g, unsigned rows, Spot s) { return s.row < rows && s.column < g.n; }
+
+// Asks for what is read ahead of `count` sums, of which spot(i) has the i-th: one wait for memory then, and not as many as there are sums, since what is stored holds back
+// what is read behind it. Nowhere beyond the edge, which `rows` is of the rows.
+template <unsigned count, class Put, class SpotOf, class Ahead>
+__device__ __forceinline__ void read_ahead(const Gemm& g, unsigned rows, const Put& put, SpotOf spot, Ahead (&ahead)[count]) {
+#pragma unroll
+    for (unsigned i = 0; i < count; i++)
+        if (is_there(g, rows, spot(i))) ahead[i] = put.ahead(spot(i).row, spot(i).column);
+}
+
+// Where a sum goes, which is one of a part of K, or all of it.
+template <class Put, class Ahead>
+__device__ __forceinline__ void put_sum(const Gemm& g, float* partials, const Tile& t, unsigned rows, const Put& put, Spot s, float& sum, Ahead ahead) {
+    if (!is_there(g, rows, s)) return;
     if (g.parts > 1) {
-        partials[(((size_t)t.batch * g.parts + t.part) * g.m + row) * g.n + column] = sum;
+        partials[(((size_t)t.batch * g.parts + t.part) * g.m + s.row) * g.n + s.column] = sum;
     } else {
-        put(t.batch, row, column, sum);
+        put(t.batch, s.row, s.column, sum, ahead);
     }
 }
 
-// Where moments of what is put go; most do not want any. A put that does has an overload, and leaves in its reference to the sum what it stored.
+// The same of `count` sums of a thread.
+template <unsigned count, class Put, class SpotOf, class Sum>
+__device__ __forceinline__ void put_sums(const Gemm& g, float* partials, const Tile& t, unsigned rows, const Put& put, SpotOf spot, Sum sum) {
+    decltype(put.ahead(0u, 0u)) ahead[count] = {};
+    if (g.parts == 1) read_ahead(g, rows, put, spot, ahead);
+#pragma unroll
+    for (unsigned i = 0; i < count; i++) put_sum(g, partials, t, rows, put, spot(i), sum(i), ahead[i]);
+}
+
+// Where moments of what is put go; most do not want any. A put that does has an overload.
 template <class Put> __device__ __forceinline__ float* moments_of(const Put&) { return nullptr; }
 
 // Leaves those of a tile's columns, in parts. stored(row, column) of the tile lies in shared memory; all threads come here once they have put theirs there.
@@ -125,7 +160,7 @@ struct Alike {
     __device__ __forceinline__ unsigned depth(const Gemm& g, unsigned) const { return g.k; }
 };
 
-// put(batch, row, column, sum) takes the sums.
+// `put` takes the sums.
 template <bool a_along_k, bool b_along_k, class A, class B, class Put, class Extents>
 __device__ __forceinline__ void gemm_of(const Gemm& g, float* partials, const A& a, const B& b, Put put, Extents extents) {
     SHARED(strips, Strips);
@@ -146,9 +181,9 @@ __device__ __forceinline__ void gemm_of(const Gemm& g, float* partials, const A&
     }
 #pragma unroll
     for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (t.row + row_of + i < rows) put_sum(g, partials, t, t.row + row_of + i, t.column + column_of + j, sums[i][j], put);
+        put_sums<4>(
+            g, partials, t, rows, put, [&](unsigned j) { return Spot{t.row + row_of + i, t.column + column_of + j}; },
+            [&](unsigned j) -> float& { return sums[i][j]; });
     if (float* const to = g.parts == 1 ? moments_of(put) : nullptr) {
         SHARED(stored, StoredTile);
 #pragma unroll
@@ -173,5 +208,6 @@ template <class Put, class Extents = Alike> __device__ __forceinline__ void gemm
     if (within / g.n >= extents.rows(g, batch)) return;
     float sum = 0;
     for (unsigned part = 0; part < g.parts; part++) sum += partials[(batch * g.parts + part) * each + within];
-    put((unsigned)batch, (unsigned)(within / g.n), (unsigned)(within % g.n), sum);
+    const unsigned row = within / g.n, column = within % g.n;
+    put((unsigned)batch, row, column, sum, put.ahead(row, column));
 }

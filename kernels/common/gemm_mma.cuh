@@ -106,7 +106,7 @@ template <unsigned tile, bool along_k> __device__ __forceinline__ void load_frag
     }
 }
 
-// Of factors of T that say where chunks lie; put(batch, row, column, sum) takes the sums. A block has 2 * tile threads.
+// Of factors of T that say where chunks lie; `put` takes the sums. A block has 2 * tile threads.
 template <unsigned tile, bool a_along_k, bool b_along_k, class T, class A, class B, class Put, class Extents>
 __device__ __forceinline__ void gemm_mma_of(const Gemm& g, float* partials, const A& a, const B& b, Put put, Extents extents) {
     DYNAMIC_SHARED(place, Place<tile>);
@@ -163,9 +163,14 @@ __device__ __forceinline__ void gemm_mma_of(const Gemm& g, float* partials, cons
                 reinterpret_cast<float2&>(pair) = make_float2(sums[i][j][2 * c], sums[i][j][2 * c + 1]);
             }
     __syncthreads();
-#pragma unroll 2
-    for (unsigned i = threadIdx.x; i < tile * tile; i += 2 * tile)
-        if (t.row + i / tile < rows) put_sum(g, partials, t, t.row + i / tile, t.column + i % tile, at(i / tile, i % tile), put);
+    // A thread's column is the same all the way down.
+    constexpr unsigned EACH = tile / 32;
+    const unsigned first = threadIdx.x / tile, across = threadIdx.x % tile;
+#pragma unroll 1
+    for (unsigned down = first; down < tile; down += 2 * EACH)
+        put_sums<EACH>(
+            g, partials, t, rows, put, [&](unsigned i) { return Spot{t.row + down + 2 * i, t.column + across}; },
+            [&](unsigned i) -> float& { return at(down + 2 * i, across); });
     if (float* const to = g.parts == 1 ? moments_of(put) : nullptr) put_moments<tile>(g, t, to, at);
 }
 

@@ -145,7 +145,7 @@ template <unsigned bytes> __device__ __forceinline__ void sum_up(const Gemm& g, 
 }
 }  // namespace of_skinny
 
-// a is [m, k] with m up to 16, b is [n, k]; put(batch, row, column, sum) takes the sums.
+// a is [m, k] with m up to 16, b is [n, k]; `put` takes the sums.
 template <class T, class Put> __device__ __forceinline__ void gemm_skinny(const Gemm& g, float* partials, const T* a, const T* b, Put put) {
     using namespace of_skinny;
     SHARED(sums, Sums<T>);
@@ -165,5 +165,5 @@ template <class T, class Put> __device__ __forceinline__ void gemm_skinny(const 
     float sum = 0;
 #pragma unroll
     for (unsigned share = 0; share < Split<T>::shares(g); share++) sum += sums[share][row][column];
-    put_sum(g, partials, t, row, t.column + column, sum, put);
+    put_sums<1>(g, partials, t, g.m, put, [&](unsigned) { return Spot{row, t.column + column}; }, [&](unsigned) -> float& { return sum; });
 }

@@ -34,8 +34,8 @@ template <unsigned wide> struct alignas(1024) Stage {
 
 template <unsigned wide> struct Place {
     Stage<wide> stages[RING];
-    // Of each warp that multiplies: 16 rows of 32 sums on their way out. The pitch is such that four rows' pairs lie in different banks.
-    float sums[8][16][40];
+    // Of each warp that multiplies: 16 rows of 32 sums on their way out, and what is read ahead of them.
+    float sums[8][16][32], ahead[8][16][32];
     Mbarrier full[RING], empty[RING];
 };
 
@@ -70,12 +70,23 @@ template <bool along_k> __device__ __forceinline__ unsigned long long factor(con
     return matrix<128>(strip + (along_k ? k : k * 64), 2 * BOX, 1024);
 }
 
+// The one of this number among tiles of `tall` x `wide`, in an order in which those that are computed at the same time share rows of A and columns of B: strips of 2048
+// rows, each column by column. 132 tiles of 128 x 256 in turn need some 4,200 lines of both factors; of a square of 8192 it would be 8,700, row by row.
+template <unsigned tall, unsigned wide> __device__ __forceinline__ Tile tile_in_strips(const Gemm& g, unsigned number) {
+    constexpr unsigned MOST = 2048 / tall;
+    const unsigned across = (g.n + wide - 1) / wide, down = (g.m + tall - 1) / tall;
+    const unsigned within = number % (across * down), first = within / (MOST * across) * MOST, high = min(down - first, MOST), turn = within % (MOST * across);
+    Tile t = tile_of<tall, wide>(g, number);
+    t.row = (first + turn % high) * tall, t.column = turn / high * wide;
+    return t;
+}
+
 // How many of the 16 rows that a warp has from `row` on there are.
 __device__ __forceinline__ unsigned rows_from(const Gemm& g, unsigned row) { return row < g.m ? min(g.m - row, 16u) : 0; }
 
 // Joins what the four warps of a warpgroup took of their 16 rows each: a lane has every 32nd column. They meet where the sums went out.
 template <unsigned wide>
-__device__ __forceinline__ void join_warps(const Gemm& g, const Tile& t, float* to, unsigned warp, float (&ways_out)[8][16][40], const float (&mean)[wide / 32],
+__device__ __forceinline__ void join_warps(const Gemm& g, const Tile& t, float* to, unsigned warp, float (&ways_out)[8][16][32], const float (&mean)[wide / 32],
                                            const float (&squares)[wide / 32]) {
     typedef float Taken[4][2][wide];
     static_assert(sizeof(Taken) <= 4 * sizeof ways_out[0], "a warpgroup's share of the memory");
@@ -101,32 +112,44 @@ __device__ __forceinline__ void join_warps(const Gemm& g, const Tile& t, float* 
     named_barrier_sync(1 + half, 128);
 }
 
-// The warp's 16 rows go through shared memory, 32 columns at a time, so that neighbouring lanes put neighbouring columns.
+// The warp's 16 rows go through shared memory, 32 columns at a time, so that neighbouring lanes put neighbouring columns. Eight of these change places by the row, lest
+// pairs of four rows lie in the same banks. So does what `put` reads ahead: registers are full of sums, and the code of `put`, of which some is long, is there four times a
+// round and not sixteen.
 template <unsigned wide, class Put>
-__device__ __forceinline__ void put_rows(const Gemm& g, float* partials, const Tile& t, unsigned warp, float (&ways_out)[8][16][40], const float (&d)[wide / 2], Put put) {
+__device__ __forceinline__ void put_rows(const Gemm& g, float* partials, const Tile& t, unsigned warp, Place<wide>& place, const float (&d)[wide / 2], Put put) {
+    typedef decltype(put.ahead(0u, 0u)) Ahead;
     const unsigned lane = threadIdx.x % 32, row = t.row + 16 * warp;
-    float(&sums)[16][40] = ways_out[warp];
+    const auto sum = [&](unsigned i, unsigned column) -> float& { return place.sums[warp][i][column ^ i % 4 * 8]; };
     float* const to = g.parts == 1 ? moments_of(put) : nullptr;
     float mean[wide / 32], squares[wide / 32];
 #pragma unroll
     for (unsigned from = 0; from < wide; from += 32) {
+        const auto spot = [&](unsigned i) { return Spot{row + i, t.column + from + lane}; };
 #pragma unroll
         for (unsigned i = 0; i < 16; i += 2)
-            *reinterpret_cast<uint2*>(&sums[lane / 4 + i / 2 % 2 * 8][i / 4 * 8 + lane % 4 * 2]) = {__float_as_uint(d[from / 2 + i]), __float_as_uint(d[from / 2 + i + 1])};
+            reinterpret_cast<uint2&>(sum(lane / 4 + i / 2 % 2 * 8, i / 4 * 8 + lane % 4 * 2)) = {__float_as_uint(d[from / 2 + i]), __float_as_uint(d[from / 2 + i + 1])};
+        if constexpr (is_something<Ahead>) {
+            if (g.parts == 1) {
+                Ahead ahead[16] = {};
+                read_ahead(g, g.m, put, spot, ahead);
+#pragma unroll
+                for (unsigned i = 0; i < 16; i++) place.ahead[warp][i][lane] = ahead[i];
+            }
+        }
         __syncwarp();
 #pragma unroll 4
-        for (unsigned i = 0; i < 16; i++) put_sum(g, partials, t, row + i, t.column + from + lane, sums[i][lane], put);
+        for (unsigned i = 0; i < 16; i++) put_sum(g, partials, t, g.m, put, spot(i), sum(i, lane), g.parts == 1 ? kept<Ahead>(place.ahead[warp][i][lane]) : Ahead{});
         if (to) {
             float moments[3];
-            take_moments(moments, rows_from(g, row), [&](unsigned i) { return sums[i][lane]; });
+            take_moments(moments, rows_from(g, row), [&](unsigned i) { return sum(i, lane); });
             mean[from / 32] = moments[1], squares[from / 32] = moments[2];
         }
         __syncwarp();
     }
-    if (to) join_warps<wide>(g, t, to, warp, ways_out, mean, squares);
+    if (to) join_warps<wide>(g, t, to, warp, place.sums, mean, squares);
 }
 
-// Of factors of T; put(batch, row, column, sum) takes the sums. By `together` blocks of a cluster at once, 1 or 2.
+// Of factors of T; `put` takes the sums. By `together` blocks of a cluster at once, 1 or 2.
 template <unsigned wide, unsigned together, class T, class A, class B, class Put>
 __device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const A& a, const B& b, Put put) {
     DYNAMIC_SHARED(place, Place<wide>);
@@ -135,7 +158,7 @@ __device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const
     const unsigned first = blockIdx.x / together, step = gridDim.x / together;
     const unsigned tiles = g.batch * g.parts * ((g.m + TALL - 1) / TALL) * ((g.n + wide - 1) / wide);
     const auto tile = [&](unsigned number) {
-        Tile t = tile_of<TALL, wide>(g, number);
+        Tile t = tile_in_strips<TALL, wide>(g, number);
         t.row += rank * HIGH;
         return t;
     };
@@ -208,7 +231,7 @@ __device__ __forceinline__ void gemm_wgmma(const Gemm& g, float* partials, const
             }
             wgmma_wait<0>(d);
             leave(strip - 1);
-            put_rows<wide>(g, partials, t, warp, place.sums, d, put);
+            put_rows<wide>(g, partials, t, warp, place, d, put);
         }
     }
     if constexpr (together > 1) {

@@ -6,6 +6,9 @@ use crate::op::Op;
 use crate::tensor::{DType, TensorType};
 use std::sync::Arc;
 
+/// A node to be: its operator, what it reads, and what it makes.
+pub type Part<'a, T> = (T, &'a [Value], &'a [Value]);
+
 /// A graph whose nodes are being rewritten. Values keep their handles.
 pub struct Rewriter {
     graph: Graph,
@@ -125,6 +128,31 @@ impl Rewriter {
         let node = &mut self.graph.nodes[index];
         (node.op, node.inputs, node.outputs) = (Arc::new(op), inputs.to_vec(), outputs);
         Ok(())
+    }
+
+    /// Puts two nodes in the place of the one with this index, of which each makes some of its values: (operator, inputs, outputs). The first, which runs under the
+    /// name of the node `like`, may make what the second reads.
+    ///
+    /// # Errors
+    /// Those of the operators' shape rules; [`crate::Error::Graph`] where a value's type would change.
+    pub fn part(&mut self, index: usize, like: usize, first: Part<impl Op>, second: Part<impl Op>) -> Result<()> {
+        let scope = self.graph.nodes[like].scope.clone();
+        let first = Node { scope, ..self.made(index, first)? };
+        self.graph.nodes[index] = self.made(index, second)?;
+        self.added.push((index, first));
+        Ok(())
+    }
+
+    /// A node in the segment and under the name of the one with this index.
+    fn made(&self, index: usize, (op, inputs, outputs): Part<impl Op>) -> Result<Node> {
+        let types: Vec<TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();
+        for (&v, ty) in outputs.iter().zip(op.infer(&types)?) {
+            if self.ty(v) != ty {
+                return Err(crate::Error::graph(&self.graph.info(v).name, self.ty(v), ty));
+            }
+        }
+        let Node { scope, segment, .. } = self.graph.nodes[index].clone();
+        Ok(Node { op: Arc::new(op), inputs: inputs.to_vec(), outputs: outputs.to_vec(), scope, segment })
     }
 
     /// Puts the added nodes in their places and drops what nobody reads any more.

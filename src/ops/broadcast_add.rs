@@ -155,7 +155,7 @@ impl Op for BroadcastAddBackward {
     #[cfg(feature = "wgpu")]
     fn wgpu(&self, launch: &mut Launch) -> Result<()> {
         let (n, inner) = (launch.ty(0).len(), self.shape.len());
-        let sums = super::reduce::leading([Operand::Input(0), Operand::Output(0)], 1.0);
+        let sums = super::reduce::leading([Operand::Input(0), Operand::Output(0)], 1.0, "Real");
         launch.sum_columns(Columns::summed(n / inner.max(1), inner), Summed::Sums(1), sums, &[Operand::Input(0)]);
         Ok(())
     }

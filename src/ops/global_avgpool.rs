@@ -95,7 +95,7 @@ impl Op for GlobalAvgPool {
         launch.in_pieces(batch, &operands, |launch| {
             let shape = launch.ty(0).shape;
             let (pixels, c) = (shape[1] * shape[2], shape[3]);
-            let sums = super::reduce::leading(operands, 1.0 / pixels as f64);
+            let sums = super::reduce::leading(operands, 1.0 / pixels as f64, "Real");
             launch.sum_parts(Columns::by(pixels, shape[0] * pixels, c), Summed::Sums(1), sums);
         });
         Ok(())

@@ -70,10 +70,10 @@ pub struct ReduceBackward {
     pub shape: Shape,
 }
 
-/// For [`Launch::sum_columns`]: the sums of the columns of one tensor, times `factor`, to another.
+/// For [`Launch::sum_columns`]: the sums of the columns of one tensor, times `factor`, to another, which is `stored` as `Real` or f32.
 #[cfg(feature = "wgpu")]
-pub(super) fn leading(from_to: [Operand; 2], factor: f64) -> Dispatch {
-    Dispatch::new(SUMS, "reduce_leading_f32", from_to).number(factor)
+pub(super) fn leading(from_to: [Operand; 2], factor: f64, stored: &'static str) -> Dispatch {
+    Dispatch::new(SUMS, "reduce_leading_f32", from_to).alias("Result", stored).number(factor)
 }
 
 /// Sum or mean of `x` over `axes`.
@@ -192,7 +192,7 @@ impl Op for Reduce {
                 launch.add(dispatch.size(outer).size(inner).number(factor).rows(outer));
             });
         } else {
-            launch.sum_columns(Columns::summed(outer, inner), Summed::Sums(1), leading(operands, factor), &operands[..1]);
+            launch.sum_columns(Columns::summed(outer, inner), Summed::Sums(1), leading(operands, factor, "Real"), &operands[..1]);
         }
         Ok(())
     }

@@ -47,13 +47,15 @@ fn every_image_is_whole_and_holds_every_kernel_for_every_architecture() {
 
 /// Kernels that may spill registers into local memory. These spill 8 bytes a thread so that two blocks have room on a processor; they are what remains of numbers
 /// of 16 bits on the exact path. On sm_100 alone 20 bytes so that three blocks have room. And 4 bytes beside 192 sums and scores a thread.
-const SPILLING: [&str; 6] = [
+const SPILLING: [&str; 8] = [
     "attention_backward_key_wgmma128_bf16",
     "attention_backward_key_wgmma128_f16",
     "attention_backward_query_bf16",
     "attention_backward_query_f16",
-    "linear_forward_skinny_bf16",
-    "linear_forward_skinny_f16",
+    "linear_forward_bf16",
+    "linear_forward_f16",
+    "matmul_forward_nt_skinny_bf16",
+    "matmul_forward_nt_skinny_f16",
 ];
 
 #[test]

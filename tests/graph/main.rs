@@ -1,5 +1,6 @@
 //! The graph itself: gradients, precision, planning, state, stores and sessions, on small graphs of real operators.
 
+mod epilogues;
 mod gradient;
 mod hoisting;
 mod planning;

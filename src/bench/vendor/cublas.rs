@@ -9,6 +9,7 @@ use crate::bench::shapes::Subject;
 use crate::device::cuda::library::{functions, open};
 use crate::device::cuda::{Guest, Part};
 use crate::error::{Error, Result};
+use crate::op::Op;
 use crate::ops::linear::{Activation, Linear, LinearBackwardInput, LinearBackwardWeight};
 use crate::ops::matmul::MatMul;
 use crate::tensor::DType;
@@ -110,7 +111,10 @@ struct Product {
     k: usize,
     /// A lies as [K, M], B as [N, K].
     transposed: [bool; 2],
+    /// Of the factors.
     dtype: DType,
+    /// Of the results.
+    result: DType,
     follows: Follows,
 }
 
@@ -168,26 +172,51 @@ fn ways(subject: &Subject) -> Vec<(Product, Option<Subject>, &'static str)> {
         k,
         transposed,
         dtype: ty(0).dtype,
+        result: subject.outputs[0].0.dtype,
         follows: Follows::default(),
     };
-    if !subject.inputs.iter().all(|(of, _)| of.dtype == ty(0).dtype && !of.is_empty())
+    // A residual may be in f32 where the factors are not.
+    if !subject.inputs.iter().take(2).all(|(of, _)| of.dtype == ty(0).dtype)
+        || subject.inputs.iter().any(|(of, _)| of.is_empty())
         || !matches!(ty(0).dtype, DType::F32 | DType::F16 | DType::BF16)
     {
         return Vec::new();
     }
-    if let Some(linear) = subject.op.downcast::<Linear>() {
+    // What its epilogues do not have is left out, of ours as well: residuals, derivatives, and of factors in 16 bits with a result in f32 a bias in 16 bits.
+    let is_wide = subject.outputs[0].0.dtype != ty(0).dtype;
+    let bare = |op: Arc<dyn Op>, inputs: usize, left_out: &'static str| {
+        let part = Subject { op, inputs: subject.inputs[..inputs].to_vec(), outputs: vec![(subject.outputs[0].0, true)], ..subject.clone() };
+        ways(&part).into_iter().map(|(product, ..)| (product, Some(part.clone()), left_out)).collect()
+    };
+    if let Some(op) = subject.op.downcast::<Linear>().filter(|op| op.residual || (is_wide && (op.bias || op.activation != Activation::None))) {
+        let bias = op.bias && !is_wide;
+        let left_out = match (op.residual, op.bias == bias) {
+            (true, true) => "residual",
+            (true, false) => "bias and residual",
+            (false, _) => "bias and activation",
+        };
+        bare(Arc::new(Linear { bias, wide: is_wide, ..Linear::default() }), 2 + usize::from(bias), left_out)
+    } else if let Some(linear) = subject.op.downcast::<Linear>() {
         let ((m, k), n) = (ty(0).shape.rows_and_width(), ty(1).shape[0]);
-        let bare = Follows { bias: linear.bias, ..Follows::default() };
+        let biased = Follows { bias: linear.bias, ..Follows::default() };
         let with = |follows: Follows| Product { follows, ..product(1, [m, n, k], [false, true]) };
         if linear.activation == Activation::None {
-            return vec![(with(bare), None, "")];
+            return vec![(with(biased), None, "")];
         }
-        let whole = Follows { activation: Some(linear.activation), saved: is_wanted(1), ..bare };
+        let whole = Follows { activation: Some(linear.activation), saved: is_wanted(1), ..biased };
         let op = Arc::new(Linear { activation: Activation::None, ..*linear });
         let part = Subject { op, outputs: subject.outputs[..1].to_vec(), ..subject.clone() };
         let left_out = if linear.activation == Activation::Gelu { "gelu" } else { "relu" };
-        vec![(with(whole), None, ""), (with(bare), Some(part), left_out)]
-    } else if subject.op.downcast::<LinearBackwardInput>().is_some() {
+        vec![(with(whole), None, ""), (with(biased), Some(part), left_out)]
+    } else if let Some(&op) = subject.op.downcast::<LinearBackwardInput>() {
+        let left_out = match op.activation {
+            Activation::None => "",
+            Activation::Relu => "relu",
+            Activation::Gelu => "gelu",
+        };
+        if !left_out.is_empty() {
+            return bare(Arc::new(LinearBackwardInput { activation: Activation::None, ..op }), 2, left_out);
+        }
         let ((m, n), k) = (ty(0).shape.rows_and_width(), ty(1).shape[1]);
         vec![(product(1, [m, k, n], [false, false]), None, "")]
     } else if subject.op.downcast::<LinearBackwardWeight>().is_some() {
@@ -220,10 +249,10 @@ struct Described {
 
 impl Described {
     fn new(loaded: &Rc<Loaded>, product: Product) -> Result<Self> {
-        let Product { batch, m, n, k, transposed: [a, b], dtype, follows, .. } = product;
+        let Product { batch, m, n, k, transposed: [a, b], dtype, result, follows, .. } = product;
         let mut made = Described { loaded: loaded.clone(), product, description: null_mut(), preference: null_mut(), layouts: [null_mut(); 3] };
         let f = &loaded.functions;
-        let ty = match dtype {
+        let type_of = |dtype: DType| match dtype {
             DType::F16 => Type::CUDA_R_16F,
             DType::BF16 => Type::CUDA_R_16BF,
             _ => Type::CUDA_R_32F,
@@ -247,9 +276,9 @@ impl Described {
         made.point(|| Ok(loaded.workspace.at), || Ok(loaded.workspace.at))?;
         // Rows and columns as it sees them: the width of ours, and their number.
         let matrices = [if b { [k, n] } else { [n, k] }, if a { [m, k] } else { [k, m] }, [n, m]];
-        for (i, [rows, columns]) in matrices.into_iter().enumerate() {
+        for (i, ([rows, columns], dtype)) in matrices.into_iter().zip([dtype, dtype, result]).enumerate() {
             // SAFETY: there is a place for the handle.
-            let status = unsafe { (f.cublasLtMatrixLayoutCreate)(&mut made.layouts[i], ty, rows as u64, columns as u64, rows as i64) };
+            let status = unsafe { (f.cublasLtMatrixLayoutCreate)(&mut made.layouts[i], type_of(dtype), rows as u64, columns as u64, rows as i64) };
             loaded.check("cublasLtMatrixLayoutCreate", status)?;
             if batch > 1 {
                 let (count, apart) = (batch as i32, (rows * columns) as i64);

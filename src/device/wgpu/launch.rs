@@ -70,6 +70,8 @@ pub struct Dispatch {
     pub entry: String,
     /// `const` lines put before the text: tile sizes and switches.
     pub constants: Vec<(&'static str, String)>,
+    /// `alias` lines put there too: what a kernel's numbers are stored as that are not stored as the others.
+    pub aliases: Vec<(&'static str, &'static str)>,
     /// What is bound.
     pub operands: Vec<Operand>,
     /// The bytes of those that are not bound whole.
@@ -88,13 +90,19 @@ impl Dispatch {
     /// A launch without constants or parameters yet, of one workgroup.
     pub fn new(source: &'static str, entry: impl Into<String>, operands: impl Into<Vec<Operand>>) -> Self {
         let (entry, operands) = (entry.into(), operands.into());
-        let (constants, ranges, parameters) = (Vec::new(), Vec::new(), Vec::new());
-        Dispatch { source, entry, constants, operands, ranges, parameters, grid: [1; 3], trusted: false, fragments: None }
+        let (constants, aliases, ranges, parameters) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Dispatch { source, entry, constants, aliases, operands, ranges, parameters, grid: [1; 3], trusted: false, fragments: None }
     }
 
     /// Adds a `const` line.
     pub fn constant(mut self, name: &'static str, value: impl ToString) -> Self {
         self.constants.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds an `alias` line.
+    pub fn alias(mut self, name: &'static str, ty: &'static str) -> Self {
+        self.aliases.push((name, ty));
         self
     }
 

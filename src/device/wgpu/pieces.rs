@@ -4,7 +4,7 @@ use super::PORTABLE;
 use super::launch::{Dispatch, Launch, Operand};
 use super::memory::Region;
 use crate::error::{Error, Result};
-use crate::tensor::{Shape, TensorType};
+use crate::tensor::{DType, Shape, TensorType};
 use std::ops::Range;
 
 /// A binding begins at a multiple of so many bytes: as many as any device asks for.
@@ -58,24 +58,25 @@ impl Launch<'_> {
         self.in_summed_pieces(units, tensors, &[], each);
     }
 
-    /// The same where the outputs `sums`, stored as `Real`, are sums over the units: the pieces' sums are added up in the pieces' order.
+    /// The same where the outputs `sums` are sums over the units: the pieces' sums are added up in the pieces' order.
     pub fn in_summed_pieces(&mut self, units: usize, tensors: &[Operand], sums: &[Operand], mut each: impl FnMut(&mut Self)) {
         let Some(pieces) = self.pieces(units, 1, tensors) else { return each(self) };
-        let sums: Vec<(Operand, usize)> = sums.iter().filter_map(|&sum| Some((sum, self.tensor(sum)?.len()))).collect();
+        let sums: Vec<(Operand, TensorType)> = sums.iter().filter_map(|&sum| Some((sum, self.tensor(sum)?))).collect();
         let kept = self.scratched;
         for piece in pieces {
             // Pieces run one after another and share their memory.
             self.scratched = kept;
             let mut piece = Piece::new(piece, units, tensors);
             if piece.units.start > 0 {
-                piece.sums = sums.iter().map(|&(sum, len)| (sum, self.scratch(len))).collect();
+                piece.sums = sums.iter().map(|&(sum, ty)| (sum, self.scratch(ty.len()))).collect();
             }
             let added = piece.sums.clone();
             self.piece = Some(piece);
             each(self);
             self.piece = None;
-            for ((sum, part), (_, n)) in added.into_iter().zip(&sums) {
-                self.add(Dispatch::new(SUM, "sum_pieces_f32", [sum, part]).size(*n).over(*n));
+            for ((sum, part), (_, ty)) in added.into_iter().zip(&sums) {
+                let stored = if ty.dtype == DType::F32 { "f32" } else { "Real" };
+                self.add(Dispatch::new(SUM, "sum_pieces_f32", [sum, part]).alias("Sum", stored).size(ty.len()).over(ty.len()));
             }
         }
     }

@@ -75,7 +75,8 @@ pub(super) struct Pipelines {
 impl Pipelines {
     /// The pipeline of a launch, whose numbers are stored in 16 bits where `half` says so.
     pub fn of(&self, gpu: &Gpu, dispatch: &Dispatch, half: bool) -> Result<Arc<Pipeline>> {
-        let constants: String = dispatch.constants.iter().map(|(name, value)| format!("const {name} = {value};\n")).collect();
+        let aliases = dispatch.aliases.iter().map(|(name, ty)| format!("alias {name} = {ty};\n"));
+        let constants: String = aliases.chain(dispatch.constants.iter().map(|(name, value)| format!("const {name} = {value};\n"))).collect();
         let variant = Variant::of(gpu.abilities(), half);
         let before = match dispatch.fragments {
             Some(edge) => format!("enable wgpu_cooperative_matrix;\n{}{}{constants}", variant.aliases, fragments(edge)),

@@ -50,7 +50,8 @@ pub fn backward_weight(e: &Extents, launch: &mut Launch) {
     let product = Product { batch: 1, m: e.filters, n: e.patch(), k: e.batch * e.out[0] * e.out[1] };
     product.launch(launch, SHADER, (Lies::across_k(e.filters), Lies::across_k(e.channels)), dispatch(2, e, Operand::Output(0), &Finish::default()));
     if launch.out_ty(1).is_some() {
-        launch.sum_columns(Columns::summed(product.k, e.filters), Summed::Sums(1), reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0), &[Operand::Input(0)]);
+        let sums = reduce::leading([Operand::Input(0), Operand::Output(1)], 1.0, "Real");
+        launch.sum_columns(Columns::summed(product.k, e.filters), Summed::Sums(1), sums, &[Operand::Input(0)]);
     }
 }
 

@@ -168,15 +168,15 @@ impl Variant {
         if self.is_wgmma() || self == Variant::Skinny { ENOUGH / 2 } else { ENOUGH }
     }
 
-    /// Threads of a block, and its dynamic shared memory: four stages of a strip of both factors, and for warpgroups 20 KiB for sums on their way out and
-    /// barriers, in multiples of 1024.
+    /// Threads of a block, and its dynamic shared memory: four stages of a strip of both factors, and for warpgroups 33 KiB for sums on their way out,
+    /// what is read beside them, and barriers.
     fn block(self) -> (usize, usize) {
         let (high, wide) = self.tile();
         let stages = 4 * (high + wide) * self.strip() * 2;
         match self {
             Variant::Exact | Variant::Skinny => (BLOCK, 0),
             Variant::Mma64 | Variant::Mma128 => (2 * high, stages),
-            Variant::Wgmma128 | Variant::Wgmma256 | Variant::Wgmma256x2 => (384, stages + (8 * 16 * 40 * 4 + 64_usize).next_multiple_of(1024)),
+            Variant::Wgmma128 | Variant::Wgmma256 | Variant::Wgmma256x2 => (384, stages + (2 * 8 * 16 * 32 * 4 + 64_usize).next_multiple_of(1024)),
         }
     }
 }

@@ -62,12 +62,13 @@ const char* fit(const Description& d, const Layout& a, const Layout& b, const La
     if (d.compute != COMPUTE_32F && d.compute != COMPUTE_32F_FAST_TF32) return "sums of another type than f32";
     if (d.scale != R_32F) return "scalars of another type than f32";
     for (const Layout* l : {&a, &b, &c, &result}) {
-        if (l->type != a.type) return "matrices of several types";
         if (l->batch != a.batch) return "batches of several lengths";
         if (l->apart < int64_t(l->rows)) return "a leading dimension that is less than the rows";
         if (l->batch > 1 && l->batch_apart < l->apart * int64_t(l->columns)) return "products of a batch that overlap";
     }
     if (a.type != R_32F && a.type != R_16F && a.type != R_16BF) return "a type that is not known here";
+    if (b.type != a.type) return "factors of two types";
+    if (c.type != result.type || (result.type != a.type && result.type != R_32F)) return "a result of a type that these factors do not give";
     m = d.transposed[0] == OP_N ? a.rows : a.columns, k = d.transposed[0] == OP_N ? a.columns : a.rows;
     n = d.transposed[1] == OP_N ? b.columns : b.rows;
     if ((d.transposed[1] == OP_N ? b.rows : b.columns) != k) return "factors that do not fit each other";
@@ -142,23 +143,24 @@ API int cublasLtMatmul(Handle* h, const Description* described, const float* alp
     const Algorithm& is = *algorithm;
     if (is.m != m || is.n != n || is.k != k || is.epilogue != d.epilogue || is.type != uint64_t(A.type)) return refuse("cublasLtMatmul", "an algorithm that was recommended for another product");
     if (is.number == 0 || unsupported(d, A, m)) return NOT_SUPPORTED;
-    const Kind kind = kind_of(A.type);
+    // The bias, or sums of a factor, are of the result's type.
+    const Kind kind = kind_of(A.type), to = kind_of(C.type);
     // The heuristic was not told of less.
     for (const void* p : {a, b, c, static_cast<const void*>(result)})
         if (size_t(p) % 256) return refuse("cublasLtMatmul", "a matrix that is not aligned to 256 bytes");
     if (*beta != 0 && c != result) return refuse("cublasLtMatmul", "a third matrix, which is not known here");
-    const auto bytes_of = [&](const Layout& l) { return ((l.batch - 1) * size_t(l.batch_apart) + size_t(l.apart) * (l.columns - 1) + l.rows) * size_of(kind); };
+    const auto bytes_of = [&](const Layout& l) { return ((l.batch - 1) * size_t(l.batch_apart) + size_t(l.apart) * (l.columns - 1) + l.rows) * size_of(kind_of(l.type)); };
     std::vector<sim::Touched> touched = {{a, bytes_of(A), false}, {b, bytes_of(B), false}, {result, bytes_of(C), true}};
     const size_t needed = is.number == 2 ? MOST_NEEDED : 0;
     if (room < needed || (needed && size_t(workspace) % 256)) return refuse("cublasLtMatmul", "less workspace than the algorithm needs, or not aligned to 256 bytes");
     if (needed) touched.push_back({workspace, needed, true});
     if (d.epilogue & (BIAS | BGRADB)) {
         if (!d.bias) return refuse("cublasLtMatmul", "no bias");
-        touched.push_back({d.bias, (d.epilogue & BIAS ? m : n) * size_of(kind), bool(d.epilogue & BGRADB)});
+        touched.push_back({d.bias, (d.epilogue & BIAS ? m : n) * size_of(to), bool(d.epilogue & BGRADB)});
     }
     if (d.epilogue & AUX) {
         if (!d.aux || size_t(d.aux) % 16) return refuse("cublasLtMatmul", "no second result, or not aligned to 16 bytes");
-        touched.push_back({d.aux, (size_t(d.aux_apart) * (n - 1) + m) * size_of(kind), true});
+        touched.push_back({d.aux, (size_t(d.aux_apart) * (n - 1) + m) * size_of(to), true});
     }
     const float scale = *alpha, keep = *beta;
     const bool tf32 = d.compute == COMPUTE_32F_FAST_TF32 && kind == Kind::F32, is_wrong = wrong && !strcmp(wrong, "cublas");
@@ -177,18 +179,18 @@ API int cublasLtMatmul(Handle* h, const Description* described, const float* alp
                             sum += x * y;
                         }
                         const size_t at = i * size_t(C.batch_apart) + row + column * size_t(C.apart);
-                        sum = scale * sum + (keep != 0 ? keep * read(result, at, kind) : 0);
-                        if (d.epilogue & BIAS) sum += read(d.bias, row, kind);
-                        if (d.epilogue & AUX) write(d.aux, row + column * size_t(d.aux_apart), kind, sum);
+                        sum = scale * sum + (keep != 0 ? keep * read(result, at, to) : 0);
+                        if (d.epilogue & BIAS) sum += read(d.bias, row, to);
+                        if (d.epilogue & AUX) write(d.aux, row + column * size_t(d.aux_apart), to, sum);
                         if (d.epilogue & RELU) sum = sum > 0 ? sum : 0;
                         // Its GELU is the one by tanh.
                         if (d.epilogue & GELU) sum = 0.5f * sum * (1 + tanhf(0.7978845608f * (sum + 0.044715f * sum * sum * sum)));
-                        write(result, at, kind, is_wrong ? sum + 1 : sum);
+                        write(result, at, to, is_wrong ? sum + 1 : sum);
                     }
         for (size_t column = 0; d.epilogue & BGRADB && column < n; column++) {
             float sum = 0;
             for (size_t p = 0; p < k; p++) sum += read(b, d.transposed[1] == OP_N ? p + column * size_t(B.apart) : column + p * size_t(B.apart), kind);
-            write(d.bias, column, kind, sum);
+            write(d.bias, column, to, sum);
         }
         if (needed) memset(workspace, 0, needed);
     };
