@@ -7,6 +7,8 @@ mod common;
 use escnet::verify::{Comparison, model_folder};
 use escnet::{DType, Device};
 use libtest_mimic::{Arguments, Failed, Trial};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng};
 use std::path::{Path, PathBuf};
 
 /// The folders, and how many comparisons each gives at least.
@@ -14,14 +16,14 @@ const FOLDERS: [(&str, usize); 5] = [("default", 600), ("trained", 600), ("i2t_l
 
 /// In these PyTorch's error in bf16, taken from a single run, is by chance far below what its other runs have; see docs/verification.md.
 const BY_CHANCE: [&str; 2] = ["default", "t2i_ce"];
-/// The same of one number on CUDA, where it is ours that is by chance out in the one run and within in others; see there.
-#[cfg(feature = "cuda")]
+/// One number in bf16, where it is ours that is by chance out in the one run and within in others; see there. It is held to its limit in the middle of several.
 const ONE_BY_CHANCE: &str = "i2t_lexicon_focal/train.classify.grad_norm";
 
 fn main() {
     let mut trials = vec![
         Trial::test("cpu::norms_stand_for_tensors", norms_stand_for_tensors),
         Trial::test("cpu::a_wrong_weight_is_seen", a_wrong_weight_is_seen),
+        Trial::test("cpu_half::what_is_out_by_chance_is_within_in_the_middle", what_is_out_by_chance_is_within_in_the_middle),
     ];
     for (name, at_least) in FOLDERS {
         trials.push(Trial::test(format!("cpu::{name}"), move || holds(name, at_least, &Device::cpu(2)?, DType::F32)));
@@ -38,7 +40,7 @@ fn main() {
         #[cfg(feature = "cuda")]
         for (kind, dtype) in [("cuda", DType::F32), ("cuda_half", DType::F16), ("cuda_bf16", DType::BF16)] {
             if dtype != DType::BF16 || !BY_CHANCE.contains(&name) {
-                let trial = Trial::test(format!("{kind}::{name}"), move || holds_on_cuda(name, at_least, dtype));
+                let trial = Trial::test(format!("{kind}::{name}"), move || holds(name, at_least, &common::cuda()?, dtype));
                 trials.push(trial.with_ignored_flag(common::no_cuda()));
             }
         }
@@ -63,12 +65,7 @@ fn compare(path: &Path, device: &Device, dtype: DType) -> Result<Vec<Comparison>
 }
 
 fn holds(name: &str, at_least: usize, device: &Device, dtype: DType) -> Result<(), Failed> {
-    all_pass(&compare(&folder(name), device, dtype)?, at_least)
-}
-
-#[cfg(feature = "cuda")]
-fn holds_on_cuda(name: &str, at_least: usize, dtype: DType) -> Result<(), Failed> {
-    let mut comparisons = compare(&folder(name), &common::cuda()?, dtype)?;
+    let mut comparisons = compare(&folder(name), device, dtype)?;
     comparisons.retain(|c| dtype != DType::BF16 || c.name != ONE_BY_CHANCE);
     all_pass(&comparisons, at_least)
 }
@@ -86,7 +83,7 @@ fn all_pass(comparisons: &[Comparison], at_least: usize) -> Result<(), Failed> {
 }
 
 /// A copy of a golden folder in which one file is written anew from its tensors.
-fn changed(name: &str, file: &str, change: impl Fn(&str, escnet::Tensor) -> escnet::Tensor) -> PathBuf {
+fn changed(name: &str, file: &str, mut change: impl FnMut(&str, escnet::Tensor) -> escnet::Tensor) -> PathBuf {
     let (from, to) = (folder(name), std::env::temp_dir().join(format!("escnet-{name}-{file}-{}", std::process::id())));
     std::fs::create_dir_all(&to).unwrap();
     for file in ["config.json", "model.safetensors", "golden.safetensors", "torch_errors.json"] {
@@ -114,6 +111,27 @@ fn norms_stand_for_tensors() -> Result<(), Failed> {
     let comparisons = compare(&to, &Device::cpu(2)?, DType::F32)?;
     std::fs::remove_dir_all(&to)?;
     all_pass(&comparisons, 600)
+}
+
+/// Pictures moved by up to 2^-11 of themselves, a quarter of what rounding to bf16 moves them by: of seven such runs more than half are within the limit.
+fn what_is_out_by_chance_is_within_in_the_middle() -> Result<(), Failed> {
+    let (name, number) = ONE_BY_CHANCE.split_once('/').ok_or("a folder and a number")?;
+    let mut within = 0;
+    for seed in 0..7 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let to = changed(name, "golden.safetensors", |name, tensor| {
+            if !matches!(name, "in.image" | "in.caption_image") {
+                return tensor;
+            }
+            let moved = tensor.to_f32().into_iter().map(|x| x * (1.0 + rng.random_range(-1.0..1.0) / 2048.0)).collect();
+            escnet::Tensor::from_f32(tensor.shape(), moved).unwrap()
+        });
+        let comparisons = compare(&to, &Device::cpu(2)?, DType::BF16)?;
+        std::fs::remove_dir_all(&to)?;
+        let it = comparisons.iter().find(|c| c.name.split_once('/').is_some_and(|(_, name)| name == number)).ok_or("no such number")?;
+        within += usize::from(it.passed());
+    }
+    if within > 3 { Ok(()) } else { Err(format!("{within} of 7 within the limit").into()) }
 }
 
 /// A check that cannot fail is none: one weight moved by a hundredth of the largest is seen.
