@@ -34,7 +34,7 @@ template <class T> struct Stored {
     }
 };
 
-// bias and residual are null where there are none, before where nobody wants the pre-activation, which GELU's gradient needs; y may be the residual.
+// bias and residual are null where there are none, before where nobody wants the pre-activation, which GELU's gradient needs.
 template <class T> struct Epilogue {
     const T* bias;
     void* residual;

@@ -23,7 +23,6 @@ struct Size {
 @group(0) @binding(4) var<storage, read> given: array<Real>;
 // x W^T + b, for GELU's gradient.
 @group(0) @binding(5) var<storage, read_write> before: array<Real>;
-// Nothing where y took its place: IN_PLACE.
 @group(0) @binding(6) var<storage, read> residual: array<Result>;
 
 alias Place = u32;
@@ -80,9 +79,7 @@ fn finished(i: u32, column: u32, sum: f32) -> f32 {
     if GIVEN {
         v += f32(given[column]);
     }
-    if RESIDUAL && IN_PLACE {
-        v += f32(y[i]);
-    } else if RESIDUAL {
+    if RESIDUAL {
         v += f32(residual[i]);
     }
     if SAVE {

@@ -1,7 +1,6 @@
 //! Extents of all kinds, with every epilogue.
 
 use super::{Activation, Linear, LinearBackwardInput, linear};
-use crate::ops::add::add;
 use crate::ops::cast::cast;
 use crate::ops::support::case::Case;
 use crate::tensor::DType;
@@ -49,16 +48,15 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// What fusion can ask for: a residual, which may be taken over and may be in f32 where all else is not; y in f32; and the derivative of an activation behind the gradient.
+/// What fusion can ask for: a residual, which may be in f32 where all else is not; y in f32; and the derivative of an activation behind the gradient.
 /// Of each: one tile, several, few rows, sums that are cut, and lines of multiples of eight.
 fn fused() -> Vec<Case> {
-    let residual = |[m, n, k]: [usize; 3], activation: Activation, bias: bool, in_place: bool, wide: bool| {
-        let flags = [("_bias", bias), ("_in_place", in_place), ("_wide", wide)].map(|(name, is_so)| if is_so { name } else { "" });
+    let residual = |[m, n, k]: [usize; 3], activation: Activation, bias: bool, wide: bool| {
+        let flags = [("_bias", bias), ("_wide", wide)].map(|(name, is_so)| if is_so { name } else { "" });
         let case = Case::of(format!("residual {m}x{n}x{k}_{activation:?}{}", flags.concat()).to_lowercase(), move |b, v| {
             let mut inputs = v.to_vec();
             if let Some(residual) = inputs.last_mut() {
                 *residual = if wide { cast(b, *residual, DType::F32)? } else { *residual };
-                *residual = if in_place { add(b, *residual, *residual)? } else { *residual };
             }
             b.apply1(Linear { bias, residual: true, activation, wide }, &inputs)
         });
@@ -80,19 +78,19 @@ fn fused() -> Vec<Case> {
     };
     use Activation::{Gelu, None, Relu};
     let mut cases = vec![
-        residual([5, 3, 7], None, true, false, false),
-        residual([5, 3, 7], Gelu, false, true, false),
-        residual([33, 17, 65], None, false, false, true),
-        residual([1, 97, 130], Relu, true, true, true).without_gradients(),
-        residual([3, 40, 600], None, true, true, false).without_gradients(),
-        residual([16, 9, 1036], Gelu, true, false, true).without_gradients(),
-        residual([20, 40, 600], None, true, true, true),
-        residual([160, 64, 64], Gelu, true, true, true),
-        residual([160, 64, 64], None, true, false, false),
-        residual([328, 264, 72], None, true, true, true).without_gradients(),
-        residual([328, 264, 72], Relu, true, false, false).without_gradients(),
-        residual([24, 40, 3080], None, true, false, true).without_gradients(),
-        residual([0, 3, 7], None, true, false, false),
+        residual([5, 3, 7], None, true, false),
+        residual([5, 3, 7], Gelu, false, false),
+        residual([33, 17, 65], None, false, true),
+        residual([1, 97, 130], Relu, true, true).without_gradients(),
+        residual([3, 40, 600], None, true, false).without_gradients(),
+        residual([16, 9, 1036], Gelu, true, true).without_gradients(),
+        residual([20, 40, 600], None, true, true),
+        residual([160, 64, 64], Gelu, true, true),
+        residual([160, 64, 64], None, true, false),
+        residual([328, 264, 72], None, true, true).without_gradients(),
+        residual([328, 264, 72], Relu, true, false).without_gradients(),
+        residual([24, 40, 3080], None, true, true).without_gradients(),
+        residual([0, 3, 7], None, true, false),
         wide([5, 3, 7], None),
         wide([160, 64, 64], Gelu),
         wide([328, 264, 72], Relu).without_gradients(),

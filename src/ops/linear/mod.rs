@@ -58,7 +58,7 @@ pub enum Activation {
     Gelu,
 }
 
-/// The forward pass. Inputs: x, w, b with `bias`, residual with `residual`. Outputs: y, in place of the residual, and with GELU the pre-activation in x's type (optional).
+/// The forward pass. Inputs: x, w, b with `bias`, residual with `residual`. Outputs: y, and with GELU the pre-activation in x's type (optional).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Linear {
     /// There is an input \[N\] added to each row.
@@ -110,14 +110,6 @@ impl Op for Linear {
         Cost::streaming((2 * m * n * k) as u64 + (m * n) as u64 * each, inputs, &outputs[..1])
     }
 
-    fn in_place(&self) -> &'static [(usize, usize)] {
-        match (self.residual, self.bias) {
-            (false, _) => &[],
-            (true, false) => &[(2, 0)],
-            (true, true) => &[(3, 0)],
-        }
-    }
-
     /// The residual: sums over many layers, of which 16 bits would lose what each adds.
     fn exact_inputs(&self) -> &'static [usize] {
         match (self.residual, self.bias) {
@@ -133,13 +125,13 @@ impl Op for Linear {
 
     fn reference(&self, args: &mut Args<f64>) -> Result<()> {
         let ((m, k), n) = (args.ty(0).shape.rows_and_width(), args.shape(1)[0]);
-        let (x, w) = (args.floats(0)?, args.floats(1)?);
+        let (x, w, residual, y) = (args.floats(0)?, args.floats(1)?, self.residual(args)?, args.out(0)?);
         let bias = if self.bias { Some(args.floats(2)?) } else { None };
-        let y = self.start_from_residual(args)?;
         for row in 0..m {
             for col in 0..n {
                 let dot: f64 = (0..k).map(|p| x[row * k + p] * w[col * k + p]).sum();
-                y[row * n + col] += dot + bias.map_or(0.0, |b| b[col]);
+                let i = row * n + col;
+                y[i] = dot + bias.map_or(0.0, |b| b[col]) + residual.map_or(0.0, |r| r[i]);
             }
         }
         if let Some(before) = args.optional_out(1) {
@@ -151,14 +143,25 @@ impl Op for Linear {
 
     fn cpu(&self, args: &mut Args<f32>) -> Result<()> {
         let ((m, k), n) = (args.ty(0).shape.rows_and_width(), args.shape(1)[0]);
-        let x = args.floats(0)?;
+        let (x, residual, y) = (args.floats(0)?, self.residual(args)?, args.out(0)?);
         let bias = if self.bias { Some(args.floats(2)?) } else { None };
-        let (y, beta) = if self.residual { (self.start_from_residual(args)?, 1.0) } else { (args.out(0)?, 0.0) };
         let w = match args.packed::<PackedB>(1) {
             Some(packed) => Rhs::Packed(packed),
             None => Rhs::View(Matrix::new(args.floats(1)?, n, k).t()),
         };
-        gemm(y, Matrix::new(x, m, k), w, beta, bias)?;
+        gemm(y, Matrix::new(x, m, k), w, 0.0, bias)?;
+        if let Some(residual) = residual {
+            for_rows(
+                y,
+                n,
+                #[inline(always)]
+                |row, y| {
+                    for (y, &r) in y.iter_mut().zip(&residual[row * n..]) {
+                        *y += r;
+                    }
+                },
+            );
+        }
         if let Some(before) = args.optional_out(1) {
             before.copy_from_slice(y);
         }
@@ -205,18 +208,8 @@ impl Linear {
         2 + usize::from(self.bias)
     }
 
-    /// The output holding the residual, or zeros.
-    fn start_from_residual<'a, T: Real>(&self, args: &mut Args<'a, T>) -> Result<&'a mut [T]> {
-        if !self.residual {
-            let y = args.out(0)?;
-            y.fill(T::ZERO);
-            return Ok(y);
-        }
-        let (residual, y) = args.in_out(self.residual_at(), 0)?;
-        if let Some(residual) = residual {
-            y.copy_from_slice(residual);
-        }
-        Ok(y)
+    fn residual<'a, T: Real>(&self, args: &Args<'a, T>) -> Result<Option<&'a [T]>> {
+        if self.residual { args.floats(self.residual_at()).map(Some) } else { Ok(None) }
     }
 }
 

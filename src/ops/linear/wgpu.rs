@@ -16,7 +16,6 @@ struct Finish {
     /// The bias, or what is saved for a derivative.
     given: Option<Operand>,
     residual: Option<Operand>,
-    in_place: bool,
     /// Where the pre-activation goes.
     before: Option<Operand>,
     activation: Activation,
@@ -24,11 +23,9 @@ struct Finish {
 
 /// y, and the pre-activation where it is wanted.
 pub fn forward(op: &Linear, launch: &mut Launch) {
-    let last = op.residual_at();
     let finish = Finish {
         given: op.bias.then_some(Operand::Input(2)),
-        residual: op.residual.then_some(Operand::Input(last)),
-        in_place: op.residual && launch.in_place(last),
+        residual: op.residual.then_some(Operand::Input(op.residual_at())),
         before: launch.out_ty(1).map(|_| Operand::Output(1)),
         activation: op.activation,
     };
@@ -74,7 +71,7 @@ fn dispatch(pass: usize, launch: &Launch, finish: &Finish) -> Dispatch {
     let operands = [FACTORS[0], FACTORS[1], Operand::Output(0), given, finish.before.unwrap_or(Operand::Nowhere), residual];
     let dispatch = Dispatch::new(SHADER.scalars, "linear_product", operands).constant("PASS", pass);
     let dispatch = dispatch.constant("GIVEN", finish.given.is_some()).constant("RESIDUAL", finish.residual.is_some());
-    let dispatch = dispatch.constant("IN_PLACE", finish.in_place).constant("SAVE", finish.before.is_some());
+    let dispatch = dispatch.constant("SAVE", finish.before.is_some());
     let is_wide = launch.out_ty(0).is_some_and(|ty| ty.dtype == DType::F32);
     dispatch.constant("ACTIVATION", finish.activation.number()).alias("Result", if is_wide { "f32" } else { "Real" })
 }
