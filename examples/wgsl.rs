@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(folder) = std::env::args().nth(1).map(PathBuf::from) {
         std::fs::create_dir_all(&folder)?;
         let mut variants = BTreeMap::new();
-        for Kernel { entry, source } in &kernels {
+        for Kernel { entry, source, .. } in &kernels {
             let variant = variants.entry(entry).and_modify(|n| *n += 1).or_insert(0);
             std::fs::write(folder.join(format!("{entry}.{variant}.wgsl")), &**source)?;
         }

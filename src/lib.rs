@@ -10,6 +10,7 @@ pub mod device;
 pub mod durable;
 pub mod error;
 pub mod graph;
+mod hash;
 pub mod infer;
 pub mod model;
 pub mod op;

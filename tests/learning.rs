@@ -29,7 +29,7 @@ fn main() {
         trial("faults_are_seen", faults_are_seen),
     ];
     #[cfg(feature = "wgpu")]
-    let [no_gpu, _] = common::missing();
+    let [no_gpu, ..] = common::missing();
     for (stage, learner) in STAGES.into_iter().zip(["captioner", "classifier"]) {
         trials.push(trial(format!("{learner}_learns_as_in_pytorch"), move || judge("f32", stage, "float32", &curve(stage, &recipe(stage)))));
         let half = move || judge("bf16", stage, "bfloat16", &curve(stage, &Recipe { dtype: DType::BF16, ..recipe(stage) }));

@@ -8,6 +8,7 @@
 //! * `cuda_half`, `cuda_bf16`: with numbers stored in 16 bits, for operators that compute so; `cuda_bf16_mma64` and the like where an operator has several
 //!   kernels to choose among, each of which is made to take all cases.
 //! * `wgpu_portable`: one case of each operator, its largest, with no more than every WebGPU device has.
+//! * `wgpu_tiles128x64` and the like: the largest cases that such a variant takes, where an operator has several to choose among, each made to take them.
 //! * `wgpu_half`: with numbers stored in f16, for operators that compute so.
 //! * `wgpu_in_pieces`: all cases of an operator on a GPU that sees half of their largest tensor at once.
 //! * `golden`: PyTorch's numbers for the operator.
@@ -41,7 +42,7 @@ fn main() {
     let mut trials = Vec::new();
     // A missing device is no failure, unless it is said to be one.
     #[cfg(feature = "wgpu")]
-    let [no_gpu, no_half] = common::missing();
+    let [no_gpu, no_half, no_fragments] = common::missing();
     #[cfg(feature = "cuda")]
     let no_cuda = common::no_cuda();
     for row in TABLE {
@@ -101,6 +102,10 @@ fn main() {
             let run = move || cases::on_gpu(stem, &case, &common::portable_gpu()?).map_err(Failed::from);
             trials.push(Trial::test(name, run).with_ignored_flag(no_gpu));
             trials.push(Trial::test(format!("{stem}::wgpu_in_pieces"), move || in_pieces(row)).with_ignored_flag(no_gpu));
+            for variant in row.wgpu_variants {
+                let missing = if *variant == "fragments" { no_fragments } else { no_gpu };
+                trials.push(Trial::test(format!("{stem}::wgpu_{variant}"), move || on_wgpu_variant(row, variant)).with_ignored_flag(missing));
+            }
         }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/ops/{stem}.safetensors"));
         if row.golden.is_some() {
@@ -163,7 +168,7 @@ const WHOLE: [&str; 8] = [
 /// Of each of the operator's passes some node was cut, unless none ever is.
 #[cfg(feature = "wgpu")]
 fn in_pieces(row: &escnet::ops::Row) -> Result<(), Failed> {
-    let [_, no_half] = common::missing();
+    let [_, no_half, _] = common::missing();
     let mut cut = std::collections::BTreeMap::new();
     for case in (row.cases)().into_iter().filter(|case| !case.large && !cases::holds(case, DType::BF16)) {
         let half = !no_half && row.precision != Precision::Full && row.stem != "embedding";
@@ -177,6 +182,24 @@ fn in_pieces(row: &escnet::ops::Row) -> Result<(), Failed> {
     let wrong: Vec<_> = cut.iter().filter(|(label, is_cut)| WHOLE.contains(&label.as_str()) == **is_cut).collect();
     let none = cut.is_empty() && !WHOLE.contains(&row.stem);
     if wrong.is_empty() && !none { Ok(()) } else { Err(format!("cut in no case, or though it never is: {cut:?}").into()) }
+}
+
+/// The largest cases that the variant takes, but those whose reference would take long: these have most tiles, strips and parts, and a driver in software compiles for a
+/// second or more for each. As f16 where the variant is for that alone.
+#[cfg(feature = "wgpu")]
+fn on_wgpu_variant(row: &escnet::ops::Row, variant: &'static str) -> Result<(), Failed> {
+    const SOME: usize = 4;
+    let device = common::gpu()?.with_variant(variant).ok_or("no variants")?;
+    let size = |case: &Case| case.inputs.iter().map(|i| i.ty.len()).sum::<usize>();
+    let small = (row.cases)().into_iter().filter(|case| !case.large && size(case) <= 100_000);
+    let stored = small.map(|case| if variant == "fragments" { cases::stored_as(&case, DType::F16) } else { case });
+    let mut taken: Vec<Case> = stored.filter_map(|case| cases::for_wgpu_variant(&case, variant)).collect();
+    taken.sort_by_key(|case| std::cmp::Reverse(size(case)));
+    if taken.len() < SOME {
+        return Err(format!("{} cases", taken.len()).into());
+    }
+    let each = |case: &Case| cases::on_wgpu_variant(row, case, variant, &device).map_err(|e| format!("{}: {e}", case.name).into());
+    taken.iter().take(SOME).try_for_each(each)
 }
 
 fn golden(path: &Path, device: &Device) -> Result<(), Failed> {

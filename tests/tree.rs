@@ -70,8 +70,8 @@ fn every_row_has_cases_and_its_golden_file() {
 }
 
 /// Modules from the ground up. A module may use those before it.
-const LAYERS: [&str; 15] =
-    ["error", "durable", "tensor", "device", "op", "graph", "ops", "data", "model", "weights", "infer", "train", "verify", "bench", "cli"];
+const LAYERS: [&str; 16] =
+    ["error", "hash", "durable", "tensor", "device", "op", "graph", "ops", "data", "model", "weights", "infer", "train", "verify", "bench", "cli"];
 
 #[test]
 fn arrows_point_down() {

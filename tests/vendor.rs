@@ -50,7 +50,7 @@ fn measured(peer: &str, device: &Device, subject: &Subject, memory: Memory) -> R
     let host = Host::new(String::new(), 1, dtype, "", &Arc::new(Clocks::watch(device)));
     let patience = Patience { samples: 1, least: Duration::ZERO, noise: 1.0, most: Duration::ZERO };
     let ours = measure_beside(&mut peers, subject, device, None, &host, &Settings { dtype, memory, patience }).unwrap();
-    let notes = peers.notes().join("; ");
+    let notes = peers.notes(std::slice::from_ref(&ours)).join("; ");
     let found = peers.measured().into_iter().find_map(|(whose, rows)| Some((whose.to_owned(), rows.first()?.clone())));
     let (whose, row) = found.ok_or(notes)?;
     assert_eq!(row.key(), ours.key());

@@ -60,7 +60,7 @@ pub struct Settings {
 pub fn variants(subject: &Subject, device: &Device) -> Result<Vec<(&'static str, Device)>> {
     let mut found: Vec<(&'static str, Device)> = Vec::new();
     let mut seen: Vec<Vec<String>> = Vec::new();
-    for &variant in row(subject.op.stem()).map_or(&[][..], |row| row.variants) {
+    for &variant in row(subject.op.stem()).map_or(&[][..], |row| row.variants_on(device)) {
         let Some(device) = device.with_variant(variant) else { break };
         // What a variant has no kernel for runs as another, whose kernels were met already, or will be.
         let kernels = launched(subject, &device)?;

@@ -73,12 +73,16 @@ impl Peers {
         Vec::new()
     }
 
-    /// What there is to say of operators that a library has no row for though it should.
-    pub fn notes(&self) -> Vec<&str> {
+    /// What there is to say of operators that a library has no row for though it should, and of files whose rows ran elsewhere than these.
+    pub fn notes(&self, rows: &[Row]) -> Vec<String> {
+        let here = record::devices(rows);
+        let elsewhere = self.files.iter().filter_map(|(name, theirs)| {
+            let there = record::devices(theirs);
+            (there != here).then(|| format!("{name} on {there}, these on {here}"))
+        });
         #[cfg(feature = "vendor")]
-        return self.vendors.iter().flat_map(Vendor::notes).collect();
-        #[cfg(not(feature = "vendor"))]
-        Vec::new()
+        let elsewhere = elsewhere.chain(self.vendors.iter().flat_map(Vendor::notes).map(str::to_owned));
+        elsewhere.collect()
     }
 
     /// Each of these rows beside the fastest of the peers that have it; nothing where there are no peers.

@@ -132,7 +132,7 @@ pub fn profile_graph(graph: Graph, config: &EscnetConfig, setting: &Setting, dev
             scope: time.scope,
             op: time.label,
             gives: gives(node),
-            kernels: time.kernels.iter().map(|kernel| kernel.entry.clone()).collect(),
+            kernels: time.kernels.iter().map(|kernel| kernel.name()).collect(),
             sources: time.kernels.into_iter().map(|kernel| kernel.source).collect(),
             us,
             flops: time.cost.flops,

@@ -88,7 +88,7 @@ impl Prepared {
     /// Those of [`Session::times`].
     pub fn kernels(&mut self) -> Result<Vec<String>> {
         let first = self.session.times()?.into_iter().next();
-        Ok(first.map(|node| node.kernels.into_iter().map(|kernel| kernel.entry).collect()).unwrap_or_default())
+        Ok(first.map(|node| node.kernels.into_iter().map(|kernel| kernel.name()).collect()).unwrap_or_default())
     }
 
     /// Runs all copies once.

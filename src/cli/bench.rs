@@ -65,7 +65,8 @@ struct Run {
     /// Measures these graphs as wholes instead of their operators
     #[arg(long, conflicts_with_all = ["variant", "hot", "list", "run_once"])]
     whole: bool,
-    /// The variant of kernels that operators use where they have it, such as mma64; `all` measures each that a device has, side by side. For CUDA
+    /// The variant of kernels that operators use where they have it, such as mma64 or tiles64x64; `all` measures each that a device has, side by side. For CUDA and
+    /// wgpu
     #[arg(long, value_name = "NAME", conflicts_with_all = ["list", "run_once"])]
     variant: Option<String>,
     /// Lets each execution find its tensors where the one before left them
@@ -206,7 +207,7 @@ impl Run {
         self.append.iter().try_for_each(|path| append(path, &rows))?;
         let compared = peers.beside(&rows);
         std::io::stdout().write_all(written(self.output, &rows, peaks.as_ref(), &peers, compared.as_ref())?.as_bytes())?;
-        peers.notes().into_iter().for_each(|note| talk.note(note));
+        peers.notes(&rows).into_iter().for_each(|note| talk.note(note));
         let loud = rows.iter().filter(|row| !row.quiet).count();
         if loud > 0 {
             talk.note(format_args!("{loud} of {} are noisier than asked, marked ~", rows.len()));

@@ -24,14 +24,15 @@ use std::sync::Arc;
 /// Tries the variants of kernels that a device has for a model's shapes, and keeps those that are faster than what operators choose by themselves.
 ///
 /// Each is checked against f64 before it is timed. Choices are kept beside what drivers make of kernels (ESCNET_CACHE), for this device, this driver and these kernels, and used
-/// by every verb from then on; without them operators choose by a rule, a function of device, type and extents. For CUDA: elsewhere kernels have no variants.
+/// by every verb from then on; without them operators choose by a rule, a function of device, type and extents. For CUDA and wgpu: the CPU's code has no
+/// variants.
 #[derive(Debug, Args)]
 pub struct Tune {
     #[command(flatten)]
     device: Where,
-    /// What is computed in
-    #[arg(long, value_enum, default_value = "bf16")]
-    dtype: Precision,
+    /// What is computed in [default: bf16, and f32 on wgpu, which has no bf16]
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
     /// The model: escnet-base, escnet-tiny, or a folder with a config.json
     #[arg(short, long, value_name = "MODEL", default_value = "escnet-base")]
     model: String,
@@ -64,12 +65,14 @@ pub struct Tune {
 impl Tune {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
-        let dtype = DType::from(self.dtype);
         // Not by `open`, which would take choices that were made before.
-        let device = Device::parse(self.device.name(), self.device.threads(), dtype)?;
+        let device = Device::parse(self.device.name(), self.device.threads(), self.dtype.unwrap_or_default().into())?;
+        let usual = if device.name() == "wgpu" { Precision::F32 } else { Precision::Bf16 };
+        let dtype = DType::from(self.dtype.unwrap_or(usual));
         self.device.tell(&device, talk);
-        if device.with_variant("exact").is_none() {
-            return Err(Stop::Usage(format!("{} has nothing to choose among: --device cuda", device.describe())));
+        // Whichever it is.
+        if device.with_variant("").is_none() {
+            return Err(Stop::Usage(format!("{} has nothing to choose among: --device cuda or wgpu", device.describe())));
         }
         let config = model(&self.model)?;
         let parts: Vec<Part> = self.part.iter().map(|&graph| graph.into()).collect();
@@ -98,16 +101,15 @@ impl Tune {
         Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
 
-    #[cfg(feature = "cuda")]
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
     fn keep(&self, device: &Device, tuned: &[Tuned], talk: &Talk) -> Done {
-        use escnet::device::cuda::Choices;
-        let Some(gpu) = device.cuda_gpu() else { return Ok(()) };
-        let mut choices = Choices::new(gpu);
+        use escnet::device::Choices;
+        let Some(mut choices) = device.choices() else { return Ok(()) };
         let place = self.out.clone().or_else(|| super::cache::folder().map(|folder| folder.join(choices.file_name()))).filter(|_| !self.dry_run);
         let Some(place) = place else { return Ok(()) };
         // What was found for other models, types and numbers of pictures stays.
         if let Ok(before) = Choices::read(&place)
-            && before.fit(gpu)
+            && before.fit(&choices)
         {
             choices.variants = before.variants;
         }
@@ -130,7 +132,7 @@ impl Tune {
         Ok(())
     }
 
-    #[cfg(not(feature = "cuda"))]
+    #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
     fn keep(&self, _: &Device, tuned: &[Tuned], _: &Talk) -> Done {
         let _ = (better(tuned), &self.out, self.dry_run);
         Ok(())

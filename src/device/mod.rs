@@ -2,6 +2,8 @@
 
 pub mod binding;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod choices;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod columns;
 pub mod cpu;
 #[cfg(feature = "cuda")]
@@ -14,6 +16,8 @@ pub mod wgpu;
 
 use crate::error::{Error, Result};
 use crate::tensor::DType;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+pub use choices::Choices;
 use cpu::Cpu;
 pub use kernel::Kernel;
 pub use memory::Room;
@@ -83,12 +87,43 @@ impl Device {
     }
 
     /// This device for graphs whose operators use this variant of their kernels where they have it, as [`Device::cuda_with`]; none where kernels have no variants.
-    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+    #[cfg_attr(not(any(feature = "cuda", feature = "wgpu")), expect(unused_variables))]
     pub fn with_variant(&self, variant: &'static str) -> Option<Self> {
         match &self.kind {
             #[cfg(feature = "cuda")]
             Kind::Cuda(gpu) => Some(Kind::Cuda(gpu.clone().with(variant)).into()),
-            _ => None,
+            #[cfg(feature = "wgpu")]
+            Kind::Wgpu(gpu) => Some(Kind::Wgpu(gpu.clone().with(variant)).into()),
+            Kind::Cpu(_) | Kind::Reference(_) => None,
+        }
+    }
+
+    /// No choices among variants yet, for this device, its driver and its kernels; none where kernels have no variants.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub fn choices(&self) -> Option<Choices> {
+        self.told().map(|(_, choices)| choices)
+    }
+
+    /// Makes operators use what was measured, in sessions that begin from now on.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the choices are of another device, driver or of other kernels, or kernels have no variants here.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub fn choose_by(&self, choices: Choices) -> Result<()> {
+        let fails = || Error::Device { device: self.describe(), reason: "its kernels have no variants to choose among".to_owned() };
+        let (told, own) = self.told().ok_or_else(fails)?;
+        told.choose_by(&own, choices)
+    }
+
+    /// What nodes are told of variants, and what [`Device::choices`] gives.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    fn told(&self) -> Option<(&choices::Told, Choices)> {
+        match &self.kind {
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(gpu) => Some((gpu.told(), gpu.choices())),
+            #[cfg(feature = "wgpu")]
+            Kind::Wgpu(gpu) => Some((gpu.told(), gpu.choices())),
+            Kind::Cpu(_) | Kind::Reference(_) => None,
         }
     }
 
@@ -213,10 +248,12 @@ impl Device {
         None
     }
 
-    /// Keeps what a GPU's driver makes of kernels in this folder, and takes from there what it made before; as good as none where it is damaged or cannot be written. Without effect
-    /// on the CPU.
+    /// Keeps what a GPU's driver makes of kernels in this folder, and takes from there what it made before, with the choices that were kept for it (`Choices`); as good as none where it
+    /// is damaged or cannot be written. Without effect on the CPU.
     #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(unused_variables))]
     pub fn keep_pipelines(&self, folder: &Path) {
+        #[cfg(any(feature = "cuda", feature = "wgpu"))]
+        self.told().iter().for_each(|(told, own)| told.take_from(folder, own));
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference(_) => {}
             #[cfg(feature = "cuda")]

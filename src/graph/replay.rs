@@ -71,11 +71,16 @@ impl Replay<'_> {
     fn launches<'a>(&'a self, slots: &'a cuda::Memory) -> Result<Vec<cuda::Launch<'a>>> {
         let tell = |step: &'a Step| {
             let node = &self.graph.nodes[step.node];
-            let signature = || node.op.signature(&node.inputs.iter().map(|&v| self.graph.ty(v)).collect::<Vec<_>>());
-            let mut launch = cuda::Launch::new(&step.binding, slots, signature);
+            let mut launch = cuda::Launch::new(&step.binding, slots, || self.signature(node));
             node.op.cuda(&mut launch).map(|()| launch)
         };
         self.steps.iter().map(tell).collect()
+    }
+
+    /// What measurements of a node's operator are kept by.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    fn signature(&self, node: &super::Node) -> String {
+        node.op.signature(&node.inputs.iter().map(|&v| self.graph.ty(v)).collect::<Vec<_>>())
     }
 
     /// Records the steps on the buffers that are there now.
@@ -89,9 +94,9 @@ impl Replay<'_> {
             (DeviceMemory::Wgpu(slots), DeviceMemory::Wgpu(states)) => {
                 let mut nodes = Vec::with_capacity(self.steps.len());
                 for Step { node, binding } in self.steps {
-                    let op = &self.graph.nodes[*node].op;
-                    let mut launch = wgpu::Launch::new(op.stem(), binding, slots, states);
-                    op.wgpu(&mut launch)?;
+                    let node = &self.graph.nodes[*node];
+                    let mut launch = wgpu::Launch::new(node.op.stem(), binding, slots, states, || self.signature(node));
+                    node.op.wgpu(&mut launch)?;
                     nodes.push(launch);
                 }
                 Ok(Recording::Wgpu(wgpu::Recording::new(nodes, slots, states, self.options.checked)?))

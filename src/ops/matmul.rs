@@ -3,7 +3,7 @@
 //! A is [.., M, K] (or [.., K, M] with `transpose_a`), B is [.., K, N] (or [.., N, K] with `transpose_b`), C is [.., M, N]; the leading
 //! dimensions are the same. FLOPs: 2 M N K a product.
 
-use super::{Kernel, Row};
+use super::{Kernel, PRODUCTS, Row};
 #[cfg(feature = "cuda")]
 use super::support::gemm::{Factors, Gemm, Tensors};
 use super::support::case::Case;
@@ -34,6 +34,7 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "wgmma256x2", "skinny"],
+    wgpu_variants: PRODUCTS,
     golden: Some(|case, b, input| {
         let op = MatMul { transpose_a: case.flag("transpose_a")?, transpose_b: case.flag("transpose_b")? };
         Ok(vec![("y", b.apply1(op, &[input("a")?, input("b")?])?)])

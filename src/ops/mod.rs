@@ -3,6 +3,7 @@
 
 pub mod support;
 
+use crate::device::{Device, Kind};
 use crate::graph::{BackwardRule, FusionRule, Precision, Rules};
 use crate::op::Op;
 use crate::tensor::TensorType;
@@ -60,7 +61,13 @@ pub struct Row {
     pub cuda: Kernel,
     /// What it chooses among on CUDA where numbers are stored in 16 bits, for tests to force each. All but the first, `exact`, stand in their kernels' names.
     pub variants: &'static [&'static str],
+    /// What it chooses among through wgpu. Each stands in the names of its kernels.
+    pub wgpu_variants: &'static [&'static str],
 }
+
+/// The variants of what is a matrix product through wgpu, from the plain one to those for large products: `support/product.rs` has them.
+const PRODUCTS: &[&str] =
+    &["scalars", "rows", "tiles16x64", "tiles64x16", "tiles32x32", "tiles64x64", "tiles64x128", "tiles128x64", "tiles128x128", "fragments"];
 
 impl Row {
     /// A row with nothing but the head of its file, by `head!`, and cases; the rest is filled in by `..Row::new(..)`.
@@ -79,6 +86,18 @@ impl Row {
             wgpu: pending,
             cuda: pending,
             variants: &[],
+            wgpu_variants: &[],
+        }
+    }
+
+    /// What it chooses among on a device.
+    pub fn variants_on(&self, device: &Device) -> &'static [&'static str] {
+        match &device.kind {
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(_) => self.variants,
+            #[cfg(feature = "wgpu")]
+            Kind::Wgpu(_) => self.wgpu_variants,
+            Kind::Cpu(_) | Kind::Reference(_) => &[],
         }
     }
 

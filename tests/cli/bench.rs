@@ -1,7 +1,10 @@
 //! `bench`, `bench compare`, `peaks`.
 
-use crate::program::{Folder, Run, run};
-use escnet::Device;
+use crate::program::{Folder, Run, program, run};
+use escnet::bench::parts::{Part, model};
+use escnet::bench::shapes::subjects;
+use escnet::infer::inspect::Stage;
+use escnet::{DType, Device};
 use serde_json::Value;
 
 /// A bench of the small model's operators that asks for little.
@@ -13,9 +16,9 @@ fn json(run: Run) -> Value {
     serde_json::from_str(&run.ok()).unwrap()
 }
 
-fn has_cuda() -> bool {
+fn has(name: &str) -> bool {
     let devices = json(run(&["devices", "--format", "json"]));
-    devices["devices"].as_array().unwrap().iter().any(|device| device["device"] == "cuda:0")
+    devices["devices"].as_array().unwrap().iter().any(|device| device["device"] == name)
 }
 
 #[test]
@@ -96,8 +99,11 @@ fn rows_are_appended_and_compared() {
     assert!(!same.err.contains("before on"), "{same:?}");
     let same = json(same);
     assert!(same["pairs"].as_array().unwrap().iter().all(|pair| pair["ratio"] == 1.0), "{same}");
-    let against = json(bench(&["gelu", "--part", "caption-encode,train-caption", "--against", &file, "-o", "json"]));
-    assert_eq!(against["compared"]["alone"], serde_json::json!([0, 0]), "{against}");
+    let against = |file: &str| bench(&["gelu", "--part", "caption-encode,train-caption", "--against", file, "-o", "json"]);
+    let beside = against(&file);
+    assert!(!beside.err.contains("these on"), "{beside:?}");
+    let beside = json(beside);
+    assert_eq!(beside["compared"]["alone"], serde_json::json!([0, 0]), "{beside}");
 
     let header: Vec<&str> = lines[0].split(',').collect();
     let column = header.iter().position(|name| *name == "us").unwrap();
@@ -119,6 +125,7 @@ fn rows_are_appended_and_compared() {
     let elsewhere = format!("before on {}, after on abacus", Device::cpu(0).unwrap().describe());
     assert!(slower.err.contains(&elsewhere), "{slower:?}");
     run(&["bench", "compare", &folder.join("slow.csv"), &file]).ok();
+    assert!(against(&folder.join("slow.csv")).err.contains("slow on abacus, these on "));
 }
 
 #[test]
@@ -150,7 +157,7 @@ fn variants_are_measured_side_by_side() {
     bench(&["softmax", "--variant", "mma64"]).ends(2);
     let report = json(bench(&["softmax", "--variant", "all", "-o", "json"]));
     assert!(report["rows"].as_array().unwrap().iter().all(|row| row["variant"] == ""), "the CPU has none: {report}");
-    if !has_cuda() {
+    if !has("cuda:0") {
         return;
     }
     let asked =
@@ -167,7 +174,7 @@ fn variants_are_measured_side_by_side() {
 fn what_is_tuned_is_kept_and_used() {
     let folder = Folder::new();
     run(&["tune", "--model", "escnet-tiny", "--device", "cpu"]).ends(2);
-    if !has_cuda() {
+    if !has("cuda:0") {
         return;
     }
     let file = folder.join("choices.json");
@@ -188,6 +195,45 @@ fn what_is_tuned_is_kept_and_used() {
     let kept: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert!(kept["device"].as_str().unwrap().contains("CUDA on CPU") && kept["variants"].is_object(), "{kept}");
     tune(&["--out", &folder.join("none/choices.json")]).ends(3);
+}
+
+#[test]
+fn what_is_tuned_on_wgpu_is_kept_and_used() {
+    if !has("wgpu:0") {
+        return;
+    }
+    const SHAPE: [&str; 4] = ["--part", "classify", "--device", "wgpu"];
+    let folder = Folder::new();
+    let kept = |arguments: &[&str]| {
+        let output = program().env("ESCNET_CACHE", folder.path()).args(arguments).args(SHAPE).args(["--hot", "--time", "0.02"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let tune = |more: &[&str]| kept(&[&["tune", "--model", "escnet-tiny", "--only", "linear 1x32x24 48x24", "--format", "json"], more].concat());
+    let told: Value = serde_json::from_str(&tune(&["--dry-run"])).unwrap();
+    assert!(!folder.names().iter().any(|name| name.starts_with("tuned")), "a dry run keeps nothing");
+    let tuned = &told["tuned"][0];
+    let variants: Vec<&str> = tuned["us"].as_array().unwrap().iter().map(|pair| pair[0].as_str().unwrap()).collect();
+    assert_eq!(variants, ["scalars", "tiles16x64", "tiles64x16", "tiles32x32", "tiles64x64", "tiles64x128", "tiles128x64", "tiles128x128"]);
+    assert!(tuned["rule"] == "tiles32x32" && variants.contains(&tuned["best"].as_str().unwrap()), "{told}");
+
+    // What was kept is used by the next run, whichever it is; here one that the rule would not take.
+    tune(&[]);
+    let name = folder.names().into_iter().find(|name| name.starts_with("tuned")).unwrap();
+    let mut choices: Value = serde_json::from_slice(&std::fs::read(folder.path().join(&name)).unwrap()).unwrap();
+    let subjects = subjects(&model("escnet-tiny").unwrap(), &[Part::Inference(Stage::Classify)], 1, DType::F32).unwrap();
+    let subject = subjects.into_iter().find(|subject| subject.op.label() == "linear" && subject.shape().starts_with("1x32x24 48x24")).unwrap();
+    choices["variants"][subject.signature()] = "tiles64x64".into();
+    folder.write(&name, choices.to_string().as_bytes());
+    let kernels = |more: &[&str]| {
+        let asked = ["bench", "linear 1x32x24 48x24", "--shapes", "escnet-tiny", "--no-peaks", "-o", "json"];
+        let report: Value = serde_json::from_str(&kept(&[&asked[..], more].concat())).unwrap();
+        report["rows"][0]["kernels"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(kernels(&[]), "linear_product_tiles64x64_f32");
+    assert_eq!(kernels(&["--variant", "scalars"]), "linear_product_scalars_f32");
+    std::fs::remove_file(folder.path().join(&name)).unwrap();
+    assert_eq!(kernels(&[]), "linear_product_tiles32x32_f32");
 }
 
 #[test]

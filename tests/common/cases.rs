@@ -3,7 +3,7 @@
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::TensorType;
 use escnet::graph::{Builder, Options, Segment, Session, Source, Store, Value, gradients};
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use escnet::graph::{Graph, Node};
 use escnet::ops::rules;
 use escnet::ops::support::case::{Case, CaseInput, Fill};
@@ -278,7 +278,7 @@ fn kernels_of(stem: &str, case: &Case, device: &Device) -> Result<Vec<String>, S
         return Err(format!("{name}: not bit-equal on repeat"));
     }
     within_limit(&problem, &truth, &first)?;
-    Ok(checked.session.times().map_err(text)?.into_iter().flat_map(|node| node.kernels).map(|kernel| kernel.entry).collect())
+    Ok(checked.session.times().map_err(text)?.into_iter().flat_map(|node| node.kernels).map(|kernel| kernel.name()).collect())
 }
 
 /// The case as this variant takes it, where the device has it and its tensors fit: those of warpgroups are for compute capability 9.0 and lines of multiples of
@@ -363,6 +363,40 @@ fn is_compiled(kernel: &str) -> bool {
         images.flat_map(|image| image["kernels"].as_object().expect("kernels").keys().cloned()).collect()
     });
     KERNELS.contains(kernel)
+}
+
+/// The case as this variant through wgpu takes it, where its tensors fit: those for large products want fours on both sides of every product, which are channels
+/// and the like; `rows` is for up to four rows, as no gradients are.
+#[cfg(feature = "wgpu")]
+pub fn for_wgpu_variant(case: &Case, variant: &str) -> Option<Case> {
+    let (builder, ..) = case.graph().ok()?;
+    let graph = builder.graph();
+    match variant {
+        "scalars" | "tiles16x64" | "tiles64x16" | "tiles32x32" => Some(case.clone()),
+        "rows" => graph.nodes().iter().filter_map(|node| rows_of(node, graph)).all(|rows| rows <= 4).then(|| case.clone().without_gradients()),
+        _ => graph.values().all(|(_, info)| info.ty.shape.last().is_some_and(|width| width.is_multiple_of(4))).then(|| case.clone()),
+    }
+}
+
+/// Rows of the product that a node is, if it is one.
+#[cfg(feature = "wgpu")]
+fn rows_of(node: &Node, graph: &Graph) -> Option<usize> {
+    let result = graph.ty(node.outputs[0]).shape;
+    match node.op.stem() {
+        "matmul" => result.iter().nth_back(1).copied(),
+        "linear" | "conv2d" => Some(result.rows_and_width().0),
+        _ => None,
+    }
+}
+
+/// The same on a GPU through wgpu with a variant that the operator is made to use, and used by each of its products.
+#[cfg(feature = "wgpu")]
+pub fn on_wgpu_variant(row: &escnet::ops::Row, case: &Case, variant: &str, device: &Device) -> Outcome {
+    let kernels = kernels_of(row.stem, case, device)?;
+    let own = kernels.iter().filter(|kernel| kernel.starts_with(row.stem));
+    let products: Vec<&str> = own.filter_map(|kernel| row.wgpu_variants.iter().find(|v| kernel.contains(&format!("_{v}_"))).copied()).collect();
+    let is_used = !products.is_empty() && products.iter().all(|used| *used == variant);
+    if is_used { Ok(()) } else { Err(format!("not by {variant}: {kernels:?}")) }
 }
 
 /// Where sums are taken in another order when a tensor is cut: in products, whose tiles depend on the rows there are, in sums over pieces, and in sums

@@ -3,15 +3,18 @@
 
 pub mod beam_search;
 pub mod cases;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+pub mod choices;
 
-/// Whether a GPU is missing, and whether one that stores numbers in 16 bits is. With ESCNET_REQUIRE_DEVICES neither is ever said to be: what needs
-/// it fails then.
+/// Whether a GPU is missing, whether one that stores numbers in 16 bits is, and whether one whose subgroups multiply fragments. With ESCNET_REQUIRE_DEVICES the
+/// first two are never said to be: what needs them fails then.
 #[cfg(feature = "wgpu")]
-pub fn missing() -> [bool; 2] {
+pub fn missing() -> [bool; 3] {
     let required = std::env::var_os("ESCNET_REQUIRE_DEVICES").is_some();
     // The one that `Device::wgpu(None)` opens.
     let gpu = escnet::device::wgpu::adapters().into_iter().min_by_key(|a| a.kind);
-    [gpu.is_none(), gpu.is_none_or(|a| !a.abilities.half)].map(|missing| missing && !required)
+    let no_fragments = most().fragments.is_none() || gpu.as_ref().is_none_or(|a| a.abilities.fragments.is_none());
+    [gpu.is_none() && !required, gpu.is_none_or(|a| !a.abilities.half) && !required, no_fragments]
 }
 
 /// What kernels may use while they are tested. With ESCNET_PORTABLE that is no more than every WebGPU device has.

@@ -16,7 +16,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Outcome = Result<(), Failed>;
 
 fn main() {
-    let [no_gpu, no_half] = common::missing();
+    let [no_gpu, no_half, _] = common::missing();
     let trial = |name: &str, run: fn() -> Outcome| Trial::test(name, run).with_ignored_flag(no_gpu);
     let mut trials = vec![
         trial("wgpu::adapters_are_numbered_in_order", device::adapters_are_numbered),
@@ -38,6 +38,9 @@ fn main() {
         trial("wgpu::state_that_moves_keeps_its_numbers_for_every_session", state::moved),
         trial("wgpu::one_trained_parameter_can_be_assigned_to_another", state::assigned),
         trial("wgpu::what_the_driver_made_is_kept_and_found_again", state::kept_pipelines),
+        trial("wgpu::a_choice_is_used_for_its_signature_alone", || Ok(variants::SCALARS.by_signature()?)),
+        trial("wgpu::choices_for_another_device_or_other_kernels_are_refused", || Ok(variants::SCALARS.own_alone()?)),
+        trial("wgpu::choices_of_the_folder_of_caches_are_taken_and_damaged_ones_are_not", variants::kept_choices),
         trial("wgpu::a_model_from_memory_says_what_the_cpu_says", || models::whole_model(DType::F32, 1e-4)),
         // As far as half precision may be off at the end of a model, see `verify::Floor`.
         trial("wgpu_half::a_model_from_memory_says_what_the_cpu_says", || models::whole_model(DType::F16, 1e-2)).with_ignored_flag(no_half),

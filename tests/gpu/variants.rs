@@ -1,5 +1,6 @@
-//! Kernels by what the GPU has: subgroups, fragments.
+//! Kernels by what the GPU has: subgroups, fragments; and by what was measured on it.
 
+use super::common::choices::Chosen;
 use super::{Outcome, check};
 use escnet::device::wgpu::Abilities;
 use escnet::graph::{Builder, Options, Segment, Session, Store, Value};
@@ -125,4 +126,15 @@ fn by_fragments(shapes: [[usize; 2]; 2], product: impl Fn(&mut Builder, Value, V
     check(used == has.fragments.is_some() && !used_none, format!("{has:?}: {used} and {used_none}"))?;
     // Integers that small are exact in both.
     check(all == none, "other numbers")
+}
+
+/// What a product of 64 x 64 can be made to use, and would not by itself.
+pub const SCALARS: Chosen = Chosen { open: || Device::wgpu(None), dtype: DType::F32, variant: "scalars", kernel: "matmul_forward_scalars_f32" };
+
+pub fn kept_choices() -> Outcome {
+    let folder = std::env::temp_dir().join(format!("escnet_chosen_{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let outcome = SCALARS.of_folder(&folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(outcome?)
 }

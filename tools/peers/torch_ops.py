@@ -369,6 +369,16 @@ def read(path):
         return list(csv.DictReader(f)) if path.endswith(".csv") else json.load(f)["rows"]
 
 
+def processor():
+    """What the engine's rows call it: the model's name and the widest vectors, where Linux tells."""
+    vectors = {"AVX512": "AVX-512"}.get(known := torch.backends.cpu.get_cpu_capability(), known)
+    try:
+        line = next(line for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return ""
+    return f"{' '.join(line.split(':', 1)[1].split())}, {vectors}, "
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("rows")
@@ -381,7 +391,7 @@ def main():
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
-    name = torch.cuda.get_device_name() if a.device == "cuda" else f"cpu ({a.threads} threads)"
+    name = torch.cuda.get_device_name() if a.device == "cuda" else f"cpu ({processor()}{a.threads} threads)"
     rows = []
     for row in read(a.rows):
         r = Row(row, a.device)

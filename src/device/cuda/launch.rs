@@ -177,7 +177,7 @@ pub struct Launch<'a> {
 impl<'a> Launch<'a> {
     /// Of a node that is known by this signature.
     pub(crate) fn new(binding: &'a Binding, slots: &'a Memory, signature: impl FnOnce() -> String) -> Self {
-        let variant = slots.gpu.variant_of(signature);
+        let variant = slots.gpu.told().variant_of(signature);
         let (dispatches, scratch, tables, pointers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Launch { binding, memory: slots, variant, dispatches, scratch, tables, pointers }
     }

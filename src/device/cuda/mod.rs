@@ -17,7 +17,6 @@ pub(crate) use image;
 
 mod allocation;
 pub mod build;
-mod choices;
 mod columns;
 mod downloads;
 mod driver;
@@ -39,7 +38,6 @@ mod uploads;
 
 pub use crate::device::columns::{Columns, Summed};
 pub(crate) use allocation::Part;
-pub use choices::Choices;
 #[cfg(feature = "vendor")]
 pub(crate) use driver::Recorded;
 #[cfg(feature = "vendor")]
@@ -51,10 +49,12 @@ pub(crate) use replay::Recording;
 pub use sweep::Side;
 pub use tensor_map::{Swizzle, TensorMap, Tile};
 
+use super::choices::{Choices, Told};
 use crate::error::Result;
+use crate::hash::fnv1a;
 use downloads::Downloads;
 use driver::{Context, Function, Module};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use uploads::Uploads;
@@ -80,7 +80,7 @@ const STAND_IN: &str = "CUDA on CPU";
 #[derive(Debug, Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
-    variant: Option<&'static str>,
+    told: Told,
 }
 
 #[derive(Debug)]
@@ -100,8 +100,6 @@ struct Loaded {
     modules: HashMap<&'static str, Arc<Module>>,
     /// Where what has to be compiled is kept.
     folder: Option<PathBuf>,
-    /// What was measured on it.
-    choices: Option<Arc<Choices>>,
 }
 
 /// A device that could be opened.
@@ -136,36 +134,25 @@ impl Gpu {
         let asked = index.map_or_else(|| "cuda".to_owned(), |i| format!("cuda:{i}"));
         let context = Arc::new(Context::open(&asked, index.unwrap_or(0))?);
         let (loaded, uploads, downloads) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Gpu { inner: Arc::new(Inner { loaded, arch: OnceLock::new(), uploads, downloads, context }), variant: None })
+        Ok(Gpu { inner: Arc::new(Inner { loaded, arch: OnceLock::new(), uploads, downloads, context }), told: Told::default() })
     }
 
     /// The same one, for graphs whose operators use this variant of their kernels where they have it.
     #[must_use]
     pub fn with(self, variant: &'static str) -> Self {
-        Gpu { variant: Some(variant), ..self }
+        Gpu { told: self.told.with(variant), ..self }
     }
 
-    /// The variant that a node is told to use: what all are told, or what was measured for those of its signature.
-    fn variant_of(&self, signature: impl FnOnce() -> String) -> Option<String> {
-        let choices = || self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).choices.clone();
-        match self.variant {
-            Some(variant) => Some(variant.to_owned()),
-            None => choices()?.variants.get(&signature()).cloned(),
-        }
+    /// What it tells nodes of variants.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
     }
 
-    /// Makes operators use what was measured, in sessions that begin from now on.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`] where the choices are of another device, driver or of other kernels.
-    pub fn choose_by(&self, choices: Choices) -> Result<()> {
-        if !choices.fit(self) {
-            let reason =
-                format!("choices for {} with CUDA {} and kernels {} do not fit: tune again", choices.device, choices.driver, choices.kernels);
-            return Err(crate::Error::Device { device: self.name().to_owned(), reason });
-        }
-        self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).choices = Some(Arc::new(choices));
-        Ok(())
+    /// No choices yet, for this device.
+    pub(super) fn choices(&self) -> Choices {
+        // The record has a hash of each file's source and of all that decides what becomes of it.
+        let kernels = format!("{:016x}", fnv1a(include_str!("../../../kernels/images/manifest.json").bytes()));
+        Choices { device: self.name().to_owned(), driver: self.driver(), kernels, variants: BTreeMap::new() }
     }
 
     /// The version of CUDA that the driver is of.
@@ -201,13 +188,8 @@ impl Gpu {
         self.name().contains(STAND_IN)
     }
 
-    /// Keeps what has to be compiled in this folder, from one run to the next: see [`compiled`]. Choices for it that lie there are taken; as good as none where they are damaged.
+    /// Keeps what has to be compiled in this folder, from one run to the next: see [`compiled`].
     pub fn keep_compiled(&self, folder: &Path) {
-        let kept = folder.join(Choices::new(self).file_name());
-        if let Ok(choices) = Choices::read(&kept) {
-            // What does not fit is left alone.
-            let _ = self.choose_by(choices);
-        }
         self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner).folder = Some(folder.to_owned());
     }
 

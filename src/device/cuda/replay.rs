@@ -147,7 +147,7 @@ impl Recording {
                 cluster: small(dispatch.cluster)?,
             };
             let function = self.gpu.function(dispatch.image, &dispatch.kernel, dispatch.shared)?;
-            let kernel = Kernel { entry: dispatch.kernel.clone(), source: dispatch.image.source.into() };
+            let kernel = Kernel { entry: dispatch.kernel.clone(), variant: None, source: dispatch.image.source.into() };
             self.launches.push(Bound { function, kernel, extent, overlaps: dispatch.overlaps, arguments, starts });
         }
         Ok(())

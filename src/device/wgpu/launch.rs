@@ -68,6 +68,8 @@ pub struct Dispatch {
     pub source: &'static str,
     /// Its entry point, `<op>_<pass>[_<variant>]_<dtype>`.
     pub entry: String,
+    /// See [`Dispatch::variant`].
+    pub(super) variant: Option<String>,
     /// `const` lines put before the text: tile sizes and switches.
     pub constants: Vec<(&'static str, String)>,
     /// `alias` lines put there too: what a kernel's numbers are stored as that are not stored as the others.
@@ -91,7 +93,13 @@ impl Dispatch {
     pub fn new(source: &'static str, entry: impl Into<String>, operands: impl Into<Vec<Operand>>) -> Self {
         let (entry, operands) = (entry.into(), operands.into());
         let (constants, aliases, ranges, parameters) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Dispatch { source, entry, constants, aliases, operands, ranges, parameters, grid: [1; 3], trusted: false, fragments: None }
+        Dispatch { source, entry, variant: None, constants, aliases, operands, ranges, parameters, grid: [1; 3], trusted: false, fragments: None }
+    }
+
+    /// Says which variant its constants make of it, where the entry point does not tell.
+    pub fn variant(mut self, name: impl Into<String>) -> Self {
+        self.variant = Some(name.into());
+        self
     }
 
     /// Adds a `const` line.
@@ -162,6 +170,7 @@ impl Dispatch {
 pub struct Launch<'a> {
     /// Its operator's stem.
     pub(super) op: &'static str,
+    variant: Option<String>,
     pub(super) binding: &'a Binding,
     slots: &'a Memory,
     states: &'a Memory,
@@ -177,9 +186,16 @@ pub struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
-    pub(crate) fn new(op: &'static str, binding: &'a Binding, slots: &'a Memory, states: &'a Memory) -> Self {
+    /// Of a node that is known by this signature.
+    pub(crate) fn new(op: &'static str, binding: &'a Binding, slots: &'a Memory, states: &'a Memory, signature: impl FnOnce() -> String) -> Self {
+        let variant = slots.gpu.told().variant_of(signature);
         let (dispatches, scratch, tables) = (Vec::new(), Vec::new(), Vec::new());
-        Launch { op, binding, slots, states, dispatches, scratch, scratched: 0, tables, piece: None }
+        Launch { op, variant, binding, slots, states, dispatches, scratch, scratched: 0, tables, piece: None }
+    }
+
+    /// The variant of its kernels that the node is told to use, where it has it.
+    pub fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
     }
 
     /// What kernels may use.

@@ -27,12 +27,14 @@ pub(crate) use memory::Memory;
 pub(crate) use replay::{Recording, Ticks};
 pub use sweep::Side;
 
+use super::choices::{Choices, Told};
 use crate::device::Kernel;
 use crate::device::now::now;
 use crate::error::{Error, Result};
 use ::wgpu as api;
 use abilities::FRAGMENT_STORAGE;
 use pipeline::Pipelines;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,11 +43,16 @@ const PORTABLE: api::Limits = api::Limits { max_storage_buffers_per_shader_stage
 
 /// One GPU that was opened. Copies share it.
 #[derive(Debug, Clone)]
-pub struct Gpu(Arc<Inner>);
+pub struct Gpu {
+    inner: Arc<Inner>,
+    told: Told,
+}
 
 #[derive(Debug)]
 struct Inner {
     name: String,
+    /// Vulkan, Metal, ..., its driver and the driver's version.
+    driver: String,
     kind: AdapterKind,
     abilities: Abilities,
     device: api::Device,
@@ -128,15 +135,20 @@ pub fn adapters() -> Vec<Adapter> {
         let info = adapter.get_info();
         Adapter {
             index,
+            driver: driver(&info),
             name: info.name,
             backend: info.backend.to_string(),
-            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             kind: AdapterKind::of(adapter),
             abilities: Abilities::of(adapter),
         }
     };
     let found = now(async { Ok(all_adapters().await) }).unwrap_or_default();
     found.iter().enumerate().map(describe).collect()
+}
+
+/// The driver and its version.
+fn driver(info: &api::AdapterInfo) -> String {
+    format!("{} {}", info.driver, info.driver_info).trim().to_owned()
 }
 
 impl Gpu {
@@ -183,52 +195,73 @@ impl Gpu {
                 report(&on_loss, format!("lost: {text}"));
             }
         });
-        // Browsers often keep it to themselves.
-        let name = Some(adapter.get_info().name).filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed GPU".to_owned());
+        let info = adapter.get_info();
+        let driver = format!("{} {}", info.backend, driver(&info)).trim().to_owned();
         let pipelines = Pipelines::default();
-        let key = device.features().contains(api::Features::PIPELINE_CACHE).then(|| api::util::pipeline_cache_key(&adapter.get_info())).flatten();
-        Ok(Gpu(Arc::new(Inner { name, kind: AdapterKind::of(&adapter), abilities, device, queue, pipelines, key, broken })))
+        let key = device.features().contains(api::Features::PIPELINE_CACHE).then(|| api::util::pipeline_cache_key(&info)).flatten();
+        // Browsers often keep it to themselves.
+        let name = Some(info.name).filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed GPU".to_owned());
+        let inner = Arc::new(Inner { name, driver, kind: AdapterKind::of(&adapter), abilities, device, queue, pipelines, key, broken });
+        Ok(Gpu { inner, told: Told::default() })
+    }
+
+    /// The same one, for graphs whose operators use this variant of their kernels where they have it.
+    #[must_use]
+    pub fn with(self, variant: &'static str) -> Self {
+        Gpu { told: self.told.with(variant), ..self }
+    }
+
+    /// What it tells nodes of variants.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
+    /// No choices yet, for this device.
+    pub(super) fn choices(&self) -> Choices {
+        // A hash of all files of shaders/: see build.rs.
+        let kernels = env!("ESCNET_SHADERS").to_owned();
+        Choices { device: self.name().to_owned(), driver: self.inner.driver.clone(), kernels, variants: BTreeMap::new() }
     }
 
     /// What its driver calls it.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.inner.name
     }
 
     /// What it is.
     pub fn kind(&self) -> AdapterKind {
-        self.0.kind
+        self.inner.kind
     }
 
     /// What its kernels may use.
     pub fn abilities(&self) -> Abilities {
-        self.0.abilities
+        self.inner.abilities
     }
 
     /// Every kernel that was made for it so far, in the order of the entry points.
     pub fn kernels(&self) -> Vec<Kernel> {
-        self.0.pipelines.kernels()
+        self.inner.pipelines.kernels()
     }
 
     /// Keeps what its driver makes of kernels in a file of this folder, written when the GPU is let go, and takes from it what was made before: kernels that are
     /// launched from now on are there sooner. True where the file was of use. One that is damaged or another driver's is as good as none, and so is a folder
     /// that cannot be written to. Without effect where the driver has no such thing (only Vulkan has), and the second time.
     pub fn keep_pipelines(&self, folder: &Path) -> bool {
-        self.0.key.as_ref().is_some_and(|key| self.0.pipelines.keep(self, key, folder))
+        self.inner.key.as_ref().is_some_and(|key| self.inner.pipelines.keep(self, key, folder))
     }
 
     /// Gives the GPU back. Whatever is still asked of it, through whichever copy, fails with [`Error::Device`].
     pub fn close(&self) {
-        self.0.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| "closed".to_owned());
-        self.0.device.destroy();
+        self.inner.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| "closed".to_owned());
+        self.inner.device.destroy();
     }
 
     fn device(&self) -> &api::Device {
-        &self.0.device
+        &self.inner.device
     }
 
     fn queue(&self) -> &api::Queue {
-        &self.0.queue
+        &self.inner.queue
     }
 
     fn error(&self, reason: impl ToString) -> Error {
@@ -237,7 +270,7 @@ impl Gpu {
 
     /// Fails where the device is lost or something went wrong that nobody was told of.
     fn check(&self) -> Result<()> {
-        let broken = self.0.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let broken = self.inner.broken.lock().unwrap_or_else(PoisonError::into_inner);
         broken.as_ref().map_or(Ok(()), |reason| Err(self.error(reason)))
     }
 

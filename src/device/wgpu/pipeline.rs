@@ -55,6 +55,8 @@ impl Variant {
 struct Key {
     source: &'static str,
     entry: String,
+    /// What its constants make of it.
+    variant: Option<String>,
     /// The lines before it.
     before: String,
     /// Which operands are written.
@@ -84,7 +86,7 @@ impl Pipelines {
         };
         let written: Vec<bool> = dispatch.operands.iter().map(|o| o.is_written()).collect();
         let (source, entry, plain, trusted) = (dispatch.source, dispatch.entry.clone(), dispatch.parameters.is_empty(), dispatch.trusted);
-        let key = Key { source, entry, before, written, plain, trusted };
+        let key = Key { source, entry, variant: dispatch.variant.clone(), before, written, plain, trusted };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
@@ -110,7 +112,7 @@ impl Pipelines {
 }
 
 fn build(device: &api::Device, key: &Key, reductions: &str, cache: Option<&api::PipelineCache>) -> Pipeline {
-    let Key { source, entry, before, written, plain, trusted } = key;
+    let Key { source, entry, variant, before, written, plain, trusted } = key;
     let extents: String = EXTENTS.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect();
     let source: Arc<str> = format!("{before}{extents}{COMMON}{reductions}{source}").into();
     let descriptor = api::ShaderModuleDescriptor { label: Some(entry), source: api::ShaderSource::Wgsl(Cow::Borrowed(&source)) };
@@ -149,7 +151,7 @@ fn build(device: &api::Device, key: &Key, reductions: &str, cache: Option<&api::
         compilation_options: api::PipelineCompilationOptions { zero_initialize_workgroup_memory: !trusted, ..Default::default() },
         cache,
     });
-    Pipeline { kernel: Kernel { entry: entry.clone(), source }, raw, tensors, parameters }
+    Pipeline { kernel: Kernel { entry: entry.clone(), variant: variant.clone(), source }, raw, tensors, parameters }
 }
 
 #[cfg(test)]

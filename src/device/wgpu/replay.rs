@@ -74,7 +74,7 @@ impl Recording {
     }
 
     fn bind(&self, dispatch: &Dispatch, launch: &Launch, slots: &Memory, states: &Memory) -> Result<Bound> {
-        let pipeline = self.gpu.0.pipelines.of(&self.gpu, dispatch, launch.is_half())?;
+        let pipeline = self.gpu.inner.pipelines.of(&self.gpu, dispatch, launch.is_half())?;
         let binding = launch.binding;
         let device = self.gpu.device();
         let buffer = |place: &Place| if place.home == Home::Slot { slots.raw(place.index) } else { states.raw(place.index) }.cloned();

@@ -20,7 +20,7 @@ mod wgpu;
 
 pub use backward::{Conv2dBackwardInput, Conv2dBackwardWeight};
 
-use super::{Kernel, Row};
+use super::{Kernel, PRODUCTS, Row};
 use super::linear::Activation;
 use super::slice::slice;
 use super::support::case::{Case, Fill};
@@ -44,6 +44,7 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256"],
+    wgpu_variants: PRODUCTS,
     fusion: Some((20, fusion::absorb)),
     golden: Some(|case, b, input| {
         let x = transpose(b, input("x")?, &NCHW_TO_NHWC)?;

@@ -19,7 +19,7 @@ pub use backward::{LinearBackwardInput, LinearBackwardWeight};
 use super::gelu::Gelu;
 use super::relu::Relu;
 use super::support::elementwise::Function;
-use super::{Kernel, Row};
+use super::{Kernel, PRODUCTS, Row};
 use crate::device::cpu::gemm::{Matrix, PackedB, Rhs, gemm};
 use crate::device::cpu::{Args, Packed, Real, for_rows};
 #[cfg(feature = "cuda")]
@@ -38,6 +38,7 @@ pub const ROW: Row = Row {
     wgpu: Kernel::Own,
     cuda: Kernel::Own,
     variants: &["exact", "mma64", "mma128", "wgmma128", "wgmma256", "wgmma256x2", "skinny"],
+    wgpu_variants: PRODUCTS,
     fusion: Some((30, fusion::absorb)),
     golden: Some(|case, b, input| {
         Ok(vec![("y", linear(b, input("x")?, input("w")?, Some(input("b")?), case.kind("activation")?)?)])

@@ -12,6 +12,7 @@
 //! gets the same mask; nothing is saved.
 
 use crate::device::cpu::Real;
+use crate::hash::fnv1a;
 
 /// Elements that share one call of the generator.
 pub const GROUP: usize = 4;
@@ -49,7 +50,7 @@ fn lanes<const N: usize>(mut words: [[u32; N]; 4], mut key: [u32; 2]) -> [[u32; 
 
 /// A number for a name that is the same on every machine and in every build: 64-bit FNV-1a.
 pub fn stable_key(scope: &str) -> u64 {
-    scope.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(scope.bytes())
 }
 
 /// Which elements one operator drops in one micro-step.

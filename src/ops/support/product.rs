@@ -71,6 +71,8 @@ impl Lies {
 /// What computes a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernel {
+    /// Tiles of 64 x 64, one number of a factor at a time.
+    Scalars,
     /// Tiles, by so many invocations down and across, each for so many times 4 x 4 results: (down, across), (times down, times across).
     Tiles((usize, usize), (usize, usize)),
     /// Tiles, by so many subgroups down and across, each for 2 x 2 fragments.
@@ -93,10 +95,43 @@ pub struct Plan {
 }
 
 impl Kernel {
+    /// All of them, those of fragments where a GPU multiplies such.
+    fn all(fragments: Option<Fragments>) -> impl Iterator<Item = Self> {
+        let one = [Kernel::Scalars, Kernel::Rows, LOW, NARROW, SMALL, LARGE];
+        one.into_iter().chain(LARGER.into_iter().rev()).chain(fragments.map(Kernel::of_fragments))
+    }
+
+    /// What it is asked for by.
+    fn name(self) -> String {
+        let (rows, columns) = self.extents();
+        match self {
+            Kernel::Scalars => "scalars".to_owned(),
+            Kernel::Tiles(..) => format!("tiles{rows}x{columns}"),
+            Kernel::Fragments(..) => "fragments".to_owned(),
+            Kernel::Rows => "rows".to_owned(),
+        }
+    }
+
+    /// Whether it computes such a product, whose factors both come in fours or not. One number at a time, tiles of 64 x 64 are [`Kernel::Scalars`].
+    fn takes(self, product: Product, fours: bool) -> bool {
+        match self {
+            Kernel::Rows => product.m <= GEMV.0,
+            Kernel::Scalars | LOW | NARROW | SMALL => true,
+            Kernel::Tiles(..) | Kernel::Fragments(..) => fours,
+        }
+    }
+
+    /// The kernel of this name, where it takes the product.
+    fn forced(name: Option<&str>, product: Product, fours: bool, fragments: Option<Fragments>) -> Option<Self> {
+        let name = name?;
+        Kernel::all(fragments).find(|kernel| kernel.name() == name && kernel.takes(product, fours))
+    }
+
     /// Rows and columns of a workgroup.
     fn extents(self) -> (usize, usize) {
         match self {
             Kernel::Tiles((down, across), (tall, wide)) => (4 * down * tall, 4 * across * wide),
+            Kernel::Scalars => LARGE.extents(),
             Kernel::Fragments((down, across), Fragments { edge, .. }) => (2 * edge * down, 2 * edge * across),
             Kernel::Rows => GEMV,
         }
@@ -122,41 +157,59 @@ impl Kernel {
     }
 }
 
+/// Tiles for few rows, for few columns, for few of both, and for others.
+const LOW: Kernel = Kernel::Tiles((4, 16), (1, 1));
+const NARROW: Kernel = Kernel::Tiles((16, 4), (1, 1));
+const SMALL: Kernel = Kernel::Tiles((8, 8), (1, 1));
 const LARGE: Kernel = Kernel::Tiles((16, 16), (1, 1));
 /// Tiles of which an invocation has several, the largest first.
 const LARGER: [Kernel; 3] = [Kernel::Tiles((16, 16), (2, 2)), Kernel::Tiles((16, 16), (2, 1)), Kernel::Tiles((16, 16), (1, 2))];
 
 impl Product {
-    /// The largest tiles that still make enough workgroups, with K cut in parts if need be; a function of the extents, of how A and B lie, and of the
+    /// The kernel of this name where it takes the product, else the best, and how it goes along K; a function of the extents, of how A and B lie, and of the
     /// fragments that a GPU multiplies at once, where the factors are such. Nothing else.
-    pub fn plan(self, a: Lies, b: Lies, fragments: Option<Fragments>) -> Plan {
-        let most = (self.k / PART).max(1);
-        let vectors = a.run.is_multiple_of(4) && b.run.is_multiple_of(4);
-        let kernel = match (self.m, self.n) {
-            (..=4, _) => Kernel::Rows,
-            (..=16, _) => Kernel::Tiles((4, 16), (1, 1)),
-            (_, ..=16) => Kernel::Tiles((16, 4), (1, 1)),
-            (33.., 33..) if LARGE.workgroups(self) * most >= ENOUGH => match fragments {
-                Some(fragments) if vectors => Kernel::of_fragments(fragments),
-                _ => self.larger(vectors),
-            },
-            _ => Kernel::Tiles((8, 8), (1, 1)),
+    pub fn plan(self, told: Option<&str>, a: Lies, b: Lies, fragments: Option<Fragments>) -> Plan {
+        let fours = a.run.is_multiple_of(4) && b.run.is_multiple_of(4);
+        let kernel = Kernel::forced(told, self, fours, fragments).unwrap_or_else(|| self.best(fours, fragments));
+        let vectors = match kernel {
+            Kernel::Scalars => false,
+            Kernel::Rows => fours && a.along_k && b.along_k,
+            Kernel::Tiles(..) | Kernel::Fragments(..) => fours,
         };
-        let vectors = vectors && (kernel != Kernel::Rows || (a.along_k && b.along_k));
-        let (depth, parts) = cut(self.k, (ENOUGH / kernel.workgroups(self).max(1)).clamp(1, most));
+        let (depth, parts) = cut(self.k, (ENOUGH / kernel.workgroups(self).max(1)).clamp(1, self.most_parts()));
         Plan { kernel, vectors, depth, parts }
     }
 
+    /// The most parts of K that are worth it.
+    fn most_parts(self) -> usize {
+        (self.k / PART).max(1)
+    }
+
+    /// The largest tiles that still make enough workgroups, with K cut in parts if need be.
+    fn best(self, fours: bool, fragments: Option<Fragments>) -> Kernel {
+        match (self.m, self.n) {
+            (..=4, _) => Kernel::Rows,
+            (..=16, _) => LOW,
+            (_, ..=16) => NARROW,
+            (33.., 33..) if LARGE.workgroups(self) * self.most_parts() >= ENOUGH => match fragments {
+                _ if !fours => Kernel::Scalars,
+                Some(fragments) => Kernel::of_fragments(fragments),
+                None => self.larger(),
+            },
+            _ => SMALL,
+        }
+    }
+
     /// Larger tiles read less, where they are enough for a GPU and not much emptier.
-    fn larger(self, vectors: bool) -> Kernel {
-        let fits = |kernel: &Kernel| vectors && kernel.workgroups(self) >= ENOUGH && 8 * kernel.area(self) <= 9 * LARGE.area(self);
+    fn larger(self) -> Kernel {
+        let fits = |kernel: &Kernel| kernel.workgroups(self) >= ENOUGH && 8 * kernel.area(self) <= 9 * LARGE.area(self);
         LARGER.into_iter().find(fits).unwrap_or(LARGE)
     }
 
     /// Adds the launches of a product. `dispatch` names the entry points `<op>_<pass>` without their endings, has what is bound from binding 1 on, and
     /// the sizes that follow `batch`; its text is one of `texts`.
     pub fn launch(self, launch: &mut Launch, texts: Texts, (a, b): (Lies, Lies), mut dispatch: Dispatch) {
-        let plan = self.plan(a, b, launch.abilities().fragments.filter(|_| launch.is_half()));
+        let plan = self.plan(launch.variant(), a, b, launch.abilities().fragments.filter(|_| launch.is_half()));
         let Product { batch, m, n, .. } = self;
         dispatch.source = match plan.kernel {
             Kernel::Fragments(..) => texts.fragments,
@@ -165,8 +218,12 @@ impl Product {
         };
         let dispatch = dispatch.constant("SPLIT", plan.parts > 1).trusted();
         let sums = if plan.parts > 1 { launch.scratch(plan.parts * batch * m * n) } else { Operand::Nowhere };
-        let ending = if plan.kernel == Kernel::Rows { "_rows" } else { "" };
-        launch.add(self.prepared(dispatch.clone(), plan, sums, ending).rows(plan.parts * plan.kernel.workgroups(self)));
+        let product = match plan.kernel {
+            // An entry point of its own, which says so.
+            Kernel::Rows => self.prepared(dispatch.clone(), plan, sums, "_rows"),
+            kernel => self.prepared(dispatch.clone(), plan, sums, "").variant(kernel.name()),
+        };
+        launch.add(product.rows(plan.parts * plan.kernel.workgroups(self)));
         if plan.parts > 1 {
             launch.add(self.prepared(dispatch, plan, sums, "_sum").over(batch * m * n));
         }
@@ -181,7 +238,7 @@ impl Product {
         let ((down, across), (tall, wide)) = match plan.kernel {
             Kernel::Tiles(each, times) => (each, times),
             Kernel::Fragments((down, across), Fragments { edge, .. }) => ((edge * down / 2, edge * across / 2), (1, 1)),
-            Kernel::Rows => ((16, 16), (1, 1)),
+            Kernel::Scalars | Kernel::Rows => ((16, 16), (1, 1)),
         };
         let mut dispatch = dispatch.constant("DOWN", format!("{down}u")).constant("ACROSS", format!("{across}u"));
         if plan.vectors {
@@ -210,9 +267,10 @@ fn cut(k: usize, parts: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops;
 
     fn plan(batch: usize, m: usize, n: usize, k: usize) -> (Kernel, usize, usize) {
-        let Plan { kernel, depth, parts, .. } = Product { batch, m, n, k }.plan(Lies::along_k(k), Lies::along_k(k), None);
+        let Plan { kernel, depth, parts, .. } = Product { batch, m, n, k }.plan(None, Lies::along_k(k), Lies::along_k(k), None);
         (kernel, depth, parts)
     }
 
@@ -229,7 +287,7 @@ mod tests {
         // Attention's scores, a linear layer over a picture's tokens, ResNet's first convolution, whose 147 numbers a patch are no multiple of four.
         assert_eq!(plan(96, 577, 577, 64), (times(2, 2), 64, 1));
         assert_eq!(plan(1, 577, 3072, 768), (times(1, 1), 768, 1));
-        assert_eq!(plan(1, 8 * 112 * 112, 64, 147), (times(1, 1), 160, 1));
+        assert_eq!(plan(1, 8 * 112 * 112, 64, 147), (Kernel::Scalars, 160, 1));
         // The same on one picture is few tiles, and K short.
         assert_eq!(plan(1, 56 * 56, 64, 64), (tiles(8, 8), 64, 1));
     }
@@ -241,12 +299,12 @@ mod tests {
         // 64 filters fill no tile that is 128 wide.
         assert_eq!(plan(1, 32 * 112 * 112, 64, 64), (times(2, 1), 64, 1));
         assert_eq!(plan(1, 64, 32 * 112 * 112, 64), (times(1, 2), 64, 1));
-        assert_eq!(plan(1, 4616, 3072, 770), (times(1, 1), 800, 1));
+        assert_eq!(plan(1, 4616, 3072, 770), (Kernel::Scalars, 800, 1));
     }
 
     #[test]
     fn both_factors_must_come_in_fours() {
-        let vectors = |m: usize, a: Lies, b: Lies| Product { batch: 1, m, n: 64, k: 64 }.plan(a, b, None).vectors;
+        let vectors = |m: usize, a: Lies, b: Lies| Product { batch: 1, m, n: 64, k: 64 }.plan(None, a, b, None).vectors;
         assert!(vectors(64, Lies::along_k(64), Lies::across_k(8)));
         assert!(!vectors(64, Lies::along_k(63), Lies::across_k(8)));
         assert!(!vectors(64, Lies::along_k(64), Lies::across_k(6)));
@@ -259,7 +317,7 @@ mod tests {
     fn fragments_take_what_large_tiles_would() {
         let kernel = |m: usize, k: usize, edge: usize, subgroup: usize| {
             let fragments = Some(Fragments { edge, subgroup });
-            Product { batch: 1, m, n: 768, k }.plan(Lies::along_k(k), Lies::across_k(768), fragments).kernel
+            Product { batch: 1, m, n: 768, k }.plan(None, Lies::along_k(k), Lies::across_k(768), fragments).kernel
         };
         // 128 x 64, 64 x 64, 64 x 32.
         assert_eq!(kernel(4616, 768, 16, 32), Kernel::Fragments((4, 2), Fragments { edge: 16, subgroup: 32 }));
@@ -267,7 +325,42 @@ mod tests {
         assert_eq!(kernel(4616, 768, 8, 32), Kernel::Fragments((4, 2), Fragments { edge: 8, subgroup: 32 }));
         // Few rows, and K no multiple of four.
         assert_eq!(kernel(20, 768, 16, 32), tiles(8, 8));
-        assert_eq!(kernel(4616, 770, 16, 32), times(1, 1));
+        assert_eq!(kernel(4616, 770, 16, 32), Kernel::Scalars);
+    }
+
+    #[test]
+    fn a_kernel_that_is_asked_for_is_used_where_it_takes_the_product() {
+        let fragments = Some(Fragments { edge: 16, subgroup: 32 });
+        let product = |m: usize, n: usize, k: usize| Product { batch: 1, m, n, k };
+        let told = |name: &str, of: Product, fragments: Option<Fragments>| {
+            let Plan { kernel, vectors, .. } = of.plan(Some(name), Lies::along_k(of.k), Lies::along_k(of.k), fragments);
+            (kernel, vectors)
+        };
+        // By fours all but the one that is for few rows, with whichever extents.
+        for of in [product(5, 3, 4), product(4616, 3072, 768), product(0, 4, 8)] {
+            for kernel in Kernel::all(fragments).filter(|&kernel| kernel != Kernel::Rows) {
+                assert_eq!(told(&kernel.name(), of, fragments), (kernel, kernel != Kernel::Scalars), "{of:?}");
+            }
+        }
+        assert_eq!(told("rows", product(4, 768, 768), None), (Kernel::Rows, true));
+        assert_eq!(told("rows", product(5, 768, 768), None), (LOW, true));
+        assert_eq!(told("fragments", product(4616, 3072, 768), None), (times(2, 2), true), "the GPU has none");
+        assert_eq!(told("mma64", product(4616, 3072, 768), None), (times(2, 2), true), "another device's");
+        // One number at a time those that are for that.
+        for (name, kernel) in [("scalars", Kernel::Scalars), ("tiles16x64", LOW), ("tiles64x16", NARROW), ("tiles32x32", SMALL)] {
+            assert_eq!(told(name, product(70, 70, 770), fragments), (kernel, false));
+        }
+        for name in ["tiles64x64", "tiles128x128", "fragments"] {
+            assert_eq!(told(name, product(4616, 3072, 770), fragments), (Kernel::Scalars, false), "{name}");
+        }
+    }
+
+    #[test]
+    fn rows_name_the_variants() {
+        let all: Vec<String> = Kernel::all(Some(Fragments { edge: 16, subgroup: 32 })).map(Kernel::name).collect();
+        for row in [&ops::linear::ROW, &ops::matmul::ROW, &ops::conv2d::ROW] {
+            assert_eq!(row.wgpu_variants, all, "{}", row.stem);
+        }
     }
 
     #[test]
@@ -297,9 +390,13 @@ mod tests {
     fn parts_cover_k_and_none_is_empty() {
         for k in (0..3000).chain([25_088, 401_408, 1 << 20]) {
             for (batch, m, n) in [(1, 1, 1), (1, 5, 300), (1, 64, 64), (1, 64, 147), (1, 392, 512), (4, 12544, 3), (96, 577, 64)] {
-                let (kernel, depth, parts) = plan(batch, m, n, k);
-                assert!(parts * depth >= k && (parts - 1) * depth < k.max(1), "{batch} {m} {n} {k}: {parts} x {depth}");
-                assert!(parts == 1 || (depth >= PART && parts * kernel.workgroups(Product { batch, m, n, k }) <= ENOUGH));
+                let (product, lies, fragments) = (Product { batch, m, n, k }, Lies::along_k(k), Some(Fragments { edge: 16, subgroup: 32 }));
+                let names = Kernel::all(fragments).map(|kernel| Some(kernel.name()));
+                for name in names.chain([None]) {
+                    let Plan { kernel, depth, parts, .. } = product.plan(name.as_deref(), lies, lies, fragments);
+                    assert!(parts * depth >= k && (parts - 1) * depth < k.max(1), "{kernel:?} {batch} {m} {n} {k}: {parts} x {depth}");
+                    assert!(parts == 1 || (depth >= PART && parts * kernel.workgroups(product) <= ENOUGH));
+                }
             }
         }
     }
