@@ -50,8 +50,8 @@ pub enum Error {
     /// The device is missing, lost or does not support what was asked.
     #[error("device {device}: {reason}")]
     Device { device: String, reason: String },
-    /// The device has less memory than the plan needs.
-    #[error("device {device}: out of memory, {bytes} bytes needed")]
+    /// The device has less memory than was asked for: `bytes`, or 0 where it was for something of the driver's own, such as kernels.
+    #[error("device {device}: out of memory{}", if *bytes == 0 { String::new() } else { format!(", {bytes} bytes needed") })]
     OutOfMemory { device: String, bytes: u64 },
 }
 

@@ -3,7 +3,7 @@
 use super::stop::Stop;
 use super::table::Table;
 use super::talk::Talk;
-use super::train::Shown;
+use super::train::{Shown, toml_text};
 use super::{Done, interrupt};
 use clap::{Args, ValueEnum};
 use console::style;
@@ -28,6 +28,9 @@ pub struct Ablate {
     /// The seeds
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
     seeds: Option<Vec<u64>>,
+    /// Where the steps run: auto, cpu, wgpu[:N], cuda[:N] (see `escnet devices`)
+    #[arg(long)]
+    device: Option<String>,
     /// Any key of the base run's settings, as classifier.stage.epochs=3.0; may come more than once
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
@@ -57,6 +60,7 @@ impl Ablate {
     pub fn run(self, talk: &Talk) -> Done {
         interrupt::listen();
         let mut config = AblateConfig::open(&self.config)?;
+        config.changes.extend(self.device.iter().map(|device| format!("device={}", toml_text(device))));
         config.changes.extend(self.changes.iter().cloned());
         config.out = self.out.clone().unwrap_or(config.out);
         config.seeds = self.seeds.clone().unwrap_or(config.seeds);

@@ -36,7 +36,7 @@ pub struct Model {
 /// Where it runs.
 #[derive(Debug, Args)]
 pub struct Where {
-    /// Where it runs: auto, cpu, wgpu or wgpu:N (see `escnet devices`), or reference (slow, in f64) [default: auto]
+    /// Where it runs: auto, cpu, wgpu[:N], cuda[:N] (see `escnet devices`), or reference (slow, in f64) [default: auto]
     #[arg(long)]
     device: Option<String>,
     /// CPU threads; 0 takes one a core

@@ -55,6 +55,9 @@ struct Run {
     /// Another number, other first values, orders, crops and drops
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Where the steps run: auto, cpu, wgpu[:N], cuda[:N] (see `escnet devices`)
+    #[arg(long)]
+    device: Option<String>,
     /// CPU threads; 0 takes one a core
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -75,6 +78,7 @@ impl Run {
             (format!("{stage}.stage.batch"), self.batch.map(|x| x.to_string())),
             (format!("{stage}.stage.rate"), self.rate.map(|x| format!("{x:?}"))),
             ("seed".to_owned(), self.seed.map(|x| x.to_string())),
+            ("device".to_owned(), text(&self.device)),
             ("threads".to_owned(), self.threads.map(|x| x.to_string())),
         ];
         let mut changes: Vec<String> = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))).collect();
@@ -85,7 +89,7 @@ impl Run {
 }
 
 /// A string as TOML has it.
-fn toml_text(text: &str) -> String {
+pub fn toml_text(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 

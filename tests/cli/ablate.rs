@@ -52,6 +52,7 @@ fn a_dry_run_lists_what_would_be_trained() {
 #[test]
 fn the_table_comes_in_four_forms_and_only_the_first_trains() {
     let folder = folder("captions = [\"none\"]\nhighlight = [\"none\"]\nfusion = [\"concat\"]\nloss = [\"focal\"]\nseeds = [1, 2]\n");
+    assert!(ablate(&folder, &["--device", "abacus"]).ends(4).err.contains("abacus"));
     let csv = ablate(&folder, &[]).ends(0);
     let lines: Vec<&str> = csv.out.lines().collect();
     assert!(lines.len() == 2 && lines[0].starts_with("captions,highlight,fusion,loss,seeds,accuracy,accuracy_sd"), "{csv:?}");

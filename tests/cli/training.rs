@@ -215,7 +215,7 @@ fn whenever_inputs_are_copied_a_run_ends_with_the_same_bytes() {
         return println!("left out: {e}");
     }
     let folder = set();
-    let short = ["--set", "device=\"cuda:sim\"", "--set", "captioner.fitting=\"in-sample\"", "--epochs", "0.2"];
+    let short = ["--device", "cuda:sim", "--set", "captioner.fitting=\"in-sample\"", "--epochs", "0.2"];
     let left = |name: &str, setting: (&str, &str)| {
         let output = program().args(arguments(&folder, "captioner", name, &short)).env(setting.0, setting.1).output().unwrap();
         assert!(output.status.success(), "{setting:?}: {output:?}");

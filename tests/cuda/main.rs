@@ -7,6 +7,7 @@ mod arena;
 mod assembler;
 mod choices;
 mod compiler;
+mod errors;
 mod faults;
 mod hopper;
 mod hopper_faults;

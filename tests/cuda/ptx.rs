@@ -1,4 +1,4 @@
-//! Each function of `kernels/common/ptx.cuh` by a kernel of its own, `kernels/test_ptx.cu`, against what the PTX documentation says of it, in plain Rust: on the
+//! Each function of `kernels/common/ptx.cuh` and `types.cuh` by a kernel of its own, `kernels/test_ptx.cu`, against what the PTX documentation says of it, in plain Rust: on the
 //! stand-in, which has the kernels in it, and on a GPU, for which NVRTC compiles them.
 
 use super::probe::{self, device};
@@ -117,14 +117,34 @@ fn mma_multiplies_and_adds() {
     product("test_mma_m16n8k16_f16", |x| f16::from_f32(x).to_bits());
 }
 
-#[test]
-fn pack_rounds_two_numbers_to_the_nearest() {
-    // Numbers that are stored, ties, those around them, tiny ones, what is too large for f16, and infinity.
+/// Numbers that are stored, ties, those around them, tiny ones, what is too large for f16, and infinity.
+fn to_be_rounded() -> Vec<f32> {
     let of = |i: usize| {
         [1.0, 1.0 + 2f32.powi(-8), 1.0 + 2f32.powi(-11), 3.0 + 2f32.powi(-7), 2f32.powi(-25), 70_000.0, f32::INFINITY, 0.1][i % 8]
             * (1.0 + (i / 8) as f32 * 1e-3)
     };
-    let x: Vec<f32> = (0..64).map(|i| if i % 3 == 0 { -of(i) } else { of(i) }).collect();
+    (0..64).map(|i| if i % 3 == 0 { -of(i) } else { of(i) }).collect()
+}
+
+#[test]
+fn a_number_is_rounded_to_the_nearest_and_widened_exactly() {
+    for half in to_be_rounded().chunks(32) {
+        let x = Tensor::from_f32([32], half.to_vec()).unwrap();
+        for (kernel, dtype) in [("test_convert_bf16", DType::BF16), ("test_convert_f16", DType::F16)] {
+            let Some(y) = run(kernel, std::slice::from_ref(&x), DType::I32, 64, |dispatch| dispatch) else { return };
+            let both = |x: f32| match dtype {
+                DType::BF16 => (bf16::from_f32(x).to_bits(), bf16::from_f32(x).to_f32()),
+                _ => (f16::from_f32(x).to_bits(), f16::from_f32(x).to_f32()),
+            };
+            let want: Vec<i32> = half.iter().map(|&x| both(x)).flat_map(|(bits, wide)| [i32::from(bits), wide.to_bits() as i32]).collect();
+            assert_eq!(y.as_i32().unwrap(), want, "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn pack_rounds_two_numbers_to_the_nearest() {
+    let x = to_be_rounded();
     for (kernel, bits) in [("test_pack_bf16", (|x| bf16::from_f32(x).to_bits()) as fn(f32) -> u16), ("test_pack_f16", |x| f16::from_f32(x).to_bits())]
     {
         let Some(y) = run(kernel, &[Tensor::from_f32([64], x.clone()).unwrap()], DType::I32, 32, |dispatch| dispatch) else { return };

@@ -29,8 +29,8 @@ fn ptx_is_given_to_a_driver_that_refuses_machine_code() {
         return;
     }
     let scratch = Scratch::new();
-    for refused in ["", "first"] {
-        let said = with(refused, &scratch.0, &[]);
+    for (refused, arch) in [("", "90"), ("first", "89")] {
+        let said = with(refused, &scratch.0, &[("CUDA_ON_CPU_ARCH", arch)]);
         assert!(said.contains(RESULT), "{said}");
     }
     assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 0, "something was compiled");
@@ -56,18 +56,40 @@ fn product() {
     println!("said: {}", kernels.join(" "));
 }
 
+/// The stand-in alone, of these paths, without the toolkit's libraries.
+fn stand_in(paths: &str) -> &str {
+    paths.split(':').find(|path| Path::new(path).join("libcuda.so.1").exists()).unwrap()
+}
+
+/// Whether a compiler is found by LD_LIBRARY_PATH if at all.
+fn is_nvrtc_found_by_path_alone() -> bool {
+    std::env::var_os("CUDA_PATH").is_none() && !Path::new("/usr/local/cuda").exists()
+}
+
 #[test]
 fn kernels_are_chosen_by_what_the_driver_takes() {
     if !is_simulated() {
         return;
     }
-    let chosen = |arch, refused| said("refused::product", "any", &[("CUDA_ON_CPU_ARCH", arch), ("CUDA_ON_CPU_REFUSE", refused)]);
-    // PTX is for compute capability 8.0, and has no warpgroups' products.
-    for (arch, refused, kernel) in [("90", "", "wgmma128"), ("90", "first", "mma64"), ("89", "", "mma64"), ("120", "first", "mma64")] {
-        assert!(chosen(arch, refused).ends_with(&format!("_{kernel}_bf16")), "{arch}, refused {refused}: {}", chosen(arch, refused));
+    let paths = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    let chosen = |arch, refused, paths: &str| {
+        said("refused::product", "any", &[("CUDA_ON_CPU_ARCH", arch), ("CUDA_ON_CPU_REFUSE", refused), ("LD_LIBRARY_PATH", paths)])
+    };
+    let is = |arch, refused, paths: &str, kernel: &str| {
+        let chosen = chosen(arch, refused, paths);
+        assert!(chosen.ends_with(&format!("_{kernel}_bf16")), "{arch}, refused {refused}: {chosen}");
+    };
+    for (arch, refused, kernel) in [("90", "", "wgmma128"), ("89", "", "mma64"), ("120", "first", "mma64")] {
+        is(arch, refused, &paths, kernel);
     }
-    // NVRTC compiles for the device itself.
-    assert!(nvrtc().is_none() || chosen("90", "fatbins").ends_with("_wgmma128_bf16"));
+    // PTX is for compute capability 8.0, and has no warpgroups' products; NVRTC compiles for the device itself.
+    if is_nvrtc_found_by_path_alone() {
+        is("90", "first", stand_in(&paths), "mma64");
+    }
+    if nvrtc().is_some() {
+        is("90", "first", &paths, "wgmma128");
+        is("90", "fatbins", &paths, "wgmma128");
+    }
 }
 
 #[test]
@@ -93,13 +115,11 @@ fn what_a_driver_refuses_is_compiled_and_kept() {
 
 #[test]
 fn where_nothing_serves_an_error_says_what_to_install() {
-    if !is_simulated() || std::env::var_os("CUDA_PATH").is_some() || Path::new("/usr/local/cuda").exists() {
+    if !is_simulated() || !is_nvrtc_found_by_path_alone() {
         return;
     }
-    // The stand-in alone, without the toolkit's libraries.
     let paths = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    let stand_in = paths.split(':').find(|path| Path::new(path).join("libcuda.so.1").exists()).unwrap();
-    let said = with("fatbins", &Scratch::new().0, &[("LD_LIBRARY_PATH", stand_in)]);
+    let said = with("fatbins", &Scratch::new().0, &[("LD_LIBRARY_PATH", stand_in(&paths))]);
     for words in ["kernels/softmax.cu: no code for sm_90a", "CUDA_ERROR_NO_BINARY_FOR_GPU", "libnvrtc.so.13", "nvidia-cuda-nvrtc", "newer driver"] {
         assert!(said.contains(words), "{words}: {said}");
     }

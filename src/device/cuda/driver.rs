@@ -65,8 +65,29 @@ pub(super) fn checked(status: api::CUresult, device: &str, bytes: u64) -> Result
     match status {
         api::CUresult::CUDA_SUCCESS => Ok(()),
         api::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(Error::OutOfMemory { device: device.to_owned(), bytes }),
+        _ if is_final(status) => {
+            Err(Error::Device { device: device.to_owned(), reason: format!("{}; this process can use it no more, a new one can", words(status)) })
+        }
         _ => Err(Error::Device { device: device.to_owned(), reason: words(status) }),
     }
+}
+
+/// What makes every later call fail: the driver's own description of the status says so ("the context cannot be used").
+fn is_final(status: api::CUresult) -> bool {
+    use api::CUresult as Status;
+    matches!(
+        status,
+        Status::CUDA_ERROR_ILLEGAL_ADDRESS
+            | Status::CUDA_ERROR_LAUNCH_FAILED
+            | Status::CUDA_ERROR_LAUNCH_TIMEOUT
+            | Status::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | Status::CUDA_ERROR_MISALIGNED_ADDRESS
+            | Status::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | Status::CUDA_ERROR_INVALID_PC
+            | Status::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | Status::CUDA_ERROR_ASSERT
+            | Status::CUDA_ERROR_ECC_UNCORRECTABLE
+    )
 }
 
 /// The version of CUDA that the driver is of, such as 13.0.

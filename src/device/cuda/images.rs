@@ -22,9 +22,18 @@ const HEADER: usize = 40;
 /// [`Error::Device`] that says what the driver refused, and what to install.
 pub(super) fn load(context: &Arc<Context>, image: &Image, folder: Option<&Path>) -> Result<Module> {
     let mut refused = Vec::new();
-    // Machine code, which is there for what the device alone has; then PTX.
-    for (piece, arch) in pieces(image.fatbin).into_iter().zip([context.arch, PTX_ARCH]) {
-        match Module::load(context, piece, arch)? {
+    let arch = name_of(context.arch);
+    // Machine code, which is there for what the device alone has; then PTX, which lacks that: an older driver on Hopper is better served by NVRTC.
+    for (piece, made_for) in pieces(image.fatbin).into_iter().zip([context.arch, PTX_ARCH]) {
+        if made_for != context.arch && context.arch == 90 {
+            let code = Nvrtc::get().and_then(|nvrtc| compiled(nvrtc, &Source::new(image.stem, image.source, HEADERS), &arch, folder));
+            if let Ok(code) = code
+                && let Ok(module) = Module::load(context, &code, context.arch)?
+            {
+                return Ok(module);
+            }
+        }
+        match Module::load(context, piece, made_for)? {
             Ok(module) => return Ok(module),
             Err(words) => refused.push(words),
         }
@@ -38,7 +47,6 @@ pub(super) fn load(context: &Arc<Context>, image: &Image, folder: Option<&Path>)
     }
     refused.dedup();
     let refused = if refused.is_empty() { "there is no image".to_owned() } else { refused.join("; ") };
-    let arch = name_of(context.arch);
     let lacks = |more: String| {
         let file = image.stem;
         Error::Device {

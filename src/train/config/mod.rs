@@ -24,7 +24,7 @@ pub struct RunConfig {
     /// Another number, other first values, orders, crops and drops.
     #[serde(default)]
     pub seed: u64,
-    /// Where the steps run: `auto` or `cpu`.
+    /// Where the steps run: what [`Device::parse`](crate::Device::parse) takes.
     #[serde(default = "auto")]
     pub device: String,
     /// CPU threads; 0: one a core. Without effect on the results.

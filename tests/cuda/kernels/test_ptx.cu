@@ -65,3 +65,12 @@ FOR_EACH_HALF(MULTIPLY)
         y[threadIdx.x] = pack<T>(x[2 * threadIdx.x], x[2 * threadIdx.x + 1]);                                            \
     }
 FOR_EACH_HALF(PACK)
+
+// A lane rounds one number, and widens what it got.
+#define CONVERT(suffix, T)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(32) test_convert_##suffix(const float* x, int* y) {                      \
+        const T rounded = Element<T>::of(x[threadIdx.x]);                                                               \
+        y[2 * threadIdx.x] = rounded.bits;                                                                              \
+        y[2 * threadIdx.x + 1] = __float_as_int(to_float(rounded));                                                     \
+    }
+FOR_EACH_HALF(CONVERT)

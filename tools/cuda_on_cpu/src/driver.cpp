@@ -15,6 +15,15 @@ int sticky = OK;
 const int version = getenv("CUDA_ON_CPU_DRIVER") ? atoi(getenv("CUDA_ON_CPU_DRIVER")) : 13000;
 const int arch = getenv("CUDA_ON_CPU_ARCH") ? atoi(getenv("CUDA_ON_CPU_ARCH")) : 90;
 
+// The dynamic shared memory that a block may have where it asks for it, by compute capability: "Technical Specifications" in the CUDA C++ Programming Guide.
+int most_shared() {
+    switch (arch) {
+        case 80: case 87: return 163 << 10;
+        case 86: case 88: case 89: case 120: case 121: return 99 << 10;
+        default: return SHARED_MOST;
+    }
+}
+
 struct Function {
     const Kernel* kernel;
     int arch;  // its module's
@@ -139,7 +148,7 @@ API cuDeviceGetAttribute(int* v, int attribute, int) {
         case 16: *v = 4; break;                         // multiprocessors
         case 75: *v = arch / 10; break;
         case 76: *v = arch % 10; break;
-        case 97: *v = arch >= 90 ? 227 << 10 : 163 << 10; break;  // the same, where asked for
+        case 97: *v = most_shared(); break;             // the same, where asked for
         case 115: *v = 1; break;                        // memory pools
         default: *v = 0;
     }
@@ -276,7 +285,7 @@ API cuModuleGetFunction(void** f, void* m, const char* name) {
 API cuFuncSetAttribute(void* f, int attribute, int value) {
     HEALTHY;
     if (attribute != 8) return OK;
-    if (value < 0 || value > int(SHARED_MOST)) return INVALID_VALUE;
+    if (value < 0 || value > most_shared()) return INVALID_VALUE;
     static_cast<Function*>(f)->most_dynamic = unsigned(value);
     return OK;
 }
