@@ -40,7 +40,9 @@ pub fn draw(profile: &Profile, part_of: impl Fn(&str) -> String) -> String {
     }
     let _ = writeln!(svg, "<path d=\"{path}L{:.1} {:.1}Z\" fill=\"{LIVE}\" fill-opacity=\"0.35\" stroke=\"{LIVE}\"/>", x(now), y(0.0));
     svg += &line([LEFT, y(profile.planned as f64), WIDTH - RIGHT, y(profile.planned as f64)], ROOF, "stroke-width=\"2\" stroke-dasharray=\"6 4\"");
-    let planned = format!("{}B planned, scratch included", number(profile.planned as f64));
+    // A GPU's scratch lies beside the plan.
+    let scratch = if profile.device.starts_with("cpu") { ", scratch included" } else { "" };
+    let planned = format!("{}B planned{scratch}", number(profile.planned as f64));
     svg += &text((WIDTH - RIGHT, y(profile.planned as f64) - 8.0), "end", ROOF, &planned, HALO);
     svg += &parts(profile, part_of, x);
     svg += &text((WIDTH - RIGHT, HEIGHT - 10.0), "end", FAINT, "weights and other state are not in it", "");

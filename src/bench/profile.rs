@@ -6,7 +6,7 @@ use super::peaks::{Bound, Peaks};
 use super::subject::is_product;
 use crate::device::Device;
 use crate::error::Result;
-use crate::graph::{Graph, NodeTime, Options, Segment, prepare};
+use crate::graph::{Graph, Node, NodeTime, Options, Segment, prepare};
 use crate::model::config::EscnetConfig;
 use crate::op::Cost;
 use crate::ops::rules;
@@ -53,7 +53,7 @@ pub struct Spent {
     pub roof: Option<f64>,
     /// What bounds it.
     pub bound: Option<Bound>,
-    /// Bytes of the tensors that are needed while it runs, weights and other state left aside.
+    /// Bytes of the tensors, and on the CPU of the scratch, that are needed while it runs, weights and other state left aside: see [`crate::graph::Plan::live`].
     pub live: u64,
 }
 
@@ -70,12 +70,27 @@ pub struct Profile {
     pub dtype: &'static str,
     /// Runs that times are means over.
     pub runs: usize,
-    /// Bytes that are planned for tensors and scratch.
+    /// Bytes that are planned for tensors, and on the CPU for scratch.
     pub planned: u64,
     /// Microseconds of the host until a run is queued; on the CPU until it is done.
     pub host_us: f64,
+    /// The last of the runs.
+    #[serde(skip)]
+    pub last: Ran,
     /// Nodes, in the order in which they run.
     pub nodes: Vec<Spent>,
+}
+
+/// One run, in microseconds since the host began to queue it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ran {
+    /// When all of it was queued.
+    pub queued: f64,
+    /// When the host knew that the device was done.
+    pub done: f64,
+    /// When each of [`Profile::nodes`] began and what it took. A GPU's clock is not the host's: its last node is taken to end when the host knows of it, which is a
+    /// little late.
+    pub nodes: Vec<(f64, f64)>,
 }
 
 /// A sum over nodes.
@@ -93,6 +108,8 @@ pub struct Share {
     pub bytes: u64,
     /// Microseconds that the roofs allow; none without roofs.
     pub floor: Option<f64>,
+    /// What bounds most of their time; none without roofs.
+    pub bound: Option<Bound>,
 }
 
 /// Runs a model's graph with numbers at random and takes the time of each node: by the device's clock, or the host's where it has none.
@@ -108,41 +125,48 @@ pub fn profile(config: &EscnetConfig, setting: &Setting, device: &Device, peaks:
 /// # Errors
 /// Those of the device.
 pub fn profile_graph(graph: Graph, config: &EscnetConfig, setting: &Setting, device: &Device, peaks: Option<&Peaks>) -> Result<Profile> {
-    let live = live(&graph);
+    let nodes = graph.nodes().len();
     let (mut store, mut session) = filled(graph, config, device, Options { timed: true, ..Options::default() })?;
     let segments = [Segment::Run, Segment::Apply];
-    let mut run = |times: usize| -> Result<(Vec<NodeTime>, Duration)> {
+    let mut run = || -> Result<(Vec<NodeTime>, [f64; 2])> {
         let begun = Instant::now();
-        for _ in 0..times {
-            segments.iter().try_for_each(|&segment| session.run(&mut store, segment))?;
-        }
+        segments.iter().try_for_each(|&segment| session.run(&mut store, segment))?;
         let queued = begun.elapsed();
-        Ok((session.times()?, queued))
+        session.wait()?;
+        let done = begun.elapsed();
+        Ok((session.times()?, [queued, done].map(micros)))
     };
-    run(1)?;
+    run()?;
     let runs = setting.runs.max(1);
-    let (times, queued) = run(runs)?;
+    let (mut sums, mut host, mut times, mut moments) = (vec![0.0; nodes], 0.0, Vec::new(), [0.0; 2]);
+    for _ in 0..runs {
+        (times, moments) = run()?;
+        host += moments[0];
+        sums.iter_mut().zip(&times).for_each(|(sum, time)| *sum += micros(time.time));
+    }
     let graph = session.graph();
-    let gives = |node: &crate::graph::Node| node.outputs.iter().map(|&v| graph.ty(v).to_string()).collect::<Vec<_>>().join(" ");
-    let spent = |((node, time), live): ((&crate::graph::Node, NodeTime), u64)| {
-        let us = time.time.as_secs_f64() * 1e6 / time.runs.max(1) as f64;
+    let ran: Vec<usize> =
+        (0..nodes).filter(|&n| graph.nodes()[n].segment != Segment::Prepare && !graph.nodes()[n].op.is_view() && times[n].runs > 0).collect();
+    let gives = |node: &Node| node.outputs.iter().map(|&v| graph.ty(v).to_string()).collect::<Vec<_>>().join(" ");
+    let spent = |&n: &usize| {
+        let (node, time) = (&graph.nodes()[n], &times[n]);
+        let us = sums[n] / runs as f64;
         let in_half = is_product(&*node.op) && node.inputs.iter().any(|&v| matches!(graph.ty(v).dtype, DType::F16 | DType::BF16));
         let floor = peaks.map(|peaks| peaks.floor(time.cost, in_half));
         Spent {
-            scope: time.scope,
-            op: time.label,
+            scope: time.scope.clone(),
+            op: time.label.clone(),
             gives: gives(node),
             kernels: time.kernels.iter().map(|kernel| kernel.name()).collect(),
-            sources: time.kernels.into_iter().map(|kernel| kernel.source).collect(),
+            sources: time.kernels.iter().map(|kernel| kernel.source.clone()).collect(),
             us,
             flops: time.cost.flops,
             bytes: time.cost.bytes,
             roof: floor.map(|(floor, _)| floor * 1e6 / us.max(f64::MIN_POSITIVE)),
             bound: floor.map(|(_, bound)| bound),
-            live,
+            live: session.plan().live[n] as u64,
         }
     };
-    let ran = |((node, time), _): &((&crate::graph::Node, NodeTime), u64)| node.segment != Segment::Prepare && !node.op.is_view() && time.runs > 0;
     Ok(Profile {
         device: device.describe(),
         part: setting.part.name(),
@@ -150,9 +174,23 @@ pub fn profile_graph(graph: Graph, config: &EscnetConfig, setting: &Setting, dev
         dtype: setting.dtype.name(),
         runs,
         planned: session.plan().peak_bytes as u64,
-        host_us: queued.as_secs_f64() * 1e6 / runs as f64,
-        nodes: graph.nodes().iter().zip(times).zip(live).filter(ran).map(spent).collect(),
+        host_us: host / runs as f64,
+        last: Ran::new(moments, ran.iter().map(|&n| (micros(times[n].began), micros(times[n].time))).collect()),
+        nodes: ran.iter().map(spent).collect(),
     })
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+impl Ran {
+    /// Of nodes that say when they began by the device's clock.
+    fn new([queued, done]: [f64; 2], nodes: Vec<(f64, f64)>) -> Self {
+        let ended = nodes.iter().map(|(began, us)| began + us).fold(0.0, f64::max);
+        let nodes = nodes.into_iter().map(|(began, us)| ((began + done - ended).max(0.0), us)).collect();
+        Ran { queued, done, nodes }
+    }
 }
 
 impl Profile {
@@ -163,17 +201,23 @@ impl Profile {
 
     /// Sums by a name, the longest first.
     pub fn shares(&self, name: impl Fn(&Spent) -> String) -> Vec<Share> {
-        let mut sums: BTreeMap<String, Share> = BTreeMap::new();
+        let mut sums: BTreeMap<String, (Share, f64)> = BTreeMap::new();
         for node in &self.nodes {
             let name = name(node);
-            let sum = sums.entry(name.clone()).or_insert(Share { name, nodes: 0, us: 0.0, flops: 0, bytes: 0, floor: node.roof.map(|_| 0.0) });
+            let none = Share { name: name.clone(), nodes: 0, us: 0.0, flops: 0, bytes: 0, floor: node.roof.map(|_| 0.0), bound: None };
+            let (sum, by_memory) = sums.entry(name).or_insert((none, 0.0));
             sum.nodes += 1;
             sum.us += node.us;
             sum.flops += node.flops;
             sum.bytes += node.bytes;
             sum.floor = sum.floor.zip(node.roof).map(|(floor, roof)| floor + roof * node.us);
+            *by_memory += if node.bound == Some(Bound::Memory) { node.us } else { 0.0 };
         }
-        let mut sums: Vec<Share> = sums.into_values().collect();
+        let bounded = |(sum, by_memory): (Share, f64)| {
+            let most = if 2.0 * by_memory >= sum.us { Bound::Memory } else { Bound::Arithmetic };
+            Share { bound: sum.floor.map(|_| most), ..sum }
+        };
+        let mut sums: Vec<Share> = sums.into_values().map(bounded).collect();
         sums.sort_by(|a, b| b.us.total_cmp(&a.us));
         sums
     }
@@ -186,25 +230,66 @@ impl Spent {
     }
 }
 
-/// Bytes of the tensors that live while each node runs: from the node that makes one to the last that reads it, views being what they are views of.
-fn live(graph: &Graph) -> Vec<u64> {
-    let nodes = graph.nodes();
-    let root = graph.view_roots();
-    let mut last: Vec<Option<usize>> = vec![None; root.len()];
-    for (n, node) in nodes.iter().enumerate() {
-        node.inputs.iter().chain(&node.outputs).for_each(|v| last[root[v.index()].index()] = Some(n));
+#[cfg(test)]
+mod tests {
+    use super::super::parts::model;
+    use super::*;
+    use crate::graph::Plan;
+    use crate::infer::inspect::Stage;
+
+    #[test]
+    fn what_is_live_fits_into_what_is_planned() -> Result<()> {
+        let inference = Stage::ALL.map(Part::Inference);
+        let parts = inference.into_iter().chain([Part::Backbone, Part::TextEncode, Part::Fusion, Part::TrainCaption, Part::TrainClassify]);
+        for part in parts {
+            for (name, dtype) in [("escnet-tiny", DType::F32), ("escnet-base", DType::F32), ("escnet-tiny", DType::BF16)] {
+                let graph = prepare(build(&model(name)?, part, 1)?, &rules(), dtype)?;
+                for threads in [0, 2] {
+                    let plan = Plan::new(&graph, threads);
+                    let most = plan.live.iter().copied().max().unwrap_or(0);
+                    let place = format!("{} of {name} in {dtype} on {threads} threads: {most} of {} bytes", part.name(), plan.peak_bytes);
+                    assert!(most <= plan.peak_bytes && most * 2 > plan.peak_bytes, "{place}");
+                }
+            }
+        }
+        Ok(())
     }
-    graph.outputs().iter().for_each(|(_, v)| last[root[v.index()].index()] = nodes.len().checked_sub(1));
-    let mut change = vec![0i64; nodes.len() + 1];
-    for (n, node) in nodes.iter().enumerate().filter(|(_, node)| node.segment != Segment::Prepare && !node.op.is_view()) {
-        for v in node.outputs.iter().filter(|v| root[v.index()] == **v) {
-            change[n] += graph.ty(*v).bytes() as i64;
-            change[last[v.index()].unwrap_or(n) + 1] -= graph.ty(*v).bytes() as i64;
+
+    #[test]
+    fn the_last_node_ends_when_the_host_knows_of_it() {
+        let ran = Ran::new([3.0, 10.0], vec![(0.0, 2.0), (2.5, 4.0)]);
+        assert_eq!((ran.queued, ran.done, ran.nodes), (3.0, 10.0, vec![(3.5, 2.0), (6.0, 4.0)]));
+    }
+
+    fn spent(us: f64, roof: Option<f64>, bound: Option<Bound>) -> Spent {
+        let op = "add".to_owned();
+        Spent {
+            scope: "a".to_owned(),
+            op,
+            gives: String::new(),
+            kernels: Vec::new(),
+            sources: Vec::new(),
+            us,
+            flops: 1,
+            bytes: 8,
+            roof,
+            bound,
+            live: 8,
         }
     }
-    let sum = |sum: &mut i64, change: i64| {
-        *sum += change;
-        Some((*sum).max(0) as u64)
-    };
-    change[..nodes.len()].iter().copied().scan(0, sum).collect()
+
+    #[test]
+    fn a_sum_is_bound_by_what_bounds_most_of_its_time() {
+        let sum = |nodes: Vec<Spent>| {
+            let profile =
+                Profile { device: "d".to_owned(), part: "p", batch: 1, dtype: "f32", runs: 1, planned: 9, host_us: 2.5, last: Ran::default(), nodes };
+            profile.shares(|node| node.scope.clone()).remove(0)
+        };
+        let (memory, arithmetic) = (Some(Bound::Memory), Some(Bound::Arithmetic));
+        // Two short nodes against a long one.
+        let mixed = sum(vec![spent(1.0, Some(1.0), memory), spent(5.0, Some(0.2), arithmetic), spent(2.0, Some(0.5), memory)]);
+        assert_eq!((mixed.nodes, mixed.us, mixed.bound, mixed.floor), (3, 8.0, arithmetic, Some(3.0)));
+        assert_eq!(sum(vec![spent(6.0, Some(0.1), memory), spent(5.0, Some(0.2), arithmetic)]).bound, memory);
+        assert_eq!(sum(vec![spent(6.0, None, None)]).bound, None);
+    }
 }

@@ -215,7 +215,7 @@ fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::profile::Spent;
+    use crate::bench::profile::{Ran, Spent};
 
     #[test]
     fn axes_are_whole_decades() {
@@ -248,6 +248,7 @@ mod tests {
             runs: 1,
             planned: 0,
             host_us: 0.0,
+            last: Ran::default(),
             nodes: nodes.clone(),
         };
         let peaks = Peaks { device: "d".to_owned(), bytes_per_second: 4e12, flops_per_second: 6e13, products_per_second: Some(9e14), spread: 0.0 };

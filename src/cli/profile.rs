@@ -76,7 +76,10 @@ impl Profiled {
         self.memory.iter().try_for_each(|path| write(path, &memory::draw(&profile, part_of)))?;
         self.trace.iter().try_for_each(|path| write(path, &trace::trace(&profile, part_of).to_string()))?;
         let text = match self.format {
-            Format::Json => serde_json::json!({ "peaks": peaks, "profile": profile }).to_string() + "\n",
+            Format::Json => {
+                let (parts, operators) = sums(&profile);
+                serde_json::json!({ "peaks": peaks, "profile": profile, "parts": parts, "operators": operators }).to_string() + "\n"
+            }
             Format::Table => self.table(&profile),
         };
         Ok(std::io::stdout().write_all(text.as_bytes())?)
@@ -95,9 +98,10 @@ impl Profiled {
             profile.nodes.len(),
             short(most)
         );
-        text += &shares("part", &profile.shares(|node| part_of(&node.scope)), whole);
+        let (parts, operators) = sums(profile);
+        text += &shares("part", &parts, whole);
         text.push('\n');
-        text += &shares("operator", &profile.shares(|node| node.op.clone()), whole);
+        text += &shares("operator", &operators, whole);
         if self.nodes {
             text.push('\n');
             text += &nodes(&profile.nodes, whole);
@@ -108,6 +112,15 @@ impl Profiled {
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     write_atomically(path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
+}
+
+/// By part of the model, and by operator.
+fn sums(profile: &Profile) -> (Vec<Share>, Vec<Share>) {
+    (profile.shares(|node| part_of(&node.scope)), profile.shares(|node| node.op.clone()))
+}
+
+fn bound_by(bound: Option<Bound>) -> String {
+    bound.map_or("", |bound| if bound == Bound::Memory { "memory" } else { "arithmetic" }).to_owned()
 }
 
 fn shares(title: &'static str, shares: &[Share], whole: f64) -> String {
@@ -124,6 +137,7 @@ fn shares(title: &'static str, shares: &[Share], whole: f64) -> String {
             rate(s.flops),
             rate(s.bytes),
             roof,
+            bound_by(s.bound),
         ]
     };
     let titles = [
@@ -136,13 +150,13 @@ fn shares(title: &'static str, shares: &[Share], whole: f64) -> String {
         ("FLOP/s", true),
         ("B/s", true),
         ("roof", true),
+        ("bound by", false),
     ];
     Table::written(&titles, &shares.iter().map(row).collect::<Vec<_>>())
 }
 
 fn nodes(nodes: &[Spent], whole: f64) -> String {
     let row = |n: &Spent| {
-        let bound = n.bound.map_or("", |bound| if bound == Bound::Memory { "memory" } else { "arithmetic" });
         let roof = n.roof.map_or(String::new(), |roof| format!("{:.0}%", 100.0 * roof));
         vec![
             n.scope.clone(),
@@ -151,11 +165,19 @@ fn nodes(nodes: &[Spent], whole: f64) -> String {
             time(n.us),
             format!("{:.1}%", 100.0 * n.us / whole),
             roof,
-            bound.to_owned(),
+            bound_by(n.bound),
             short(n.live),
         ]
     };
-    let titles =
-        [("node", false), ("operator", false), ("gives", false), ("time", true), ("share", true), ("roof", true), ("bound", false), ("live", true)];
+    let titles = [
+        ("node", false),
+        ("operator", false),
+        ("gives", false),
+        ("time", true),
+        ("share", true),
+        ("roof", true),
+        ("bound by", false),
+        ("live", true),
+    ];
     Table::written(&titles, &nodes.iter().map(row).collect::<Vec<_>>())
 }

@@ -103,6 +103,17 @@ impl DeviceMemory {
         each!(self, m => m.revive(index, ty))
     }
 
+    /// Waits until the device has done all that was queued; the CPU queues nothing.
+    pub fn wait(&self) -> Result<()> {
+        match self {
+            DeviceMemory::Cpu(_) | DeviceMemory::Reference(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            DeviceMemory::Cuda(memory) => memory.wait(),
+            #[cfg(feature = "wgpu")]
+            DeviceMemory::Wgpu(memory) => memory.wait(),
+        }
+    }
+
     pub fn release(&mut self, index: usize) {
         each!(self, m => m.release(index));
     }

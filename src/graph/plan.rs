@@ -20,6 +20,8 @@ pub struct Plan {
     pub workspace: Vec<Option<(usize, usize)>>,
     /// Outputs that nobody reads and that need not be computed.
     pub unwanted: Vec<bool>,
+    /// For each node the bytes of values and scratch that are needed while it runs, those that share memory once: never more than all slots have. 0 for those that prepare weights.
+    pub live: Vec<usize>,
     /// Bytes of all slots together: what a session allocates.
     pub peak_bytes: usize,
     /// Bytes of all values and all scratch, each on its own: what a session would allocate without reuse.
@@ -125,12 +127,24 @@ impl Plan {
         let (slots, slot_of) = assign(&tenants);
         let values: usize = graph.values().filter(|(v, _)| lives(*v)).map(|(_, i)| i.ty.bytes()).sum();
         let total_bytes = values + scratch.iter().flatten().map(|(_, len)| len * 4).sum::<usize>();
+        // What begins and ends at each moment, then sums of that.
+        let mut change = vec![0_isize; end + 2];
+        for tenant in &tenants {
+            change[tenant.from] += tenant.bytes as isize;
+            change[tenant.to + 1] -= tenant.bytes as isize;
+        }
+        for at in 1..change.len() {
+            change[at] += change[at - 1];
+        }
+        let mut live = vec![0; graph.nodes.len()];
+        order.iter().enumerate().for_each(|(at, &n)| live[n] = change[at + 1].unsigned_abs());
         Plan {
             peak_bytes: slots.iter().map(|s| s.bytes).sum(),
             slots,
             home: tenant_of.into_iter().map(|t| t.map(|t| slot_of[t])).collect(),
             workspace: scratch.into_iter().map(|s| s.map(|(t, len)| (slot_of[t], len))).collect(),
             unwanted,
+            live,
             total_bytes,
         }
     }

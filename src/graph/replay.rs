@@ -2,6 +2,8 @@
 
 use super::Graph;
 use super::run::Options;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use super::times::Ticks;
 use super::times::{Clocked, Times, clock};
 use crate::device::binding::{Binding, Home, Place};
 use crate::device::cpu::{Args, Memory, Real};
@@ -124,8 +126,7 @@ impl Replay<'_> {
                 if self.options.checked {
                     self.checked_cuda(range, recording, slots, states)
                 } else if self.options.timed {
-                    let steps = &self.steps[range.clone()];
-                    steps.iter().zip(recording.run_timed(range)?).for_each(|(step, time)| times.add(step.node, time));
+                    times.add_unread(&self.steps[range.clone()], Ticks::Cuda(recording.run_timed(range)?));
                     Ok(())
                 } else {
                     recording.run(range)
@@ -161,7 +162,7 @@ impl Replay<'_> {
                 slots.wait()?;
                 let host = host();
                 let times = ticks.into_iter().map(|(_, ticks)| now(ticks.read())).collect::<Result<Vec<_>>>()?;
-                Ok(Clocked { host, device: Some(times.iter().flatten().sum()) })
+                Ok(Clocked { host, device: Some(times.iter().flatten().map(|[began, ended]| ended.saturating_sub(*began)).sum()) })
             }
             #[cfg(feature = "wgpu")]
             (DeviceMemory::Wgpu(slots), Recording::Wgpu(recording)) => {
@@ -191,7 +192,7 @@ impl Replay<'_> {
                 }
             }
             if let Some(start) = start {
-                times.add(step.node, start.elapsed());
+                times.add_until_now(step.node, start);
             }
             let whole = |p: &Place| if p.home == Home::Slot { slots.guard_is_whole(p.index) } else { states.guard_is_whole(p.index) };
             if self.options.checked && !guarded(step).all(whole) {
@@ -240,7 +241,7 @@ impl Replay<'_> {
     fn timed(&self, range: Range<usize>, recording: &wgpu::Recording, slots: &wgpu::Memory, times: &mut Times) -> Result<()> {
         if recording.has_clock() {
             for (range, ticks) in recording.run_timed(range)? {
-                times.add_unread(&self.steps[range], ticks);
+                times.add_unread(&self.steps[range], Ticks::Wgpu(ticks));
             }
             return Ok(());
         }
@@ -251,7 +252,7 @@ impl Replay<'_> {
             let start = clock();
             recording.run(n..n + 1)?;
             slots.wait()?;
-            times.add(self.steps[n].node, start.map_or(Duration::ZERO, |start| start.elapsed()));
+            start.iter().for_each(|&start| times.add_until_now(self.steps[n].node, start));
         }
         Ok(())
     }

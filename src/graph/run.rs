@@ -297,6 +297,14 @@ impl Session {
         Ok(())
     }
 
+    /// Waits until the device has done all that was queued.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where it went wrong or the GPU is lost.
+    pub fn wait(&self) -> Result<()> {
+        self.slots.wait()
+    }
+
     /// Replays one segment on a session that is neither checked nor timed, waits until the device is done, and says what it took. What depends on weights alone
     /// is computed before.
     ///

@@ -10,5 +10,6 @@ mod faults;
 mod figures;
 mod formats;
 mod other_verbs;
+mod profile;
 mod program;
 mod training;

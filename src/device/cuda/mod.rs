@@ -45,7 +45,7 @@ pub(crate) use guest::Guest;
 pub use images::compiled;
 pub use launch::{BLOCK, Dispatch, Launch, Operand};
 pub(crate) use memory::Memory;
-pub(crate) use replay::Recording;
+pub(crate) use replay::{Recording, Ticks};
 pub use sweep::Side;
 pub use tensor_map::{Swizzle, TensorMap, Tile};
 

@@ -50,6 +50,23 @@ impl Places<'_> {
     }
 }
 
+/// Moments before the first of some nodes and behind each.
+#[derive(Debug)]
+pub(crate) struct Ticks {
+    events: Vec<Event>,
+}
+
+impl Ticks {
+    /// For each node when it began and when it ended, both since the first of `others` began, which ran before or are these. Waits until all are done.
+    pub fn read(&self, others: &Ticks) -> Result<Vec<[Duration; 2]>> {
+        let span = |pair: &[Event]| {
+            let began = others.events[0].until(&pair[0])?;
+            Ok([began, began + pair[0].until(&pair[1])?])
+        };
+        self.events.windows(2).map(span).collect()
+    }
+}
+
 impl Recording {
     /// What these nodes say they launch, on the buffers they are bound to and the scratch memory behind the slots. With `apart`, tables are allocations of
     /// their own.
@@ -197,14 +214,14 @@ impl Recording {
         before.until(&Event::now(self.gpu.context())?)
     }
 
-    /// Launches these nodes with an event before and behind each: what each of them took.
-    pub fn run_timed(&self, nodes: Range<usize>) -> Result<Vec<Duration>> {
+    /// Launches these nodes with an event before and behind each.
+    pub fn run_timed(&self, nodes: Range<usize>) -> Result<Ticks> {
         let mut events = vec![Event::now(self.gpu.context())?];
         for node in nodes {
             self.submit(self.gpu.context().stream, node..node + 1, false)?;
             events.push(Event::now(self.gpu.context())?);
         }
-        events.windows(2).map(|pair| pair[0].until(&pair[1])).collect()
+        Ok(Ticks { events })
     }
 
     /// What each node launches.

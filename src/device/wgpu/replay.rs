@@ -32,11 +32,14 @@ pub(crate) struct Ticks {
 }
 
 impl Ticks {
-    /// The time between.
-    pub async fn read(self) -> Result<Vec<Duration>> {
+    /// For each node when it began and when it ended, both since a moment that is the same for all of this GPU's.
+    pub async fn read(&self) -> Result<Vec<[Duration; 2]>> {
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read(&self.resolved, 0, self.bytes).await?);
         let period = f64::from(self.gpu.queue().get_timestamp_period());
-        let between = |pair: &[u64]| Duration::from_nanos((pair[1].saturating_sub(pair[0]) as f64 * period) as u64);
+        let at = |tick: u64| Duration::from_nanos((tick as f64 * period) as u64);
+        // Differences are taken in ticks: as nanoseconds since the GPU started they would be rounded.
+        let first = ticks.first().copied().unwrap_or(0);
+        let between = |pair: &[u64]| [pair[0], pair[1]].map(|tick| at(first) + at(tick.saturating_sub(first)));
         Ok(ticks.chunks_exact(2).map(between).collect())
     }
 }
