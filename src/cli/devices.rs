@@ -2,12 +2,13 @@
 
 use super::Done;
 use super::inspect::Format;
-use super::table::Table;
+use super::table::{Table, short};
 use super::talk::Talk;
 use clap::Args;
 use escnet::device::cpu::{Vectors, model};
 use escnet::{DType, Device};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 
 /// Lists the devices that `--device` takes on this machine.
@@ -28,6 +29,8 @@ pub struct Line {
     pub kind: &'static str,
     driver: String,
     can: String,
+    /// How much it has, by what that is.
+    limits: BTreeMap<&'static str, u64>,
 }
 
 impl Line {
@@ -37,6 +40,15 @@ impl Line {
     /// For people.
     pub fn cells(&self) -> Vec<String> {
         vec![self.device.clone(), self.name.clone(), self.kind.to_owned(), self.driver.clone(), self.can.clone()]
+    }
+
+    /// How much it has, for people; nothing for a CPU.
+    pub fn limits(&self) -> Option<String> {
+        let told = |(what, n): (&&str, &u64)| match what.strip_prefix("bytes ") {
+            Some(of) => format!("{}B {of}", short(*n)),
+            None => format!("{n} {what}"),
+        };
+        (!self.limits.is_empty()).then(|| format!("{}: {}", self.device, self.limits.iter().map(told).collect::<Vec<_>>().join(", ")))
     }
 }
 
@@ -52,17 +64,23 @@ impl Devices {
                 write!(out, "{}", Table::written(&Line::TITLES.map(|title| (title, false)), &rows))?;
             }
         }
-        if cfg!(not(feature = "wgpu")) {
-            talk.note("built without GPUs: build with --features wgpu");
-        } else if lines.len() == 1 {
-            talk.note("no GPU, and no driver in software: `wgpu` wants a driver for Vulkan, Metal or Direct3D 12");
-        }
+        lacking(cfg!(feature = "wgpu"), cfg!(feature = "cuda"), lines.len() == 1).iter().for_each(|note| talk.note(note));
         let auto = Device::parse("auto", 0, DType::F32)?;
         auto.note().iter().for_each(|note| talk.note(note));
         // Of several GPUs the name tells which it is; a CPU's stands above.
         talk.note(format_args!("auto is {}", if auto.name() == "cpu" { "cpu".to_owned() } else { auto.describe() }));
         Ok(())
     }
+}
+
+/// What to say where no GPU can be used, by what the program was built with; nothing where one is there.
+fn lacking(wgpu: bool, cuda: bool, is_cpu_alone: bool) -> Option<String> {
+    if !wgpu && !cuda {
+        return Some("built without GPUs: build with --features wgpu, or cuda, or both".to_owned());
+    }
+    let wants = [(wgpu, "`wgpu` wants a driver for Vulkan, Metal or Direct3D 12"), (cuda, "`cuda` wants NVIDIA's driver of version 525 or later")];
+    let wants: Vec<&str> = wants.into_iter().filter_map(|(is_built, wants)| is_built.then_some(wants)).collect();
+    is_cpu_alone.then(|| format!("no GPU, and no driver in software: {}", wants.join(", ")))
 }
 
 /// The devices of this machine.
@@ -74,19 +92,24 @@ pub fn lines() -> Vec<Line> {
         kind: "CPU",
         driver: String::new(),
         can: Vectors::widest().name().to_owned(),
+        limits: BTreeMap::new(),
     };
     #[cfg(feature = "cuda")]
     let cuda = escnet::device::cuda::adapters().into_iter().map(|a| Line {
         device: format!("cuda:{}", a.index),
         name: a.name,
         kind: if a.is_simulated { "software" } else { "GPU" },
-        driver: format!("CUDA, sm_{}", a.arch),
-        can: match a.arch {
-            90 => "mma, wgmma",
-            80.. => "mma",
-            _ => "",
-        }
-        .to_owned(),
+        driver: format!("CUDA {}", a.driver),
+        can: format!("compute capability {}.{}, {}", a.arch / 10, a.arch % 10, if a.arch == 90 { "mma, wgmma" } else { "mma" }),
+        limits: [
+            ("multiprocessors", a.limits.processors),
+            ("bytes of memory", a.limits.memory),
+            ("bytes of shared memory a block", a.limits.shared),
+            ("bytes of L2", a.limits.l2),
+        ]
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .collect(),
     });
     #[cfg(not(feature = "cuda"))]
     let cuda = std::iter::empty();
@@ -97,6 +120,7 @@ pub fn lines() -> Vec<Line> {
         kind: a.kind.name(),
         driver: format!("{} {}", a.backend, a.driver).trim().to_owned(),
         can: abilities(a.abilities),
+        limits: offered(a.limits),
     });
     #[cfg(not(feature = "wgpu"))]
     let gpus = std::iter::empty();
@@ -106,6 +130,34 @@ pub fn lines() -> Vec<Line> {
 #[cfg(feature = "wgpu")]
 fn abilities(can: escnet::device::wgpu::Abilities) -> String {
     let has = [(can.half, "f16"), (can.subgroups, "subgroups"), (can.fragments.is_some(), "cooperative matrices")];
-    let binding = format!("bindings of {}B", super::table::short(can.binding));
+    let binding = format!("bindings of {}B", short(can.binding));
     has.into_iter().filter(|(has, _)| *has).map(|(_, what)| what.to_owned()).chain([binding]).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(feature = "wgpu")]
+fn offered(limits: escnet::device::wgpu::Limits) -> BTreeMap<&'static str, u64> {
+    let subgroup = limits.subgroup.map(|[least, most]| [("invocations a subgroup at least", least), ("invocations a subgroup at most", most)]);
+    let all = [
+        ("bytes a buffer", limits.buffer),
+        ("bytes a binding", limits.binding),
+        ("bytes of workgroup memory", limits.workgroup),
+        ("invocations a workgroup", limits.invocations),
+        ("storage buffers a kernel", limits.buffers),
+    ];
+    all.into_iter().chain(subgroup.into_iter().flatten()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_is_what_was_built() {
+        let told = |wgpu, cuda| lacking(wgpu, cuda, true).unwrap_or_default();
+        assert!(told(false, false).starts_with("built without GPUs"));
+        assert!(!told(false, true).contains("built without") && told(false, true).contains("NVIDIA") && !told(false, true).contains("Vulkan"));
+        assert!(told(true, false).contains("Vulkan") && !told(true, false).contains("NVIDIA"));
+        assert!(told(true, true).contains("Vulkan") && told(true, true).contains("NVIDIA"));
+        assert_eq!(lacking(false, true, false), None);
+    }
 }

@@ -72,7 +72,7 @@ impl Doctor {
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-            built_with: [(cfg!(feature = "wgpu"), "wgpu"), (cfg!(feature = "cuda"), "cuda")]
+            built_with: [(cfg!(feature = "wgpu"), "wgpu"), (cfg!(feature = "cuda"), "cuda"), (cfg!(feature = "vendor"), "vendor")]
                 .into_iter()
                 .filter_map(|(is, name)| is.then_some(name))
                 .collect(),
@@ -126,8 +126,19 @@ fn compiler() -> Result<String, String> {
     Ok("no NVRTC wanted".to_owned())
 }
 
+/// Why CUDA's driver, where there is one, or a device of it cannot be used.
+#[cfg(feature = "cuda")]
+fn unusable() -> Vec<String> {
+    escnet::device::cuda::survey().1.iter().map(|reason| format!("CUDA cannot be used: {reason}")).collect()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn unusable() -> Vec<String> {
+    Vec::new()
+}
+
 fn advice(devices: &[Line], lacks_compiler: bool) -> Vec<String> {
-    let mut advice = Vec::new();
+    let mut advice = unusable();
     let is_gpu = |line: &Line| line.device != "cpu" && line.kind != "software";
     if cfg!(not(all(feature = "wgpu", feature = "cuda"))) {
         advice.push("built without all devices: cargo build --release --features wgpu,cuda".to_owned());
@@ -155,6 +166,11 @@ impl Report {
         let rows: Vec<Vec<String>> = self.devices.iter().map(Line::cells).collect();
         text += &Table::written(&Line::TITLES.map(|title| (title, false)), &rows);
         text.push('\n');
+        let limits: Vec<String> = self.devices.iter().filter_map(Line::limits).map(|limits| limits + "\n").collect();
+        if !limits.is_empty() {
+            text += &limits.concat();
+            text.push('\n');
+        }
         let row = |f: &Finding| {
             let result = f.problem.clone().unwrap_or_else(|| format!("{} operators are right", f.operators));
             vec![

@@ -203,7 +203,7 @@ impl Device {
 
     fn auto(threads: usize, dtype: DType) -> Result<Self> {
         let mut reasons = Vec::new();
-        for opened in [Self::best_cuda, Self::best_wgpu].into_iter().filter_map(|best| best()) {
+        for opened in [Self::best_cuda, Self::best_wgpu].into_iter().flat_map(|best| best()) {
             let gpu = match opened {
                 Ok(gpu) if gpu.holds(dtype) => gpu,
                 Ok(gpu) => {
@@ -224,28 +224,31 @@ impl Device {
         Ok(Device { note, ..Self::cpu(threads)? })
     }
 
-    /// The first GPU of CUDA, and whether its driver takes our kernels.
+    /// The first GPU of CUDA, if its driver takes our kernels; where none can be used, why.
     #[cfg(feature = "cuda")]
-    fn best_cuda() -> Option<Result<Self>> {
-        let gpu = cuda::adapters().into_iter().find(|adapter| !adapter.is_simulated)?;
-        Some(cuda::Gpu::open(Some(gpu.index)).and_then(|gpu| gpu.probe().map(|()| Kind::Cuda(gpu).into())))
+    fn best_cuda() -> Vec<Result<Self>> {
+        let (found, unusable) = cuda::survey();
+        match found.iter().find(|adapter| !adapter.is_simulated) {
+            Some(gpu) => vec![cuda::Gpu::open(Some(gpu.index)).and_then(|gpu| gpu.probe().map(|()| Kind::Cuda(gpu).into()))],
+            None => unusable.into_iter().map(Err).collect(),
+        }
     }
 
     #[cfg(not(feature = "cuda"))]
-    fn best_cuda() -> Option<Result<Self>> {
-        None
+    fn best_cuda() -> Vec<Result<Self>> {
+        Vec::new()
     }
 
     /// The fastest kind of a GPU that wgpu finds.
     #[cfg(feature = "wgpu")]
-    fn best_wgpu() -> Option<Result<Self>> {
-        let gpu = wgpu::adapters().into_iter().filter(|a| a.kind != wgpu::AdapterKind::Software).min_by_key(|a| a.kind)?;
-        Some(Self::wgpu(Some(gpu.index)))
+    fn best_wgpu() -> Vec<Result<Self>> {
+        let gpu = wgpu::adapters().into_iter().filter(|a| a.kind != wgpu::AdapterKind::Software).min_by_key(|a| a.kind);
+        gpu.map(|gpu| Self::wgpu(Some(gpu.index))).into_iter().collect()
     }
 
     #[cfg(not(feature = "wgpu"))]
-    fn best_wgpu() -> Option<Result<Self>> {
-        None
+    fn best_wgpu() -> Vec<Result<Self>> {
+        Vec::new()
     }
 
     /// Keeps what a GPU's driver makes of kernels in this folder, and takes from there what it made before, with the choices that were kept for it (`Choices`); as good as none where it

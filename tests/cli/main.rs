@@ -5,6 +5,7 @@ mod bench;
 mod boxed;
 mod captions_dataset;
 mod data_sets;
+mod devices;
 mod eval;
 mod faults;
 mod figures;

@@ -31,7 +31,7 @@ pub(super) struct Context {
     pub processors: usize,
     /// Whether its driver lets launches overlap.
     overlaps: bool,
-    number: api::CUdevice,
+    pub number: api::CUdevice,
     context: api::CUcontext,
     /// The main one, where all work is done in its order.
     pub stream: api::CUstream,
@@ -107,14 +107,19 @@ fn version_number() -> Option<c_int> {
     (status == api::CUresult::CUDA_SUCCESS).then_some(version)
 }
 
+/// Whether there is a driver's library at all.
+pub(super) fn is_there() -> bool {
+    // SAFETY: loads a library by name, and lets go of it.
+    unsafe { api::is_culib_present() }
+}
+
 /// How many devices there are.
 ///
 /// # Errors
 /// [`Error::Device`] where there is no driver, or one that is too old.
 pub(super) fn count(asked: &str) -> Result<usize> {
     let fails = |reason: String| Err(Error::Device { device: asked.to_owned(), reason });
-    // SAFETY: loads a library by name, and lets go of it.
-    if !unsafe { api::is_culib_present() } {
+    if !is_there() {
         return fails("no CUDA driver; install NVIDIA's, or use --device wgpu or cpu".to_owned());
     }
     let (mut version, mut count) = (0, 0);

@@ -27,6 +27,7 @@ mod guest;
 mod images;
 mod launch;
 pub(crate) mod library;
+mod limits;
 mod memory;
 pub mod nvrtc;
 mod pages;
@@ -44,13 +45,14 @@ pub(crate) use driver::Recorded;
 pub(crate) use guest::Guest;
 pub use images::compiled;
 pub use launch::{BLOCK, Dispatch, Launch, Operand};
+pub use limits::Limits;
 pub(crate) use memory::Memory;
 pub(crate) use replay::{Recording, Ticks};
 pub use sweep::Side;
 pub use tensor_map::{Swizzle, TensorMap, Tile};
 
 use super::choices::{Choices, Told};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hash::fnv1a;
 use downloads::Downloads;
 use driver::{Context, Function, Module};
@@ -109,20 +111,38 @@ pub struct Adapter {
     pub index: usize,
     /// What its driver calls it.
     pub name: String,
+    /// The version of CUDA that its driver is of.
+    pub driver: String,
     /// Its compute capability, times ten.
     pub arch: u32,
+    /// How much it has.
+    pub limits: Limits,
     /// It is the stand-in that computes on the CPU.
     pub is_simulated: bool,
 }
 
 /// The devices of this machine, in the order of their numbers; none where there is no driver.
 pub fn adapters() -> Vec<Adapter> {
+    survey().0
+}
+
+/// [`adapters`], and why others cannot be used: the driver that is there is too old or does not start, or a device is too old. Nothing where there is no driver.
+pub fn survey() -> (Vec<Adapter>, Vec<Error>) {
     let describe = |index: usize| {
-        let context = Context::open("cuda", index).ok()?;
-        let name = context.device.clone();
-        Some(Adapter { index, is_simulated: name.contains(STAND_IN), name, arch: context.arch })
+        let context = Context::open(&format!("cuda:{index}"), index)?;
+        let (name, limits) = (context.device.clone(), Limits::of(&context)?);
+        Ok(Adapter { index, is_simulated: name.contains(STAND_IN), name, driver: driver::version(), arch: context.arch, limits })
     };
-    (0..driver::count("cuda").unwrap_or(0)).filter_map(describe).collect()
+    let (mut found, mut unusable) = (Vec::new(), Vec::new());
+    match driver::is_there().then(|| driver::count("cuda")) {
+        None => {}
+        Some(Err(reason)) => unusable.push(reason),
+        Some(Ok(count)) => (0..count).map(describe).for_each(|device| match device {
+            Ok(adapter) => found.push(adapter),
+            Err(reason) => unusable.push(reason),
+        }),
+    }
+    (found, unusable)
 }
 
 impl Gpu {

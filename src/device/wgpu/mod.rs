@@ -13,6 +13,7 @@ mod answer;
 mod cache;
 mod columns;
 mod launch;
+mod limits;
 mod memory;
 mod packs;
 mod pieces;
@@ -23,6 +24,7 @@ mod sweep;
 pub use crate::device::columns::{Columns, Summed};
 pub use abilities::{Abilities, Fragments};
 pub use launch::{Dispatch, Launch, Operand};
+pub use limits::Limits;
 pub(crate) use memory::Memory;
 pub(crate) use replay::{Recording, Ticks};
 pub use sweep::Side;
@@ -79,6 +81,8 @@ pub struct Adapter {
     pub kind: AdapterKind,
     /// What its kernels may use.
     pub abilities: Abilities,
+    /// How much it offers.
+    pub limits: Limits,
 }
 
 /// What an adapter is, the better to compute on the earlier.
@@ -140,6 +144,7 @@ pub fn adapters() -> Vec<Adapter> {
             backend: info.backend.to_string(),
             kind: AdapterKind::of(adapter),
             abilities: Abilities::of(adapter),
+            limits: Limits::of(adapter),
         }
     };
     let found = now(async { Ok(all_adapters().await) }).unwrap_or_default();
