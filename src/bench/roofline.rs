@@ -21,8 +21,22 @@ const COLOURS: [&str; 7] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9
 const OTHERS: &str = "#9a9aa4";
 /// Radius of the disc of all the run's time.
 const WHOLE: f64 = 60.0;
-/// Discs that are named in the picture.
+/// Discs that are named in the picture, and the least share of the time that gives one a name.
 const NAMED: usize = 8;
+const LEAST: f64 = 0.01;
+
+/// What letters take, from left to right and from top to bottom.
+type Room = [f64; 4];
+
+/// What letters take that stand on this line, around this middle.
+fn room((middle, line): (f64, f64), letters: usize) -> Room {
+    let half = 0.5 * LETTER * letters as f64;
+    [middle - half, middle + half, line - 12.0, line + 4.0]
+}
+
+fn touch(a: &Room, b: &Room) -> bool {
+    a[0] < b[1] && b[0] < a[1] && a[2] < b[3] && b[2] < a[3]
+}
 
 /// A disc.
 struct Disc {
@@ -103,8 +117,9 @@ pub fn draw(profile: &Profile, peaks: &Peaks) -> String {
             100.0 * share
         );
     }
-    svg += &roof_names(peaks, is_half, &across, &up, (&x, &y));
-    svg += &names(&discs, (&x, &y));
+    let (roof_names, taken) = roof_names(peaks, is_half, &across, &up, (&x, &y));
+    svg += &roof_names;
+    svg += &names(&discs, taken, (&x, &y));
     svg += &legend(&colours, profile, whole);
     svg + "</svg>\n"
 }
@@ -131,19 +146,23 @@ fn colours(profile: &Profile) -> Vec<String> {
     profile.shares(|node| node.op.clone()).into_iter().filter(|share| share.flops > 0).take(COLOURS.len()).map(|share| share.name).collect()
 }
 
-/// Names of the largest discs, above or below them, but none over another.
-fn names(discs: &[Disc], (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
+/// Names of the largest discs, above, below or beside them, but none over another or what else is taken.
+fn names(discs: &[Disc], mut taken: Vec<Room>, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
     let mut svg = String::new();
-    let mut taken: Vec<[f64; 4]> = Vec::new();
-    for disc in discs.iter().take(NAMED) {
+    for disc in discs.iter().filter(|disc| disc.at[2] >= LEAST).take(NAMED) {
         let label = format!("{} {:.0}%", disc.op, 100.0 * disc.at[2]);
         let half = 0.5 * LETTER * label.len() as f64;
-        let middle = x(disc.at[0]).clamp(LEFT + half, WIDTH - RIGHT - half);
-        let above_and_below = [-disc.radius() - 4.0, disc.radius() + 14.0].map(|away| y(disc.at[1]) + away);
-        let is_free = |&at: &f64| taken.iter().all(|t| middle + half < t[0] || middle - half > t[1] || at < t[2] || at - 14.0 > t[3]);
-        if let Some(at) = above_and_below.into_iter().find(is_free) {
-            taken.push([middle - half, middle + half, at - 14.0, at]);
-            svg += &text((middle, at), "middle", INK, &label, &format!("font-size=\"12\" {HALO}"));
+        let (at, radius) = ((x(disc.at[0]), y(disc.at[1])), disc.radius());
+        let middle = at.0.clamp(LEFT + half, WIDTH - RIGHT - half);
+        let beside = radius + half + 4.0;
+        let places = [(middle, at.1 - radius - 6.0), (middle, at.1 + radius + 14.0), (at.0 + beside, at.1 + 4.0), (at.0 - beside, at.1 + 4.0)];
+        let is_free = |&place: &(f64, f64)| {
+            let own = room(place, label.len());
+            own[0] >= LEFT && own[1] <= WIDTH - RIGHT && own[2] >= ABOVE && own[3] <= HEIGHT - BELOW && !taken.iter().any(|other| touch(&own, other))
+        };
+        if let Some(place) = places.into_iter().find(is_free) {
+            taken.push(room(place, label.len()));
+            svg += &text(place, "middle", INK, &label, &format!("font-size=\"12\" {HALO}"));
         }
     }
     svg
@@ -172,17 +191,31 @@ fn levels(peaks: &Peaks, is_half: bool) -> Vec<(f64, &'static str)> {
     [(peaks.flops_per_second, "in f32")].into_iter().chain(products).collect()
 }
 
-fn roof_names(peaks: &Peaks, is_half: bool, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> String {
+/// The roofs' names, and what these take.
+fn roof_names(peaks: &Peaks, is_half: bool, across: &Axis, up: &Axis, (x, y): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) -> (String, Vec<Room>) {
     let top = peaks.rate(is_half);
     let [start, ridge, end] = bends(peaks, top, across, up);
-    let name = |(level, of): (f64, &str)| text((x(end) - 4.0, y(level) - 8.0), "end", ROOF, &format!("{}FLOP/s {of}", number(level)), HALO);
-    let svg: String = levels(peaks, is_half).into_iter().map(name).collect();
+    let mut svg = String::new();
+    let mut taken = Vec::new();
+    for (level, of) in levels(peaks, is_half) {
+        let name = format!("{}FLOP/s {of}", number(level));
+        let (right, line) = (x(end) - 4.0, y(level) - 8.0);
+        svg += &text((right, line), "end", ROOF, &name, HALO);
+        taken.push(room((right - 0.5 * LETTER * name.len() as f64, line), name.len()));
+    }
     let middle = (start * ridge).sqrt();
     let (from, to) = ((x(start), y(start * peaks.bytes_per_second)), (x(ridge), y(top)));
-    let angle = (to.1 - from.1).atan2(to.0 - from.0).to_degrees();
+    let slant = (to.1 - from.1).atan2(to.0 - from.0);
     let at = (x(middle), y(middle * peaks.bytes_per_second));
-    let turned = format!("transform=\"rotate({angle:.1} {:.1} {:.1}) translate(0 -8)\" {HALO}", at.0, at.1);
-    svg + &text(at, "middle", ROOF, &format!("{}B/s copied", number(peaks.bytes_per_second)), &turned)
+    let turned = format!("transform=\"rotate({:.1} {:.1} {:.1}) translate(0 -8)\" {HALO}", slant.to_degrees(), at.0, at.1);
+    let name = format!("{}B/s copied", number(peaks.bytes_per_second));
+    // Letter by letter along the slope, 8 above it.
+    let (away, along) = ((at.0 + 8.0 * slant.sin(), at.1 - 8.0 * slant.cos()), (slant.cos(), slant.sin()));
+    taken.extend((0..name.len()).map(|n| {
+        let far = LETTER * (n as f64 + 0.5 - 0.5 * name.len() as f64);
+        room((away.0 + far * along.0, away.1 + far * along.1), 1)
+    }));
+    (svg + &text(at, "middle", ROOF, &name, &turned), taken)
 }
 
 fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
@@ -222,6 +255,25 @@ mod tests {
         let axis = Axis::around([0.2, 30.0].into_iter());
         assert_eq!((axis.from, axis.to), (-1.0, 2.0));
         assert!((axis.at(1.0) - 1.0 / 3.0).abs() < 1e-12 && axis.at(1e9) == 1.0);
+    }
+
+    #[test]
+    fn names_lie_over_nothing() {
+        let disc = |at: [f64; 3]| Disc { op: "conv2d".to_owned(), name: "conv2d f32[1]".to_owned(), at };
+        let [x, y] = [|at: f64| at, |at: f64| at];
+        let named = |discs: &[Disc], taken: &[Room]| {
+            let svg = names(discs, taken.to_vec(), (&x, &y));
+            svg.lines().filter_map(|line| line.split(" y=\"").nth(1)?.split('"').next()?.parse::<f64>().ok()).collect::<Vec<f64>>()
+        };
+        let large = disc([400.0, 300.0, 0.25]);
+        let radius = large.radius();
+        let [above, below] = [300.0 - radius - 6.0, 300.0 + radius + 14.0];
+        let roof = |line: f64| room((400.0, line), 12);
+        assert_eq!(named(std::slice::from_ref(&large), &[]), [above]);
+        assert_eq!(named(std::slice::from_ref(&large), &[roof(above)]), [below]);
+        assert_eq!(named(std::slice::from_ref(&large), &[roof(above), roof(below)]), [304.0]);
+        assert_eq!(named(std::slice::from_ref(&large), &[[0.0, WIDTH, 0.0, HEIGHT]]), [0.0; 0]);
+        assert_eq!(named(&[disc([400.0, 300.0, 0.009])], &[]), [0.0; 0], "less than 1 %");
     }
 
     #[test]
