@@ -39,8 +39,7 @@ pub struct Forward {
 pub struct Row {
     /// The stem.
     pub stem: &'static str,
-    /// The head of its file: what it computes.
-    head: &'static str,
+    head: Head,
     /// How its gradient is built; none where it has none.
     pub backward: Option<BackwardRule>,
     /// How it takes to half precision.
@@ -71,7 +70,7 @@ const PRODUCTS: &[&str] =
 
 impl Row {
     /// A row with nothing but the head of its file, by `head!`, and cases; the rest is filled in by `..Row::new(..)`.
-    pub const fn new(stem: &'static str, head: &'static str, cases: fn() -> Vec<Case>) -> Self {
+    pub const fn new(stem: &'static str, head: Head, cases: fn() -> Vec<Case>) -> Self {
         let (backward, fusion, golden, pending) = (None, None, None, Kernel::Pending);
         Row {
             stem,
@@ -101,12 +100,24 @@ impl Row {
         }
     }
 
+    /// The file that its code is in, or the first of its folder, from the crate's root.
+    pub fn file(&self) -> String {
+        let folder = if self.head.file == "mod.rs" { format!("{}/", self.stem) } else { String::new() };
+        format!("src/ops/{folder}{}", self.head.file)
+    }
+
     /// What it computes: the maths, layouts, and where the formula is from, in Markdown.
     pub fn about(&self) -> String {
         let line = |line: &'static str| line.trim_start_matches("//!").strip_prefix(' ').unwrap_or_default();
         // Documentation's backslashes, lest brackets be links.
-        self.head.lines().map(line).collect::<Vec<_>>().join("\n").replace("\\[", "[").replace("\\]", "]")
+        self.head.text.lines().map(line).collect::<Vec<_>>().join("\n").replace("\\[", "[").replace("\\]", "]")
     }
+}
+
+/// The head of an operator's file: what it computes.
+pub struct Head {
+    file: &'static str,
+    text: &'static str,
 }
 
 /// The `//!` lines at the beginning of a file, and no more of it: it goes into every program.
@@ -114,10 +125,11 @@ macro_rules! head {
     ($file:literal) => {{
         const TEXT: &str = include_str!($file);
         const HEAD: [u8; crate::ops::head_length(TEXT)] = crate::ops::first(TEXT);
-        match std::str::from_utf8(&HEAD) {
+        let text = match std::str::from_utf8(&HEAD) {
             Ok(head) => head,
             Err(_) => "",
-        }
+        };
+        crate::ops::Head { file: $file, text }
     }};
 }
 

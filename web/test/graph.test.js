@@ -9,6 +9,8 @@ import { test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
+const tiny = fileURLToPath(new URL("../../tests/golden/trained", import.meta.url));
+const softwareGpu = fileURLToPath(new URL("../../tools/software_gpu", import.meta.url));
 const demo = fileURLToPath(new URL("../../assets/demo", import.meta.url));
 const { CHROMIUM: executablePath, ESCNET: program, SCREENSHOTS: shots } = process.env;
 
@@ -34,6 +36,8 @@ test("a graph's nodes can be asked", async () => {
     assert.match(await node.textContent(), /Softmax over the last dimension/);
     assert.match(await node.textContent(), /took/);
     assert.match(await node.textContent(), /slot \d/);
+    assert.match(await node.textContent(), /src\/ops\/softmax\.rs: what the CPU ran/);
+    assert.equal(await node.locator(".code").count(), 0);
     // What it reads is a click away, and so is the way back.
     const name = await node.locator("h2").textContent();
     await node.locator("button").first().click();
@@ -51,6 +55,31 @@ test("a graph's nodes can be asked", async () => {
     await page.selectOption("#graphs", { label: "caption-step, as written" });
     assert.ok((await page.locator(".row", { hasText: "beam_step" }).count()) > 0);
     assert.deepEqual(complaints, []);
+  } finally {
+    await browser.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("a node that ran on a GPU shows its kernels", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "escnet-graph-"));
+  const file = join(folder, "graph.html");
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  try {
+    execFileSync(softwareGpu, ["lavapipe", program, "inspect", tiny, "--only", "classify", "--graph", file, "--device", "wgpu"]);
+    const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+    await page.goto(pathToFileURL(file).href);
+    assert.match(await page.textContent("#sum"), / on wgpu \(llvmpipe/);
+    await page.locator(".row", { hasText: "softmax" }).last().click();
+    const node = page.locator("#node");
+    const facts = Object.fromEntries(await node.locator("table").first().locator("tr").evaluateAll((rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent))));
+    assert.match(facts.took, /^[1-9][\d.]* (us|ms)$|^0\.\d*[1-9]\d* us$/);
+    assert.equal(facts.code, "src/ops/softmax.rs");
+    // The entry point that is named stands in the text that is shown, and that is WGSL.
+    const kernel = (await node.locator("h3", { hasText: "Kernel " }).first().textContent()).replace("Kernel ", "");
+    const source = await node.locator(".code").first().textContent();
+    assert.match(source, new RegExp(`@compute[^]*fn ${kernel.split(/[^a-z0-9_]/)[0]}\\(`));
+    if (shots) await page.screenshot({ path: `${shots}/graph-gpu.png` });
   } finally {
     await browser.close();
     rmSync(folder, { recursive: true });

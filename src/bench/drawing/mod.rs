@@ -31,6 +31,8 @@ pub struct Drawing {
     pub graphs: Vec<Drawn>,
     /// What each operator computes, by its stem.
     pub about: BTreeMap<String, String>,
+    /// The file of each operator's code, by its stem: what the CPU runs. Texts of all would be as large as the rest of the program's.
+    pub files: BTreeMap<String, String>,
     /// Texts of kernels, each once.
     pub sources: Vec<String>,
 }
@@ -91,7 +93,7 @@ pub struct Read {
 impl Drawing {
     /// With nothing in it yet.
     pub fn new(title: String) -> Self {
-        Drawing { title, device: None, graphs: Vec::new(), about: BTreeMap::new(), sources: Vec::new() }
+        Drawing { title, device: None, graphs: Vec::new(), about: BTreeMap::new(), files: BTreeMap::new(), sources: Vec::new() }
     }
 
     /// Adds a graph, planned for so many CPU threads.
@@ -113,6 +115,7 @@ impl Drawing {
         for stem in nodes.iter().map(|node| &node.stem) {
             let about = || row(stem).map(|row| row.about()).unwrap_or_default();
             self.about.entry(stem.clone()).or_insert_with(about);
+            self.files.extend(row(stem).map(|row| (stem.clone(), row.file())));
         }
         self.graphs.push(Drawn { name, planned: plan.peak_bytes, nodes });
     }
@@ -192,6 +195,7 @@ mod tests {
     use crate::infer::inspect::Stage;
     use crate::ops::rules;
     use crate::tensor::DType;
+    use std::path::Path;
 
     pub fn tiny() -> Result<Drawing> {
         let mut drawing = Drawing::new("tiny <1>".to_owned());
@@ -220,6 +224,8 @@ mod tests {
         }
         assert!(drawing.about["softmax"].starts_with("Softmax over the last dimension: `y_i = e^"), "{}", drawing.about["softmax"]);
         assert!(drawing.about.values().all(|about| about.len() > 20));
+        assert_eq!(drawing.files.len(), drawing.about.len());
+        assert!(drawing.files.values().all(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file).is_file()), "{:?}", drawing.files);
         Ok(())
     }
 

@@ -92,6 +92,9 @@ function told(node, n) {
   if (node.us != null) facts.push(["took", time(node.us)], ["rate", `${short((node.flops / node.us) * 1e6)}FLOP/s, ${short((node.bytes / node.us) * 1e6)}B/s`]);
   const reads = node.reads.map((read) => [read.from == null ? read.name : link(read.from), read.ty]);
   const gives = node.gives.map((ty, i) => [ty, node.slots[i] == null ? "" : `slot ${node.slots[i]}`]);
+  // On a GPU what ran is told below, kernel by kernel.
+  const code = node.us != null && node.kernels.length === 0 ? `${data.files[node.stem]}: what the CPU ran` : data.files[node.stem];
+  facts.push(["code", code ?? ""]);
   return [
     element("h2", {}, `${n} ${node.op}`),
     table(facts),
