@@ -1,5 +1,7 @@
-"""What every program here shares: the input, the timing loop, one fresh process per row."""
+"""What every program here shares: the input, the timing loop, one fresh process per row; rows of the form of `escnet bench`."""
+import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -53,3 +55,58 @@ def in_fresh_process(script, args):
         print(f"{' '.join(map(str, args))} failed:\n{p.stderr[-2000:]}", file=sys.stderr, flush=True)
         return None
     return json.loads(p.stdout.strip().splitlines()[-1])
+
+FIELDS = ("date commit device threads dtype op pass shape attributes part uses variant kernels memory samples quiet us p5 p95 host_us gflops gbps roof bound error "
+          "others clocks").split()
+KEY = ("op", "pass", "shape", "attributes", "dtype", "variant", "memory")
+
+
+def key(row):
+    """Rows of one key measure the same, as `escnet bench compare` joins them."""
+    return tuple(row[field] for field in KEY)
+
+
+def read_rows(*paths):
+    """What `escnet bench` wrote, or one of the programs here, by its key: CSV by its name, else JSON. Of one key the last counts."""
+    rows = []
+    for path in paths:
+        with open(path, newline="") as f:
+            rows += list(csv.DictReader(f)) if path.endswith(".csv") else json.load(f)["rows"]
+    return {key(row): row for row in rows}
+
+
+class Rows:
+    """Rows as they are measured. With `path`, a CSV, each is appended at once, and what is there already is taken up: a run that was cut off goes on."""
+
+    def __init__(self, path=None):
+        self.path = path
+        self.rows = read_rows(path) if path and os.path.exists(path) else {}
+
+    def of(self, row):
+        """What is known of a row's key."""
+        return self.rows.get(key(row))
+
+    def add(self, row):
+        self.rows[key(row)] = row
+        if self.path:
+            is_new = not os.path.exists(self.path)
+            with open(self.path, "a", newline="") as f:
+                to = csv.DictWriter(f, FIELDS, restval="", lineterminator="\n")
+                if is_new:
+                    to.writeheader()
+                to.writerow({field: str(v).lower() if isinstance(v, bool) else v for field, v in row.items()})
+
+    def finish(self):
+        """On stdout, where no file was asked for."""
+        if not self.path:
+            print(json.dumps({"rows": list(self.rows.values())}))
+
+
+class Deadline:
+    """Seconds that are left to this process, out of `seconds` (0: no end)."""
+
+    def __init__(self, seconds):
+        self.end = time.monotonic() + seconds if seconds else math.inf
+
+    def allows(self, seconds):
+        return time.monotonic() + seconds < self.end

@@ -1,17 +1,15 @@
-"""PyTorch on the operators that `escnet bench` measured: python torch_ops.py ROWS [--device cuda|cpu] [--compile] [--time 3] > torch.json
+"""PyTorch on the operators that `escnet bench` measured: python torch_ops.py ROWS... [--device cuda|cpu] [--compile] [--time 3] > torch.json
 
 ROWS is what `escnet bench -o json` (or csv) wrote. Each row that PyTorch computes is measured on tensors of the same extents and types, in the same
 memory (`cold`: turns are taken on copies that no cache holds), and written with the same key, so that `escnet bench compare torch.json ROWS` and
 `escnet bench --against torch.json` join them. Where several ways are tried (layouts, attention backends, with --compile also torch.compile with
-max-autotune), the fastest makes the row, `kernels` names it. On CUDA a sample is a replay of one graph of all copies, timed by events; on a CPU the
+max-autotune), the fastest makes the row, `kernels` names it and says what the others took. f32 is f32, not TF32. On CUDA a sample is a replay of one graph of all copies, timed by events; on a CPU the
 host's clock around all copies. Numbers are normal.
 
 A backward pass is measured alone: by PyTorch's own backward operator where it has one to call, else by autograd on a forward pass done before.
 """
 import argparse
-import csv
 import datetime
-import json
 import math
 import re
 import statistics
@@ -22,6 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from common import KEY, Deadline, Rows, read_rows
+
+MODE = "max-autotune-no-cudagraphs"
 BEYOND_CACHES, MOST_COPIES = 192 << 20, 256
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "i32": torch.int64}
 aten = torch.ops.aten
@@ -334,39 +335,36 @@ def once(copies, device):
     return graph.replay
 
 
+def summary(device_s, host_s, quiet, copies=1):
+    us = sorted(s * 1e6 / copies for s in device_s)
+    at = lambda q: us[min(len(us) - 1, int(q * (len(us) - 1) + 0.5))]
+    return {"us": at(0.5), "p5": at(0.05), "p95": at(0.95), "host_us": statistics.median(host_s) * 1e6 / copies, "samples": len(us), "quiet": quiet}
+
+
 def measure(r, make, way, compiled, most):
     copies = 1 if r.row["memory"] == "hot" and r.bytes * MOST_COPIES >= BEYOND_CACHES else min(MOST_COPIES, max(1, math.ceil(BEYOND_CACHES / r.bytes)))
     made = [make(r, way) for _ in range(copies)]
     if made[0] is None:
         return None
     if compiled:
-        f = torch.compile(made[0][0], mode="max-autotune-no-cudagraphs", dynamic=False)
+        f = torch.compile(made[0][0], mode=MODE, dynamic=False)
         made = [(f, inputs) for _, inputs in made]
-    device_s, host_s, quiet = samples(once(made, r.device), r.device, most)
-    us = sorted(s * 1e6 / copies for s in device_s)
-    at = lambda q: us[min(len(us) - 1, int(q * (len(us) - 1) + 0.5))]
-    return {"us": at(0.5), "p5": at(0.05), "p95": at(0.95), "host_us": statistics.median(host_s) * 1e6 / copies, "samples": len(us), "quiet": quiet}
+    return summary(*samples(once(made, r.device), r.device, most), copies)
 
 
-def best(r, compile_too, most):
+def best(r, compiled, most):
+    """The fastest of an operator's ways, `compiled` by torch.compile or not; None where there is none."""
     make, ways = OPS[r.label]
     found = []
     for name, way in ways(r).items():
-        # Autograd's graph is made before, so that there is nothing left to compile of a backward pass.
-        for compiled in [False, True] if compile_too and "backward" not in r.label and r.label != "adamw" else [False]:
-            try:
-                took = measure(r, make, way, compiled, most)
-            except RuntimeError as e:  # a backend that does not take these types or extents
-                print(f"{r.label} {r.row['shape']} {name}: {str(e).splitlines()[0]}", file=sys.stderr)
-                took = None
-            if took:
-                found.append({**took, "kernels": name + (" compiled" if compiled else "")})
+        try:
+            took = measure(r, make, way, compiled, most)
+        except Exception as e:  # a backend that does not take these types or extents; one that fails is no reason to lose the rest
+            print(f"{r.label} {r.row['shape']} {name}: {type(e).__name__}: {str(e).strip()[:200]}", file=sys.stderr)
+            took = None
+        if took:
+            found.append({**took, "kernels": name + (" compiled" if compiled else "")})
     return min(found, key=lambda took: took["us"], default=None)
-
-
-def read(path):
-    with open(path) as f:
-        return list(csv.DictReader(f)) if path.endswith(".csv") else json.load(f)["rows"]
 
 
 def processor():
@@ -379,33 +377,79 @@ def processor():
     return f"{' '.join(line.split(':', 1)[1].split())}, {vectors}, "
 
 
-def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("rows")
+def arguments(about):
+    """What the programs that measure beside rows are asked, and PyTorch set up by it."""
+    ap = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("rows", nargs="+")
     ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])
-    ap.add_argument("--compile", action="store_true", help="try torch.compile as well (needs a C++ compiler; slow to start)")
+    ap.add_argument("--compile", action="store_true", help="try torch.compile as well, after all else (needs a C++ compiler; slow to start)")
     ap.add_argument("--threads", type=int, default=2, help="of a CPU")
     ap.add_argument("--time", type=float, default=3, help="most seconds of timing for each way")
-    ap.add_argument("--only", default="", help="only operators in whose name or shape this stands")
-    a = ap.parse_args()
+    ap.add_argument("--until", type=float, default=0, help="seconds after which nothing more is begun; exit code 3 where something is left")
+    ap.add_argument("--append", metavar="CSV", help="rows go to this file, one by one, instead of to stdout; those that it has are not measured again")
+    ap.add_argument("--only", default="", help="only rows in whose name or shape this stands")
+    return ap
+
+
+def set_up(a):
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
+    # The engine's f32 is f32. cuDNN's convolutions would take TF32 unless told.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def told(row, took, a):
+    """The row of PyTorch beside `row`. The work is the engine's count of it."""
     name = torch.cuda.get_device_name() if a.device == "cuda" else f"cpu ({processor()}{a.threads} threads)"
-    rows = []
-    for row in read(a.rows):
+    rate = lambda rate: float(row[rate]) * float(row["us"]) / took["us"]
+    return {**{k: row[k] for k in (*KEY, "part")}, "uses": int(row["uses"]), "date": datetime.date.today().isoformat(),
+            "commit": f"torch {torch.__version__}", "device": name, "threads": a.threads, **took,
+            "gflops": rate("gflops"), "gbps": rate("gbps"), "roof": None, "bound": None, "error": None, "others": 0.0, "clocks": ""}
+
+
+def passes(rows, ways, measure, a):
+    """Measures `rows` by one of `ways` after the other, so that the first of them are had where time is short: `measure(row, way)` gives what it took or None.
+    `ways` has the seconds to expect of each. The fastest makes the row; `kernels` names it, then what each way took. Says how many measurements are left."""
+    out, deadline, longest, left = Rows(a.append), Deadline(a.until), dict(ways), 0
+    for way in ways:
+        for row in rows:
+            known = out.of(row)
+            name, *tried = known["kernels"].split("; ") if known else [None]
+            if any(took.startswith(f"{way}: ") for took in tried):
+                continue
+            if not deadline.allows(longest[way]):
+                left += 1
+                continue
+            began = time.perf_counter()
+            took = measure(row, way)
+            longest[way] = max(longest[way], time.perf_counter() - began)
+            if took is None and known is None:
+                continue
+            tried.append(f"{way}: {took['us']:.2f} us" if took else f"{way}: none")
+            is_better = took and (known is None or took["us"] < float(known["us"]))
+            fastest = {**(told(row, took, a) if is_better else known), "kernels": "; ".join([took["kernels"] if is_better else name, *tried])}
+            out.add(fastest)
+            print(f"{row['op']} {row['pass']} {row['shape']} {row['dtype']}: {float(fastest['us']):.2f} us by {fastest['kernels']}; escnet {float(row['us']):.2f}",
+                  file=sys.stderr, flush=True)
+    out.finish()
+    if left:
+        print(f"time is over: {left} measurements are left", file=sys.stderr)
+    return out, left
+
+
+def main():
+    a = arguments(__doc__).parse_args()
+    set_up(a)
+    rows = [row for row in read_rows(*a.rows).values() if (label := Row(row, a.device).label) in OPS and a.only in f"{label} {row['shape']}"]
+
+    def measured(row, way):
         r = Row(row, a.device)
-        if r.label not in OPS or a.only not in f"{r.label} {row['shape']}":
-            continue
-        took = best(r, a.compile, a.time)
-        if took is None:
-            continue
-        rate = lambda work: work / took["us"] / 1e3
-        rows.append({**{k: row[k] for k in ("dtype", "op", "pass", "shape", "attributes", "variant", "part", "memory")}, "uses": int(row["uses"]),
-                     "date": datetime.date.today().isoformat(), "commit": f"torch {torch.__version__}", "device": name, "threads": a.threads, **took,
-                     "gflops": rate(r.flops), "gbps": rate(r.bytes), "roof": None, "bound": None, "error": None, "others": 0.0})
-        print(f"{r.label} {row['shape']}: {took['us']:.2f} us, {took['kernels']}; escnet {float(row['us']):.2f}", file=sys.stderr, flush=True)
-    print(json.dumps({"rows": rows}))
+        # Autograd's graph is made before, so that there is nothing left to compile of a backward pass.
+        return None if way == "compiled" and ("backward" in r.label or r.label == "adamw") else best(r, way == "compiled", a.time)
+
+    _, left = passes(rows, {"eager": 3, **({"compiled": 20} if a.compile else {})}, measured, a)
+    sys.exit(3 if left else 0)
 
 
 if __name__ == "__main__":
