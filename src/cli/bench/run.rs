@@ -1,0 +1,137 @@
+//! `bench`: operators, or whole graphs, found, measured and told.
+
+use super::super::Done;
+use super::super::stop::Stop;
+use super::super::talk::Talk;
+use super::written::{append, list, written};
+use super::{Run, commit, seconds};
+use escnet::bench::clocks::Clocks;
+use escnet::bench::parts::{Part, model};
+use escnet::bench::peaks::Peaks;
+use escnet::bench::peers::Peers;
+use escnet::bench::record::{Host, Row};
+use escnet::bench::sampling::Patience;
+use escnet::bench::shapes::{Subject, listed, subjects};
+use escnet::bench::subject::{Memory, Prepared};
+use escnet::bench::{Settings, measure_beside, variants, whole};
+use escnet::{DType, Device};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Run {
+    pub(super) fn run(self, talk: &Talk) -> Done {
+        let found = if self.whole { Vec::new() } else { self.subjects()? };
+        if found.is_empty() && !self.whole {
+            return Err(Stop::Usage(format!("no operator of {} matches `{}`; --list shows all", self.shapes, self.filter.unwrap_or_default())));
+        }
+        if self.list {
+            return Ok(std::io::stdout().write_all(list(&found).as_bytes())?);
+        }
+        let device = self.device.open(self.dtype.into(), talk)?;
+        let mut peers = Peers::open(&self.against, &device)?;
+        let memory = if self.hot { Memory::Hot } else { Memory::Cold };
+        if self.run_once {
+            return found.iter().try_for_each(|subject| Ok(Prepared::new(subject, &device, memory)?.run().map(drop)?));
+        }
+        let most = seconds(self.time)?;
+        let patience = Patience { least: Patience::default().least.min(most), noise: self.noise / 100.0, most, ..Patience::default() };
+        let peaks = if self.no_peaks {
+            None
+        } else {
+            Some(Peaks::measure(&device, &Patience { most: most.min(Duration::from_secs(3)), ..patience.clone() })?)
+        };
+        peaks.iter().for_each(|peaks| talk.note(super::super::peaks::told(peaks).trim_end()));
+        let settings = Settings { dtype: self.dtype.into(), memory, patience };
+        let rows = if self.whole {
+            self.measure_wholes(&device, peaks.as_ref(), &settings, talk)?
+        } else {
+            self.measure_operators(&mut peers, &found, &device, peaks.as_ref(), &settings, talk)?
+        };
+        if rows.is_empty() {
+            return Err(Stop::Usage(format!("no operator that was found has kernels of the variant `{}` there", self.variant.unwrap_or_default())));
+        }
+        self.append.iter().try_for_each(|path| append(path, &rows))?;
+        let compared = peers.beside(&rows);
+        std::io::stdout().write_all(written(self.output, &rows, peaks.as_ref(), &peers, compared.as_ref())?.as_bytes())?;
+        peers.notes(&rows).into_iter().for_each(|note| talk.note(note));
+        let loud = rows.iter().filter(|row| !row.quiet).count();
+        if loud > 0 {
+            talk.note(format_args!("{loud} of {} are noisier than asked, marked ~", rows.len()));
+        }
+        Ok(())
+    }
+
+    fn measure_operators(
+        &self,
+        peers: &mut Peers,
+        found: &[Subject],
+        device: &Device,
+        peaks: Option<&Peaks>,
+        settings: &Settings,
+        talk: &Talk,
+    ) -> Result<Vec<Row>, Stop> {
+        let clocks = Arc::new(Clocks::watch(device));
+        let bar = &talk.counting("measuring", found.len());
+        let mut rows = Vec::new();
+        for subject in found {
+            for (variant, device) in self.variants(subject, device)? {
+                rows.push(measure_beside(peers, subject, &device, peaks, &self.host(&clocks, variant), settings)?);
+            }
+            bar.advance(1);
+        }
+        bar.finish();
+        Ok(rows)
+    }
+
+    fn measure_wholes(&self, device: &Device, peaks: Option<&Peaks>, settings: &Settings, talk: &Talk) -> Result<Vec<Row>, Stop> {
+        let config = model(&self.shapes)?;
+        let asked: Vec<(Part, u16)> = self.part.iter().flat_map(|&graph| self.batch.iter().map(move |&batch| (graph.into(), batch))).collect();
+        let wanted: Vec<&(Part, u16)> =
+            asked.iter().filter(|(part, _)| self.filter.as_ref().is_none_or(|f| part.name().contains(f.as_str()))).collect();
+        if wanted.is_empty() {
+            return Err(Stop::Usage(format!("no graph of --part matches `{}`", self.filter.as_deref().unwrap_or_default())));
+        }
+        let clocks = Arc::new(Clocks::watch(device));
+        let bar = &talk.counting("measuring", wanted.len());
+        let mut rows = Vec::new();
+        for &&(part, batch) in &wanted {
+            rows.push(whole::measure(&config, part, batch.into(), device, peaks, &self.host(&clocks, ""), &settings.patience)?);
+            bar.advance(1);
+        }
+        bar.finish();
+        Ok(rows)
+    }
+
+    fn host(&self, clocks: &Arc<Clocks>, variant: &'static str) -> Host {
+        Host::new(commit(), self.device.threads(), self.dtype.into(), variant, clocks)
+    }
+
+    /// The device as often as the subject is to be measured, each with the variant that is forced.
+    fn variants(&self, subject: &Subject, device: &Device) -> Result<Vec<(&'static str, Device)>, Stop> {
+        match self.variant.as_deref() {
+            None => Ok(vec![("", device.clone())]),
+            Some("all") => Ok(variants(subject, device)?),
+            Some(name) => Ok(variants(subject, device)?.into_iter().filter(|(variant, _)| *variant == name).collect()),
+        }
+    }
+
+    fn subjects(&self) -> Result<Vec<Subject>, Stop> {
+        let mut found = Vec::new();
+        if self.shapes == "sweep" || self.shapes.ends_with(".toml") {
+            found = listed(&self.shapes, self.dtype.into())?;
+        } else {
+            let config = model(&self.shapes)?;
+            let parts: Vec<Part> = self.part.iter().map(|&graph| graph.into()).collect();
+            for &batch in &self.batch {
+                found.extend(subjects(&config, &parts, batch.into(), DType::from(self.dtype))?);
+            }
+        }
+        let wanted = |subject: &Subject| match &self.filter {
+            Some(filter) => format!("{} {}", subject.op.label(), subject.shape()).contains(filter.as_str()),
+            None => true,
+        };
+        found.retain(wanted);
+        Ok(found)
+    }
+}
