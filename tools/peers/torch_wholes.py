@@ -15,6 +15,7 @@ On stderr also what follows from rows: a caption of 20 words as its encoding and
     python torch_wholes.py --check GOLDEN...    compares these layers with golden folders, in float64
 """
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -352,6 +353,7 @@ def measured(row, way, cfg, a):
             print(f"{row['op']} {row['shape']} {way}: {type(e).__name__}: {str(e).strip()[:200]}", file=sys.stderr)
             return None
         finally:
+            gc.collect()
             if a.device == "cuda":
                 torch.cuda.empty_cache()
 
