@@ -1,7 +1,8 @@
-//! What the stand-in, `checked`, tells of kernels for sm_90a: each of `kernels/hopper_faults.cu` is wrong in one way, or is given a wrong map. A fault ends the use
-//! of the device, so each has a process of its own.
+//! What the stand-in, `checked`, tells of kernels for sm_90a: each of `kernels/hopper_faults.cu` is wrong in one way, or is given a wrong map, and
+//! `tests/faults/told` says what is told of it. A fault ends the use of the device, so each has a process of its own.
 
 use super::probe::{self, fault, is_simulated};
+use super::told::{self, Wrong};
 use escnet::device::cuda::{Dispatch, Image, Operand, Swizzle, TensorMap, Tile};
 use escnet::{DType, Device, Tensor, TensorType};
 use half::bf16;
@@ -42,7 +43,7 @@ fn one() {
     let dispatch = dispatch.word((K / 64) as u32);
     let y = probe::run(&Device::cuda_simulated().unwrap(), &[a, b], &[TensorType::f32([64, 64])], move |launch| launch.add(dispatch.clone()));
     let same = |y: &[Tensor]| y[0].as_f32().unwrap().iter().enumerate().all(|(i, &y)| y == sum(i));
-    println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if same(&y) { "nothing".to_owned() } else { "other numbers".to_owned() }));
+    println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if same(&y) { "nothing".to_owned() } else { told::BY_NUMBERS.to_owned() }));
 }
 
 /// A column of 64 pixels of 64 channels, of pictures of 8 x 8 with a filter of 3 x 3 that goes over them by steps of 2.
@@ -72,7 +73,7 @@ fn pixels(name: &str) {
     // The filter has 4 x 4 places in each picture, and its middle tap is in the picture at all of them.
     let pixel = |n: i32| n / 16 * 64 + n / 4 % 4 * 16 + n % 4 * 2 + 1;
     let same = |y: &[Tensor]| y[0].as_i32().unwrap().iter().enumerate().all(|(i, &y)| y == pixel(i as i32 / 32));
-    println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if same(&y) { "nothing".to_owned() } else { "other numbers".to_owned() }));
+    println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if same(&y) { "nothing".to_owned() } else { told::BY_NUMBERS.to_owned() }));
 }
 
 /// What is said of a kernel.
@@ -85,61 +86,14 @@ fn each_is_told() {
     if !is_simulated() {
         return;
     }
-    let all: &[(&str, &[&str])] = &[
-        ("none", &["nothing"]),
-        ("full_parity", &["race: a wgmma.mma_async reads", "which a cp.async.bulk.tensor of thread (0, 0, 0) wrote"]),
-        ("empty_parity", &["deadlock", "in phase 0, which lacks 1 arrivals"]),
-        ("no_expect", &["race: a wgmma.mma_async reads"]),
-        ("few_bytes", &["race: a wgmma.mma_async reads"]),
-        ("many_bytes", &["deadlock", "lacks 0 arrivals and 64 bytes"]),
-        ("no_init_fence", &["no fence made the mbarrier's initialisation visible"]),
-        ("no_init_barrier", &["mbarrier"]),
-        ("init_count", &["deadlock", "lacks 1 arrivals"]),
-        ("stride", &["is no multiple of 1024 bytes"]),
-        ("leading", &["is no multiple of 1024 bytes"]),
-        ("base_offset", &["a base offset of 1"]),
-        ("row_of_the_pattern", &["is not in the first 128 bytes of its swizzle's pattern of 1024 bytes"]),
-        ("swizzle", &["other numbers"]),
-        ("next_k", &["other numbers"]),
-        ("across", &["other numbers"]),
-        ("coordinates", &["other numbers"]),
-        ("map_box", &["deadlock", "lacks 0 arrivals and 8192 bytes"]),
-        ("map_swizzle", &["other numbers"]),
-        ("no_wgmma_fence", &["no wgmma.fence"]),
-        ("no_last_wait", &["race: a cp.async.bulk.tensor writes", "which a wgmma.mma_async of thread"]),
-        ("no_commit", &["race: a cp.async.bulk.tensor writes", "which a wgmma.mma_async of thread"]),
-        ("no_empty_arrive", &["deadlock", "lacks 1 arrivals and 0 bytes"]),
-        ("other_stage_freed", &["deadlock", "mbarrier.try_wait"]),
-        ("freed_early", &["race: a cp.async.bulk.tensor writes", "which a wgmma.mma_async of thread"]),
-        ("no_full_wait", &["race: a wgmma.mma_async reads"]),
-        ("no_empty_wait", &["mbarrier"]),
-        ("sums_written", &["writes a register", "no wgmma.wait_group for it"]),
-        ("one_thread_waits", &["race: a wgmma.mma_async reads"]),
-        ("too_many_registers", &["setmaxnreg.inc to 472 registers"]),
-        ("registers_of_eight", &["setmaxnreg.dec to 100 registers"]),
-        ("no_store_fence", &["race: a cp.async.bulk.tensor to global memory reads", "no fence.proxy.async between"]),
-        ("no_store_barrier", &["where nothing was written"]),
-        ("no_store_wait", &["ends while its stores may still read shared memory"]),
-        ("no_store_commit", &["ends while its stores may still read shared memory"]),
-        ("store_not_waited_for", &["race: writes", "which a cp.async.bulk.tensor to global memory of thread"]),
-        ("tile_not_aligned", &["not aligned to 1024 bytes"]),
-        ("generic_over_copied", &["race: a wgmma.mma_async reads", "no fence.proxy.async between"]),
-        ("older_device", &["cuTensorMapEncodeTiled", "a GPU without TMA"]),
-        ("pixels_none", &["nothing"]),
-        ("pixels_corner", &["from W = -1 on, which steps of 2 from -2 on do not meet"]),
-        ("pixels_outside", &["from W = -2 on, outside of the bounding box from -1 to 6"]),
-        ("pixels_behind", &["from H = 7 on, outside of the bounding box from -1 to 6"]),
-        ("pixels_between", &["from W = 0 on, which steps of 2 from -1 on do not meet"]),
-        ("pixels_offset", &["an offset of 256 along W, beyond 8 bits"]),
-        ("pixels_few_bytes", &["mbarrier"]),
-        ("pixels_by_a_box", &["by a map that is none for im2col"]),
-        ("pixels_as_a_box", &["by a map for im2col"]),
-    ];
-    let missed: Vec<String> = all
-        .iter()
-        .map(|&(name, words)| (name, words, said(name)))
-        .filter(|(_, words, said)| !words.iter().all(|word| said.contains(word)))
-        .map(|(name, words, said)| format!("{name}: {said}, not {words:?}"))
-        .collect();
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    for right in ["none", "pixels_none"] {
+        assert_eq!(said(right), "nothing", "{right}");
+    }
+    let list = told::list(IMAGE.stem);
+    let missed = |Wrong { name, class, kernel, told }: &Wrong| {
+        let said = said(kernel);
+        (!told.iter().all(|word| said.contains(word))).then(|| format!("{name} ({class}, {kernel}): {said}, not {told:?}"))
+    };
+    let missed: Vec<String> = list.fault.iter().filter_map(missed).collect();
+    assert!(missed.is_empty(), "{}:\n{}", list.title, missed.join("\n"));
 }

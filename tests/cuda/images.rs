@@ -45,8 +45,8 @@ fn every_image_is_whole_and_holds_every_kernel_for_every_architecture() {
     }
 }
 
-/// Kernels that may spill registers into local memory. These spill 8 bytes a thread so that two blocks have room on a processor; they are what remains of numbers
-/// of 16 bits on the exact path. On sm_100 alone 20 bytes so that three blocks have room. And 4 bytes beside 192 sums and scores a thread.
+/// Kernels that may spill registers into local memory. Numbers of 16 bits on the exact path, so that two blocks have room on a processor: attention's 8 bytes a thread
+/// on sm_90a and 16 on sm_86 and 89, linear's 8 on sm_100. Few rows, so that three blocks have room: 20 on sm_100. And 8 beside 192 sums and scores a thread.
 const SPILLING: [&str; 8] = [
     "attention_backward_key_wgmma128_bf16",
     "attention_backward_key_wgmma128_f16",

@@ -17,6 +17,8 @@ mod probe;
 mod ptx;
 mod refused;
 mod threads;
+#[path = "../faults/told.rs"]
+mod told;
 mod uploads;
 
 use escnet::device::cuda::nvrtc::Nvrtc;

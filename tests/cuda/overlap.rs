@@ -3,6 +3,7 @@
 
 use super::nvrtc;
 use super::probe::{self, fault, is_simulated};
+use super::told::{self, Wrong};
 use escnet::device::cuda::build::ARCHS;
 use escnet::device::cuda::nvrtc::{OPTIONS, Target};
 use escnet::device::cuda::source::{HEADERS, Source};
@@ -28,7 +29,7 @@ fn one() {
         launch.add(launched(&name).tensors([Operand::Output(0), Operand::Output(1)]));
     });
     let right = |y: &[Tensor]| y[1].as_i32().unwrap().iter().enumerate().all(|(i, &y)| y == i as i32 + 2);
-    println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if right(&y) { "nothing".to_owned() } else { "other numbers".to_owned() }));
+    println!("said: {}", y.map_or_else(|e| e.to_string(), |y| if right(&y) { "nothing".to_owned() } else { told::BY_NUMBERS.to_owned() }));
 }
 
 fn said(kernel: &str, settings: &[(&str, &str)]) -> String {
@@ -42,20 +43,7 @@ fn a_kernel_that_does_not_wait_before_it_touches_memory_is_told() {
     if !is_simulated() {
         return;
     }
-    const READS: &[&str] = &["reads byte", "of an allocation", "before griddepcontrol.wait", "overlap.cu:"];
-    const WRITES: &[&str] = &["writes byte", "of an allocation", "before griddepcontrol.wait", "overlap.cu:"];
-    let wrong = [
-        ("reads_before", READS),
-        ("writes_before", WRITES),
-        ("copies_before", READS),
-        ("counts_before", WRITES),
-        ("a_warp_does_not_wait", READS),
-        ("one_waits_for_itself", READS),
-        ("the_barrier_comes_first", READS),
-        ("a_shuffle_is_no_barrier", READS),
-        ("nobody_waits", &["no thread of its block came to griddepcontrol.wait"]),
-        ("a_block_does_not_wait", &["block (1, 0, 0)", "no thread of its block came to griddepcontrol.wait"]),
-    ];
+    let list = told::list(KERNELS.stem);
     let mut missed = Vec::new();
     for seed in ["0", "1", "2"] {
         let settings = [("CUDA_ON_CPU_SEED", seed)];
@@ -63,15 +51,15 @@ fn a_kernel_that_does_not_wait_before_it_touches_memory_is_told() {
             for kernel in RIGHT {
                 assert_eq!(said(&format!("{kernel}{way}"), &settings), "nothing", "{kernel}{way}, seed {seed}");
             }
-            for (kernel, words) in wrong {
+            for Wrong { name, class, kernel, told } in &list.fault {
                 let said = said(&format!("{kernel}{way}"), &settings);
-                if !words.iter().chain(&[&*format!("overlap_{kernel} block")]).all(|word| said.contains(word)) {
-                    missed.push(format!("{kernel}{way}, seed {seed}: {said}"));
+                if !told.iter().chain(&[format!("overlap_{kernel} block")]).all(|word| said.contains(word)) {
+                    missed.push(format!("{name} ({class}, {kernel}{way}), seed {seed}: {said}"));
                 }
             }
         }
     }
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    assert!(missed.is_empty(), "{}:\n{}", list.title, missed.join("\n"));
 }
 
 #[test]

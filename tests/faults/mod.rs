@@ -8,7 +8,8 @@
 //! * `wrong`: the case fails by its numbers, or by what was written behind them, in these words among others.
 //! * `missed`: the case passes; why. `harmless` in place of it where nothing is wrong but time: then there is nothing to catch.
 //!
-//! `improved` says what became better since the fault was first tried and missed. docs/faults.md is made of the lists.
+//! `improved` says what became better since the fault was first tried and missed. docs/faults.md is made of the lists, and of those in
+//! `told/`, whose kernels are wrong from the start (`told.rs`).
 
 use libtest_mimic::{Failed, Trial};
 use serde::Deserialize;
@@ -16,6 +17,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+mod told;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,20 +210,34 @@ fn document(lists: &[(String, List)]) -> String {
         count(&|f| caught(f) && f.improved.is_some()),
         count(&|f| matches!(f.ends, Ends::Missed(_))),
     );
-    let mut classes: Vec<&str> = faults.iter().map(|f| f.class.as_str()).collect();
+    let told = TOLD.map(|stem| (stem, told::list(stem)));
+    let wrong: Vec<&told::Wrong> = told.iter().flat_map(|(_, list)| &list.fault).collect();
+    let by_numbers = wrong.iter().filter(|w| is_by_numbers(w)).count();
+    let _ = writeln!(
+        text,
+        "\n{} more are kernels of tests that are wrong in one way each, in tables of their own at the end: {} of these are told by the stand-in, {by_numbers} by \
+         numbers, none is missed now (what was at first: `tools/cuda_on_cpu/README.md`).",
+        wrong.len(),
+        wrong.len() - by_numbers,
+    );
+    let mut classes: Vec<&str> = faults.iter().map(|f| f.class.as_str()).chain(wrong.iter().map(|w| w.class.as_str())).collect();
     classes.sort_unstable();
     classes.dedup();
-    let _ = write!(text, "\n| class | faults | told by the stand-in | by a case | missed | harmless |\n|---|---|---|---|---|---|\n");
+    let _ = write!(
+        text,
+        "\n| class | faults | told by the stand-in | by a case | missed | harmless | kernels of tests |\n|---|---|---|---|---|---|---|\n"
+    );
     for class in classes {
         let of = |ends: &dyn Fn(&Ends) -> bool| count(&|f| f.class == class && ends(&f.ends));
         let _ = writeln!(
             text,
-            "| {class} | {} | {} | {} | {} | {} |",
+            "| {class} | {} | {} | {} | {} | {} | {} |",
             of(&|_| true),
             of(&|e| matches!(e, Ends::Reported(_))),
             of(&|e| matches!(e, Ends::Wrong(_))),
             of(&|e| matches!(e, Ends::Missed(_))),
             of(&|e| matches!(e, Ends::Harmless(_))),
+            wrong.iter().filter(|w| w.class == class).count(),
         );
     }
     for (name, list) in lists {
@@ -242,5 +259,24 @@ fn document(lists: &[(String, List)]) -> String {
             let _ = writeln!(text, "| {name} | {class} | `{place}` | `{case}` | {ends} |");
         }
     }
+    for (stem, list) in told {
+        let _ = write!(
+            text,
+            "\n## {}\n`tests/cuda/kernels/{stem}.cu`, `tests/faults/told/{stem}.toml`\n\n| fault | class | kernel | |\n|---|---|---|---|\n",
+            list.title
+        );
+        for wrong in &list.fault {
+            let words = wrong.told.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+            let ends = if is_by_numbers(wrong) { "numbers".to_owned() } else { format!("stand-in: {words}") };
+            let _ = writeln!(text, "| {} | {} | `{}` | {ends} |", wrong.name, wrong.class, wrong.kernel);
+        }
+    }
     text
+}
+
+/// Files of `tests/cuda/kernels` whose kernels are wrong in one way each.
+const TOLD: [&str; 3] = ["test_faults", "hopper_faults", "overlap"];
+
+fn is_by_numbers(wrong: &told::Wrong) -> bool {
+    wrong.told == [told::BY_NUMBERS]
 }
