@@ -47,7 +47,7 @@ fn subject(op: impl Op, dtype: DType, inputs: &[&[usize]], wanted: &[bool]) -> S
 fn measured(peer: &str, device: &Device, subject: &Subject, memory: Memory) -> Result<(String, Row), String> {
     let mut peers = Peers::open(&[peer.to_owned()], device).unwrap();
     let dtype = subject.inputs[0].0.dtype;
-    let host = Host::new(String::new(), 1, dtype, "", &Arc::new(Clocks::watch(device)));
+    let host = Host::new(device, String::new(), 1, dtype, "", &Arc::new(Clocks::watch(device)));
     let patience = Patience { samples: 1, least: Duration::ZERO, noise: 1.0, most: Duration::ZERO };
     let ours = measure_beside(&mut peers, subject, device, None, &host, &Settings { dtype, memory, patience }).unwrap();
     let notes = peers.notes(std::slice::from_ref(&ours)).join("; ");
@@ -164,12 +164,12 @@ fn of_algorithms_the_fastest_counts_that_is_to_be_had() {
 }
 
 #[test]
-fn what_is_too_large_for_f64_is_compared_with_ours() {
+fn what_is_too_large_for_f64_is_compared_with_the_cpu_s() {
     let Some(device) = device() else { return };
     let mut product = subject(MatMul { transpose_a: false, transpose_b: true }, DType::BF16, &[&[16, 24], &[32, 24]], &[true]);
     product.cost.flops = u64::MAX / 4;
     let (_, row) = measured("cublas", &device, &product, Memory::Hot).unwrap();
-    assert_eq!(row.error, None);
+    assert!(row.checked == "cpu" && row.error.unwrap() < 2e-2, "{row:?}");
 }
 
 #[test]

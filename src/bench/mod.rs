@@ -1,7 +1,7 @@
 //! Measures operators and devices: what is measured, how often, against which roof, and how it is written down.
 //!
 //! `parts` are the graphs of a model; `shapes` says which operators on which tensors, read off these or `listed` in a file; `subject` puts one of them on a device, checks
-//! what it computes and runs it; `whole` does so with a graph, `filled` with numbers; `sampling` decides when enough is measured; `peaks` measures the roofs with the operator
+//! what it computes by a `yardstick` and runs it; `whole` does so with a graph, `filled` with numbers; `sampling` decides when enough is measured; `peaks` measures the roofs with the operator
 //! [`crate::ops::peak`]; `clocks` and `others` watch the machine meanwhile; `record` is a row and its forms; `compare` sets two lists of rows side by side, `peers` rows of files
 //! and of libraries beside ours. `profile`, `roofline`, `memory` and `trace` tell where a graph's time goes; `drawing` shows graphs, before fusion and after it; `tune`
 //! finds the fastest variants of kernels; `health` is whether a device computes what it should. docs/benchmarking.md says why it is done so.
@@ -29,6 +29,7 @@ pub mod tune;
 #[cfg(feature = "vendor")]
 pub mod vendor;
 pub mod whole;
+pub mod yardstick;
 
 use crate::device::Device;
 use crate::error::Result;
@@ -60,12 +61,10 @@ pub struct Settings {
 pub fn variants(subject: &Subject, device: &Device) -> Result<Vec<(&'static str, Device)>> {
     let mut found: Vec<(&'static str, Device)> = Vec::new();
     let mut seen: Vec<Vec<String>> = Vec::new();
-    for &variant in row(subject.op.stem()).map_or(&[][..], |row| row.variants_on(device)) {
-        let Some(device) = device.with_variant(variant) else { break };
+    for (variant, device) in names(subject, device).iter().filter_map(|&name| forced(subject, device, name)) {
         // What a variant has no kernel for runs as another, whose kernels were met already, or will be.
         let kernels = launched(subject, &device)?;
-        let is_own = variant == "exact" || kernels.iter().any(|kernel| kernel.split('_').any(|word| word == variant));
-        if is_own && !seen.contains(&kernels) {
+        if is_of(variant, &kernels) && !seen.contains(&kernels) {
             seen.push(kernels);
             found.push((variant, device));
         }
@@ -74,6 +73,21 @@ pub fn variants(subject: &Subject, device: &Device) -> Result<Vec<(&'static str,
         found.push(("", device.clone()));
     }
     Ok(found)
+}
+
+fn names(subject: &Subject, device: &Device) -> &'static [&'static str] {
+    row(subject.op.stem()).map_or(&[], |row| row.variants_on(device))
+}
+
+/// The device with this variant of an operator's kernels, whether or not there is one for these tensors; none where the operator has none of this name there.
+pub fn forced(subject: &Subject, device: &Device, name: &str) -> Option<(&'static str, Device)> {
+    let variant = names(subject, device).iter().find(|variant| **variant == name)?;
+    Some((variant, device.with_variant(variant)?))
+}
+
+/// Whether kernels are those of a variant, by their names; all may be those of `exact`, which stands in none.
+pub fn is_of(variant: &str, kernels: &[String]) -> bool {
+    variant == "exact" || kernels.iter().any(|kernel| kernel.split('_').any(|word| word == variant))
 }
 
 /// The kernels that a subject launches on a device.

@@ -4,6 +4,7 @@ use super::sampled;
 use super::sampling::Patience;
 use super::shapes::{Role, Subject};
 use super::subject::{Memory, Prepared};
+use super::yardstick::CHECKABLE;
 use crate::device::Device;
 #[cfg(feature = "wgpu")]
 use crate::device::wgpu::AdapterKind;
@@ -61,7 +62,10 @@ impl Peaks {
             let outputs = outputs.into_iter().map(|ty| (ty, true)).collect();
             let subject = Subject { op, inputs: given, outputs, cost, part: "peaks", uses: 1 };
             let mut prepared = Prepared::new(&subject, device, Memory::Hot)?;
-            prepared.check()?;
+            // The rounds of GPUs would take the CPU minutes; their kernels are the same for fewer, which tests compare.
+            if cost.flops <= CHECKABLE {
+                prepared.check()?;
+            }
             let times = sampled(patience, || prepared.run())?.device();
             spread = spread.max(1.0 - times.p5 / times.median).max(times.p95 / times.median - 1.0);
             Ok((cost, times.median))

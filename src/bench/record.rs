@@ -1,9 +1,12 @@
 //! A row: everything that is known of one measurement, and the forms in which rows are written.
 
 use super::clocks::Clocks;
+use super::is_of;
 use super::others::Others;
 use super::peaks::{Bound, Peaks};
 use super::sampling::Samples;
+use super::yardstick::Yardstick;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::op::Cost;
 use crate::tensor::DType;
@@ -18,7 +21,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Host {
     /// The day, as 2026-11-28.
     pub date: String,
-    /// The commit of the folder that is worked in; nothing where git knows none.
+    /// The device's driver.
+    pub driver: String,
+    /// The commit of the program's sources; nothing where it is not known.
     pub commit: String,
     /// CPU threads.
     pub threads: usize,
@@ -34,11 +39,23 @@ pub struct Host {
 
 impl Host {
     /// Today's; what else the machine does and its clocks are watched from now on.
-    pub fn new(commit: String, threads: usize, dtype: DType, variant: &'static str, clocks: &Arc<Clocks>) -> Self {
+    pub fn new(device: &Device, commit: String, threads: usize, dtype: DType, variant: &'static str, clocks: &Arc<Clocks>) -> Self {
         // What was read before is another row's.
         clocks.told();
-        Host { date: today(), commit, threads, dtype, variant, others: Others::watch(), clocks: clocks.clone() }
+        Host { date: today(), driver: driver(device), commit, threads, dtype, variant, others: Others::watch(), clocks: clocks.clone() }
     }
+}
+
+/// `CUDA 13.0`; for wgpu Vulkan, Metal, .. with the driver's name and version; the CPU has none.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn driver(device: &Device) -> String {
+    let of = if device.name() == "cuda" { "CUDA " } else { "" };
+    device.choices().map_or(String::new(), |choices| format!("{of}{}", choices.driver))
+}
+
+#[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+fn driver(_: &Device) -> String {
+    String::new()
 }
 
 /// What was measured, told as rows tell it.
@@ -68,6 +85,8 @@ pub struct Measured {
     pub in_half: bool,
     /// Relative error; none where it was not checked.
     pub error: Option<f64>,
+    /// Against what; none where it was not checked.
+    pub checked: Option<Yardstick>,
 }
 
 /// One measurement. Times are microseconds, of one execution.
@@ -103,7 +122,7 @@ pub struct Row {
     pub memory: String,
     /// Samples.
     pub samples: usize,
-    /// Whether they agree as well as was asked.
+    /// Whether they are as many, took as long and agree as well as was asked.
     pub quiet: bool,
     /// By the device's clock: median,
     pub us: f64,
@@ -121,13 +140,20 @@ pub struct Row {
     pub roof: Option<f64>,
     /// What bounds it.
     pub bound: Option<Bound>,
-    /// Relative error against f64, of a whole graph of more than 8 GFLOP against the CPU's f32; none where it was not checked.
+    /// Relative error against what `checked` says; none where it was not checked.
     pub error: Option<f64>,
     /// Cores that other programs kept busy.
     pub others: f64,
     /// MHz of the device's clocks meanwhile: a CPU's, or `sm / memory`; empty where they are not known.
     #[serde(default)]
     pub clocks: String,
+    /// The device's driver and its version; empty for a CPU, and in rows of before there was this column.
+    #[serde(default)]
+    pub driver: String,
+    /// What results were compared with: `f64`; `f64 of 59/8192`, so many first rows of all; `cpu`, its code in the same type. Empty where with nothing, and in rows of
+    /// before there was this column, which were compared with f64, whole graphs of more than 8 GFLOP with the CPU.
+    #[serde(default)]
+    pub checked: String,
 }
 
 impl Row {
@@ -164,12 +190,27 @@ impl Row {
             error: of.error,
             others: host.others.cores(),
             clocks: host.clocks.told(),
+            driver: host.driver.clone(),
+            checked: of.checked.map_or(String::new(), |by| by.to_string()),
         }
     }
 
     /// Rows of one key measure the same.
     pub fn key(&self) -> [&str; 7] {
         [&self.op, &self.pass, &self.shape, &self.attributes, &self.dtype, &self.variant, &self.memory]
+    }
+
+    /// The variant whose kernels were launched, asked for or chosen; empty where the operator has none on that device.
+    pub fn chosen(&self) -> &str {
+        let of = |row: &'static crate::ops::Row| match self.device.split(' ').next() {
+            Some("cuda") => row.variants,
+            Some("wgpu") => row.wgpu_variants,
+            _ => &[],
+        };
+        let names = crate::ops::row(&self.op).map_or(&[][..], of);
+        let kernels: Vec<String> = self.kernels.split(' ').map(str::to_owned).collect();
+        // The last is none but by name: `exact` may be any.
+        names.iter().rev().find(|name| is_of(name, &kernels)).copied().unwrap_or_default()
     }
 
     /// `op` for a forward pass, `op.pass` for the rest; behind it the variant that was asked for.
@@ -196,6 +237,33 @@ pub fn to_csv(rows: &[Row], header: bool) -> Result<String> {
     rows.iter().try_for_each(|row| writer.serialize(row)).map_err(failed)?;
     let bytes = writer.into_inner().map_err(|e| Error::io("rows", e.into_error()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Rows as CSV without its header, in the columns of a file that was begun before rows had all of theirs, and the names of those that are left out; none where the columns
+/// are not those of rows.
+///
+/// # Errors
+/// [`Error::Io`] where a number cannot be written.
+pub fn to_csv_in(columns: &str, rows: &[Row]) -> Result<Option<(String, Vec<String>)>> {
+    let failed = |e: csv::Error| Error::io("rows", e.into());
+    let whole = to_csv(rows, true)?;
+    let mut own = csv::Reader::from_reader(whole.as_bytes());
+    let names = own.headers().map_err(failed)?.clone();
+    let theirs: Vec<&str> = columns.split(',').collect();
+    let places: Option<Vec<usize>> = theirs.iter().map(|name| names.iter().position(|own| own == *name)).collect();
+    let Some(places) = places else { return Ok(None) };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in own.records() {
+        let record = record.map_err(failed)?;
+        writer.write_record(places.iter().map(|&i| &record[i])).map_err(failed)?;
+    }
+    let bytes = writer.into_inner().map_err(|e| Error::io("rows", e.into_error()))?;
+    let lines = String::from_utf8_lossy(&bytes).into_owned();
+    // What cannot be read again lacks more than was added since.
+    let again = format!("{columns}\n{lines}");
+    let is_read = csv::Reader::from_reader(again.as_bytes()).deserialize::<Row>().all(|row| row.is_ok());
+    let left_out = names.iter().filter(|name| !theirs.contains(name)).map(str::to_owned).collect();
+    Ok(is_read.then_some((lines, left_out)))
 }
 
 /// Rows from a file: CSV by its name, else JSON, a list or one an object with `rows`.
@@ -262,11 +330,14 @@ pub(super) mod tests {
             error: Some(1e-7),
             others: 0.0,
             clocks: "1980 / 2619".to_owned(),
+            driver: "CUDA 13.0".to_owned(),
+            checked: "f64".to_owned(),
         }
     }
 
     #[test]
     fn rows_come_back_from_each_form() -> Result<()> {
+        let wrong = |expected: &str| Error::graph("rows", expected, "others");
         let rows = vec![row("linear", 3.0), Row { error: None, roof: Some(0.5), bound: None, ..row("add", 4.5) }];
         let folder = std::env::temp_dir().join(format!("escnet-rows-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
@@ -276,15 +347,41 @@ pub(super) mod tests {
             std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
             assert_eq!(read(&path)?, rows, "{name}");
         }
-        // As files were before rows had clocks.
-        let older = folder.join("older.csv");
-        let text = to_csv(&rows, true)?.replace(",clocks", "").replace(",1980 / 2619", "");
-        std::fs::write(&older, text).map_err(|e| Error::io(&older, e))?;
-        assert!(read(&older)?.iter().all(|row| row.clocks.is_empty() && row.samples == 25));
-        let wrong = folder.join("wrong.csv");
-        std::fs::write(&wrong, "a,b\n1,2\n").map_err(|e| Error::io(&wrong, e))?;
-        assert!(matches!(read(&wrong), Err(Error::Config { .. })));
+        // As files were before rows had clocks, or what follows these; more rows go into them in their own columns.
+        for (header, values) in [(",clocks,driver,checked", ",1980 / 2619,CUDA 13.0,f64"), (",driver,checked", ",CUDA 13.0,f64")] {
+            let older = folder.join("older.csv");
+            let text = to_csv(&rows, true)?.replace(header, "").replace(values, "");
+            let columns = text.lines().next().unwrap_or_default();
+            let (more, left_out) = to_csv_in(columns, &rows)?.ok_or_else(|| wrong("these columns"))?;
+            assert_eq!((format!("{columns}\n{more}"), format!(",{}", left_out.join(","))), (text.clone(), header.to_owned()));
+            std::fs::write(&older, text.clone() + &more).map_err(|e| Error::io(&older, e))?;
+            let read = read(&older)?;
+            assert_eq!(read.len(), 2 * rows.len());
+            assert!(read.iter().all(|row| row.driver.is_empty() && row.checked.is_empty() && row.samples == 25));
+            assert!(to_csv_in(&columns.replace(",us", ""), &rows)?.is_none() && to_csv_in("a,b", &rows)?.is_none());
+        }
+        let other = folder.join("other.csv");
+        std::fs::write(&other, "a,b\n1,2\n").map_err(|e| Error::io(&other, e))?;
+        assert!(matches!(read(&other), Err(Error::Config { .. })));
         std::fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, e))
+    }
+
+    #[test]
+    fn a_row_tells_which_variant_was_chosen() {
+        let of = |device: &str, op: &str, kernels: &str| {
+            Row { device: device.to_owned(), kernels: kernels.to_owned(), ..row(op, 1.0) }.chosen().to_owned()
+        };
+        assert_eq!(of("cuda (H200)", "linear", "linear_forward_mma64_bf16"), "mma64");
+        assert_eq!(of("cuda (H200)", "linear", "linear_forward_bf16"), "exact");
+        assert_eq!(of("wgpu (llvmpipe)", "linear", "linear_product_tiles64x64_f32"), "tiles64x64");
+        assert_eq!(
+            [
+                of("wgpu (llvmpipe)", "softmax", "softmax_rows_f32"),
+                of("cpu (2 threads)", "linear", ""),
+                of("cuda (H200)", "caption-step", "9 launches")
+            ],
+            [""; 3]
+        );
     }
 
     #[test]

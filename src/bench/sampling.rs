@@ -3,7 +3,7 @@
 use crate::graph::Clocked;
 use std::time::{Duration, Instant};
 
-/// When enough is measured: after at least so many samples and so long, once they agree; or when time is up.
+/// When enough is measured: after at least so many samples and so long, once they agree; or when time is up, even if that is less.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Patience {
     /// The fewest samples.
@@ -28,6 +28,7 @@ impl Default for Patience {
 pub struct Samples {
     patience: Patience,
     begun: Instant,
+    taken: Duration,
     device: Vec<f64>,
     host: Vec<f64>,
 }
@@ -46,28 +47,25 @@ pub struct Summary {
 impl Samples {
     /// None yet.
     pub fn new(patience: Patience) -> Self {
-        Samples { patience, begun: Instant::now(), device: Vec::new(), host: Vec::new() }
+        Samples { patience, begun: Instant::now(), taken: Duration::ZERO, device: Vec::new(), host: Vec::new() }
     }
 
     /// Adds one run.
     pub fn add(&mut self, clocked: Clocked) {
         self.host.push(clocked.host.as_secs_f64());
         self.device.push(clocked.device.unwrap_or(clocked.host).as_secs_f64());
+        self.taken = self.begun.elapsed();
     }
 
     /// Whether another is to be taken.
     pub fn wants_more(&self) -> bool {
-        let Patience { samples, least, most, .. } = self.patience;
-        let taken = self.begun.elapsed();
-        if self.device.is_empty() || (self.device.len() < 2 && taken < most) {
-            return true;
-        }
-        taken < most && (self.device.len() < samples || taken < least || !self.is_quiet())
+        self.device.is_empty() || (self.begun.elapsed() < self.patience.most && !self.is_quiet())
     }
 
-    /// Whether they agree as well as was asked.
+    /// Whether they are as many, took as long and agree as well as was asked.
     pub fn is_quiet(&self) -> bool {
-        self.device.len() >= self.patience.samples && self.noise() <= self.patience.noise
+        let Patience { samples, least, .. } = self.patience;
+        self.device.len() >= samples && self.taken >= least && self.noise() <= self.patience.noise
     }
 
     /// The standard error of the mean, as a share of the mean.
@@ -143,7 +141,10 @@ mod tests {
         assert!(!loud.wants_more() && !loud.is_quiet());
         assert!(samples(late, &[]).wants_more());
         let slow = Patience { least: Duration::from_secs(1000), ..quick };
-        assert!(samples(slow, &[1.0; 9]).wants_more());
+        assert!(samples(slow.clone(), &[1.0; 9]).wants_more());
+        // Time was up before that: they agree, but nobody knows how they drift.
+        let short = samples(Patience { most: Duration::ZERO, ..slow }, &[1.0; 9]);
+        assert!(!short.wants_more() && !short.is_quiet());
     }
 
     #[test]

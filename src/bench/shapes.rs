@@ -3,10 +3,11 @@
 use super::listed::{Listed, SWEEP};
 use super::parts::{Part, build};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, Segment, Source, StateKind, Value, prepare};
+use crate::graph::{Graph, Node, Segment, Source, StateKind, Value, gradients, prepare};
 use crate::model::config::EscnetConfig;
 use crate::op::{Cost, Op};
-use crate::ops::rules;
+use crate::ops::support::case::Case;
+use crate::ops::{TABLE, rules};
 use crate::tensor::{DType, Tensor, TensorType};
 use std::collections::HashMap;
 use std::path::Path;
@@ -122,6 +123,43 @@ pub fn listed(name: &str, dtype: DType) -> Result<Vec<Subject>> {
     Ok(found.subjects)
 }
 
+/// Every operator on what it is tested on, forward and backward, save empty tensors; of numbers in 16 bits those alone that are computed in.
+///
+/// # Errors
+/// Those of the operators' shape rules.
+pub fn cases(dtype: DType) -> Result<Vec<Subject>> {
+    let mut found = Found::default();
+    for case in TABLE.iter().flat_map(|row| (row.cases)()) {
+        let graph = differentiated(&case)?;
+        if graph.values().all(|(_, info)| [DType::F32, DType::I32, dtype].contains(&info.ty.dtype)) {
+            found.add(graph, "cases", dtype)?;
+        }
+    }
+    let is_empty = |subject: &Subject| subject.inputs.iter().any(|(ty, _)| ty.is_empty()) || subject.outputs.iter().any(|(ty, _)| ty.is_empty());
+    found.subjects.retain(|subject| !is_empty(subject));
+    Ok(found.subjects)
+}
+
+/// A case's graph with the gradients that it has; it is taken apart, not run.
+fn differentiated(case: &Case) -> Result<Graph> {
+    let (mut b, inputs, results) = case.graph()?;
+    let wanted: Vec<Value> = case.inputs.iter().zip(inputs).filter(|(input, _)| input.gradient).map(|(_, v)| v).collect();
+    if wanted.is_empty() {
+        return Ok(b.finish());
+    }
+    let mut seeds = Vec::new();
+    for (name, y) in results {
+        let ty = b.ty(y);
+        if ty.dtype != DType::I32 {
+            seeds.push((y, b.input(&format!("gradient of {name}"), ty)?));
+        }
+    }
+    for (i, gradient) in gradients(&mut b, &rules(), &seeds, &wanted)?.into_iter().enumerate() {
+        gradient.iter().for_each(|&gradient| b.output(&format!("gradient {i}"), gradient));
+    }
+    Ok(b.finish())
+}
+
 /// Subjects, each once.
 #[derive(Default)]
 struct Found {
@@ -189,6 +227,30 @@ mod tests {
             };
             assert!(has("matmul", "8192x8192 8192x8192") && has("attention", "32x197x768 32x197x768 32x197x768"), "{told:#?}");
             assert!(has("conv2d.backward_input", "32x56x56x64 64x3x3x64") && has("linear.backward_weight", "4096x4096 4096x4096"), "{told:#?}");
+        }
+        Ok(())
+    }
+
+    /// What no model runs as it stands is reached too, and can be computed with what a bench fills tensors with.
+    #[test]
+    fn every_operator_has_cases_that_can_be_measured() -> Result<()> {
+        use super::super::subject::{Check, Memory, Prepared};
+        let device = crate::device::Device::cpu(2)?;
+        for dtype in [DType::F32, DType::BF16] {
+            let all = cases(dtype)?;
+            let stems: std::collections::BTreeSet<&str> = all.iter().map(|s| s.op.stem()).collect();
+            let missing: Vec<&str> = TABLE.iter().map(|row| row.stem).filter(|stem| !stems.contains(stem)).collect();
+            assert_eq!(missing, [""; 0], "{dtype}");
+            assert!(all.iter().any(|s| s.op.label() == "gelu") && all.iter().any(|s| s.op.label() == "linear.backward_weight"));
+            let mut wrong = Vec::new();
+            for subject in all.iter().filter(|subject| subject.cost.flops < 100_000_000) {
+                match Prepared::new(subject, &device, Memory::Hot).and_then(|mut prepared| prepared.check()) {
+                    Ok(Check::Checked(worst)) if !worst.error.is_finite() => wrong.push(format!("{} {}", subject.op.label(), subject.shape())),
+                    Ok(_) => {}
+                    Err(e) => wrong.push(e.to_string()),
+                }
+            }
+            assert!(wrong.is_empty(), "{dtype}, of {}: {wrong:#?}", all.len());
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::record::Measured;
 use super::shapes::{Role, Subject};
+use super::yardstick::{Reference, Wanted, Yardstick, reference};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Clocked, Graph, Options, Segment, Session, StateKind, Store};
@@ -25,15 +26,13 @@ pub enum Memory {
 const BEYOND_CACHES: usize = 192 << 20;
 /// The most copies of an execution in a run.
 const MOST_COPIES: usize = 256;
-/// The most FLOPs that the plain f64 code is asked to do.
-pub(super) const CHECKABLE: u64 = 8_000_000_000;
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Check {
-    /// The result that is worst against f64.
+    /// The result that is worst.
     Checked(Comparison),
-    /// The plain f64 code would take too long.
+    /// There is nothing to compare with: it would take too long to compute.
     TooLarge,
     /// Nothing is computed: integers alone, and they are right.
     Exact,
@@ -47,11 +46,8 @@ pub struct Prepared {
     session: Session,
     copies: usize,
     /// What [`Prepared::check`] compared with.
-    reference: Option<Wanted>,
+    reference: Option<Reference>,
 }
-
-/// Numbers that results should have, in the order of [`results`]; none for one that nobody looks at.
-pub(super) type Wanted = Vec<Option<Vec<f64>>>;
 
 impl Prepared {
     /// Lays its tensors down in a device's memory.
@@ -63,7 +59,7 @@ impl Prepared {
             Memory::Hot => 1,
             Memory::Cold => BEYOND_CACHES.div_ceil(bytes(subject).max(1)).clamp(1, MOST_COPIES),
         };
-        let (store, session) = laid_down(subject, device, copies)?;
+        let (store, session) = laid_down(subject, &all_numbers(subject)?, device, copies)?;
         Ok(Prepared { subject: subject.clone(), device: device.clone(), store, session, copies, reference: None })
     }
 
@@ -101,29 +97,22 @@ impl Prepared {
         Ok(Clocked { host: host / each, device: device.map(|time| time / each) })
     }
 
-    /// Compares what the last copy computes with the plain f64 code on the same numbers. To be called before any other run, since state moves on.
+    /// Compares what the last copy computes with [`reference`]. To be called before any other run, since state moves on.
     ///
     /// # Errors
     /// [`Error::Graph`] where they differ by more than the operator's limit; those of the devices.
     pub fn check(&mut self) -> Result<Check> {
-        let Some(want) = reference(&self.subject)? else { return Ok(Check::TooLarge) };
+        let Some(reference) = reference(&self.subject, &self.device)? else { return Ok(Check::TooLarge) };
         self.session.run(&mut self.store, segment())?;
-        let found = self.compared(&want);
-        self.reference = Some(want);
+        let found = self.compared(&reference.numbers);
+        self.reference = Some(reference);
         found
     }
 
     /// What [`Prepared::check`] compared with.
     #[cfg(feature = "vendor")]
-    pub(super) fn reference(&self) -> Option<&Wanted> {
+    pub(super) fn reference(&self) -> Option<&Reference> {
         self.reference.as_ref()
-    }
-
-    /// The results of the last copy.
-    #[cfg(feature = "vendor")]
-    pub(super) fn results(&mut self) -> Result<Wanted> {
-        let last = self.copies - 1;
-        results(&self.subject).map(|(_, of_copy)| of_copy.read(last, &self.session, &mut self.store).map(Some)).collect()
     }
 
     /// The memory of a copy's inputs and outputs, on one of CUDA's devices; none for what is fixed or not wanted.
@@ -133,7 +122,7 @@ impl Prepared {
         [(0..self.subject.inputs.len()).map(|i| of(input(copy, i))).collect(), (0..self.subject.outputs.len()).map(|i| of(output(copy, i))).collect()]
     }
 
-    /// Compares the results of the last copy with these.
+    /// Compares the results of the last copy with these; where these are fewer, the first of them.
     ///
     /// # Errors
     /// As [`Prepared::check`].
@@ -142,7 +131,8 @@ impl Prepared {
         let mut worst: Option<Comparison> = None;
         for ((ty, of_copy), want) in results(&self.subject).zip(want) {
             let Some(want) = want else { continue };
-            let got = of_copy.read(last, &self.session, &mut self.store)?;
+            let mut got = of_copy.read(last, &self.session, &mut self.store)?;
+            got.truncate(want.len());
             if ty.dtype == DType::I32 {
                 if got != *want && !may_tie(&self.subject) {
                     return Err(Error::graph(self.subject.op.label(), format!("the integers of f64 in {of_copy:?}"), "others"));
@@ -167,6 +157,7 @@ impl Prepared {
     /// Those of [`Session::times`].
     pub fn measured(&mut self, check: &Check) -> Result<Measured> {
         let kernels = self.kernels()?.join(" ");
+        let by = self.reference.as_ref().map_or(Yardstick::F64, |reference| reference.by);
         let subject = &self.subject;
         Ok(Measured {
             device: self.device.describe(),
@@ -185,6 +176,7 @@ impl Prepared {
                 Check::Exact => Some(0.0),
                 Check::TooLarge => None,
             },
+            checked: Some(by).filter(|_| *check != Check::TooLarge),
         })
     }
 }
@@ -199,7 +191,7 @@ fn bytes(subject: &Subject) -> usize {
 }
 
 /// Everything is put into one segment, whichever it ran in.
-fn segment() -> Segment {
+pub(super) fn segment() -> Segment {
     Segment::Run
 }
 
@@ -220,13 +212,13 @@ fn may_tie(subject: &Subject) -> bool {
 
 /// A result of an execution.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     Output(usize),
     State(usize),
 }
 
 impl Place {
-    fn read(self, copy: usize, session: &Session, store: &mut Store) -> Result<Vec<f64>> {
+    pub(super) fn read(self, copy: usize, session: &Session, store: &mut Store) -> Result<Vec<f64>> {
         match self {
             Place::Output(i) => session.read_f64(&output(copy, i), store),
             Place::State(i) => store.read_f64(&input(copy, i)),
@@ -234,7 +226,7 @@ impl Place {
     }
 }
 
-fn results(subject: &Subject) -> impl Iterator<Item = (TensorType, Place)> {
+pub(super) fn results(subject: &Subject) -> impl Iterator<Item = (TensorType, Place)> {
     let outputs = subject.outputs.iter().enumerate().filter(|(_, (_, wanted))| *wanted).map(|(i, (ty, _))| (*ty, Place::Output(i)));
     let states = subject.inputs.iter().enumerate().filter(|(_, (_, role))| *role == Role::Updated).map(|(i, (ty, _))| (*ty, Place::State(i)));
     outputs.chain(states)
@@ -248,27 +240,17 @@ fn output(copy: usize, i: usize) -> String {
     format!("{copy}.out.{i}")
 }
 
-/// What the plain f64 code makes of a subject's numbers; nothing where it would take too long.
-pub(super) fn reference(subject: &Subject) -> Result<Option<Wanted>> {
-    if subject.cost.flops > CHECKABLE {
-        return Ok(None);
-    }
-    let (mut store, mut session) = laid_down(subject, &Device::reference()?, 1)?;
-    session.run(&mut store, segment())?;
-    results(subject).map(|(_, of_copy)| of_copy.read(0, &session, &mut store).map(Some)).collect::<Result<_>>().map(Some)
-}
-
-/// A session of so many copies of the operator, each on its own tensors, which hold the same numbers.
-fn laid_down(subject: &Subject, device: &Device, copies: usize) -> Result<(Store, Session)> {
+/// A session of so many copies of the operator, each on its own tensors, which hold these numbers.
+pub(super) fn laid_down(subject: &Subject, numbers: &[Tensor], device: &Device, copies: usize) -> Result<(Store, Session)> {
     let graph = graph(subject, copies)?;
     let mut store = Store::new(device);
     let mut session = Session::new(graph, &mut store, Options::default())?;
-    for (i, ((_, role), numbers)) in subject.inputs.iter().zip(all_numbers(subject)?).enumerate() {
+    for (i, ((_, role), numbers)) in subject.inputs.iter().zip(numbers).enumerate() {
         for copy in 0..copies {
             match role {
                 Role::Fixed(_) => {}
-                Role::Given => session.write(&input(copy, i), &numbers)?,
-                _ => store.write(&input(copy, i), &numbers)?,
+                Role::Given => session.write(&input(copy, i), numbers)?,
+                _ => store.write(&input(copy, i), numbers)?,
             }
         }
     }
@@ -276,7 +258,7 @@ fn laid_down(subject: &Subject, device: &Device, copies: usize) -> Result<(Store
 }
 
 /// The numbers of all inputs; what a forward pass would have given is computed from the others.
-fn all_numbers(subject: &Subject) -> Result<Vec<Tensor>> {
+pub(super) fn all_numbers(subject: &Subject) -> Result<Vec<Tensor>> {
     let mut numbers = (0..subject.inputs.len()).map(|i| numbers(subject, i)).collect::<Result<Vec<_>>>()?;
     let Some(forward) = row(subject.op.stem()).and_then(|row| (row.forward)(&*subject.op, subject.inputs.len())) else { return Ok(numbers) };
     let inputs = subject.inputs[forward.inputs.clone()].iter().map(|(ty, _)| (*ty, Role::Given)).collect::<Vec<_>>();

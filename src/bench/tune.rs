@@ -57,12 +57,7 @@ pub fn tune(subject: &Subject, device: &Device, host: &Host, settings: &Settings
     let row = |(_, device): &(&'static str, Device)| measure(subject, device, None, host, settings);
     let rows = variants.iter().map(row).collect::<Result<Vec<Row>>>()?;
     let at_rule = rows.iter().position(|row| row.kernels == chosen).unwrap_or(0);
-    let is_faster = |row: &&Row| {
-        let pairs = compare(&rows[at_rule..=at_rule], std::slice::from_ref(*row)).pairs;
-        pairs.first().is_some_and(|pair| pair.interval[1] < 1.0 - WORTH)
-    };
-    let best = rows.iter().filter(is_faster).min_by(|a, b| a.us.total_cmp(&b.us)).unwrap_or(&rows[at_rule]);
-    let at_best = rows.iter().position(|row| std::ptr::eq(row, best)).unwrap_or(at_rule);
+    let at_best = best(&rows, at_rule);
     Ok(Some(Tuned {
         signature: subject.signature(),
         op: subject.op.label(),
@@ -72,4 +67,28 @@ pub fn tune(subject: &Subject, device: &Device, host: &Host, settings: &Settings
         best: variants[at_best].0,
         us: variants.iter().zip(&rows).map(|((name, _), row)| (*name, row.us)).collect(),
     }))
+}
+
+/// The fastest of one thing's rows, where it is faster than the rule's for certain; what nothing was compared with is not kept, however fast.
+fn best(rows: &[Row], at_rule: usize) -> usize {
+    let is_better = |row: &Row| {
+        let pairs = compare(&rows[at_rule..=at_rule], std::slice::from_ref(row)).pairs;
+        row.error.is_some() && pairs.first().is_some_and(|pair| pair.interval[1] < 1.0 - WORTH)
+    };
+    let better = rows.iter().enumerate().filter(|(_, row)| is_better(row));
+    better.min_by(|(_, a), (_, b)| a.us.total_cmp(&b.us)).map_or(at_rule, |(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::row;
+    use super::*;
+
+    #[test]
+    fn what_was_not_checked_is_not_kept() {
+        let unchecked = Row { error: None, ..row("linear", 1.0) };
+        let rows = [row("linear", 10.0), unchecked, row("linear", 5.0), row("linear", 9.95)];
+        assert_eq!([best(&rows, 0), best(&rows, 2), best(&rows[..2], 0), best(&rows[2..], 1)], [2, 2, 0, 0]);
+        assert_eq!(best(&[row("linear", 10.0), row("linear", 9.95)], 0), 0, "within noise");
+    }
 }

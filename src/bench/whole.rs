@@ -6,7 +6,8 @@ use super::peaks::Peaks;
 use super::record::{Host, Measured, Row};
 use super::sampled;
 use super::sampling::Patience;
-use super::subject::{CHECKABLE, computed_in};
+use super::subject::computed_in;
+use super::yardstick::{CHECKABLE, Yardstick};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Clocked, Graph, Options, Segment, Session, Source, StateKind, Store, prepare};
@@ -51,6 +52,7 @@ pub fn measure(
         cost: whole.cost,
         in_half: host.dtype != DType::F32,
         error,
+        checked: error.map(|_| if whole.cost.flops > CHECKABLE { Yardstick::Cpu } else { Yardstick::F64 }),
     };
     Ok(Row::new(measured, &samples, peaks, host))
 }

@@ -33,6 +33,7 @@ impl Measure {
     /// Does it.
     pub fn run(self, talk: &Talk) -> Done {
         let device = self.device.open(DType::F32, talk)?;
+        super::bench::tell_of_build(talk);
         let most = super::bench::seconds(self.time)?;
         let patience = Patience { least: most.min(Duration::from_secs(1)), most, ..Patience::default() };
         let peaks = Peaks::measure(&device, &patience)?;

@@ -6,6 +6,9 @@ use escnet::bench::shapes::subjects;
 use escnet::infer::inspect::Stage;
 use escnet::{DType, Device};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
 /// A bench of the small model's operators that asks for little.
 fn bench(more: &[&str]) -> Run {
@@ -38,6 +41,65 @@ fn operators_are_checked_and_measured() {
     assert!(table.starts_with("operator") && table.contains("softmax"), "{table}");
     let markdown = bench(&["softmax", "-o", "md"]).ok();
     assert!(markdown.starts_with("| operator | shape |") && markdown.contains("\n| softmax | "), "{markdown}");
+}
+
+#[test]
+fn what_was_measured_is_told_meanwhile_and_of_all_together() {
+    let told = bench(&["softmax", "--progress"]);
+    let lines: Vec<&str> = told.err.lines().filter(|line| line.starts_with("1/") || line.starts_with("2/")).collect();
+    assert!(lines.len() == 2 && lines[0].contains(" softmax ") && (lines[0].ends_with(" us") || lines[0].ends_with(" ms")), "{}", told.err);
+    let plain = bench(&["softmax"]);
+    assert!(!plain.err.lines().any(|line| line.starts_with("1/")), "{}", plain.err);
+    let device = Device::cpu(0).unwrap().describe();
+    assert!(
+        plain.err.contains(&format!("{device}, f32, commit ")) && (plain.err.contains(" MHz\n") || plain.err.contains("clocks not known\n")),
+        "{}",
+        plain.err
+    );
+    let whole = bench(&["--whole", "--part", "fusion", "--progress"]);
+    assert!(whole.err.contains("\n1/1 fusion.whole 1: "), "{}", whole.err);
+    if cfg!(debug_assertions) {
+        assert!(plain.err.contains("debug assertions"), "{}", plain.err);
+        assert!(run(&["peaks", "--time", "0.01"]).err.contains("debug assertions"));
+    }
+}
+
+#[test]
+fn what_was_not_measured_long_enough_is_not_quiet() {
+    let short = bench(&["softmax", "--part", "classify", "--noise", "1000"]);
+    assert!(short.out.lines().skip(2).all(|line| line.contains(" ~")) && short.err.contains("half a second"), "{short:?}");
+    let rows = json(bench(&["softmax", "--part", "classify", "--noise", "1000", "-o", "json", "--time", "2"]));
+    assert!(rows["rows"].as_array().unwrap().iter().all(|row| row["quiet"] == true), "{rows}");
+}
+
+#[test]
+fn a_row_tells_driver_check_and_the_commit_of_the_program() {
+    let folder = Folder::new();
+    let asked = ["bench", "softmax", "--shapes", "escnet-tiny", "--part", "classify", "--time", "0.02", "--no-peaks", "-o", "json"];
+    let rows = |program: &Path, device: &str| -> Value {
+        let output =
+            Command::new(program).current_dir(folder.path()).env("ESCNET_CACHE", "off").args(asked).args(["--device", device]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let program = Path::new(env!("CARGO_BIN_EXE_escnet"));
+    let row = &rows(program, "cpu")["rows"][0];
+    assert_eq!((row["driver"].as_str(), row["checked"].as_str()), (Some(""), Some("f64")), "{row}");
+    for device in ["cuda", "wgpu"].iter().filter(|device| has(&format!("{device}:0"))) {
+        let row = &rows(program, device)["rows"][0];
+        let driver = row["driver"].as_str().unwrap();
+        assert!(driver.starts_with(if *device == "cuda" { "CUDA " } else { "Vulkan" }), "{row}");
+    }
+    // Wherever it is called; not of whatever folder it is called in.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let head = Command::new("git").arg("-C").arg(root).args(["rev-parse", "--short", "HEAD"]).output();
+    if let Some(head) = head.ok().filter(|head| head.status.success() && program.starts_with(root)) {
+        let head = String::from_utf8(head.stdout).unwrap();
+        assert_eq!(row["commit"].as_str().unwrap().trim_end_matches('+'), head.trim(), "{row}");
+    }
+    let elsewhere = folder.path().join("escnet");
+    std::fs::copy(program, &elsewhere).unwrap();
+    assert_eq!(rows(&elsewhere, "cpu")["rows"][0]["commit"], "");
 }
 
 #[test]
@@ -104,6 +166,14 @@ fn rows_are_appended_and_compared() {
     assert!(!beside.err.contains("these on"), "{beside:?}");
     let beside = json(beside);
     assert_eq!(beside["compared"]["alone"], serde_json::json!([0, 0]), "{beside}");
+    let beside = bench(&["gelu", "--part", "caption-encode,train-caption", "--against", &file, "-o", "csv"]).ok();
+    let mut beside = csv::Reader::from_reader(beside.as_bytes());
+    let number = |row: &BTreeMap<String, String>, name: &str| row[name].parse::<f64>().unwrap();
+    for row in beside.deserialize::<BTreeMap<String, String>>() {
+        let row = row.unwrap();
+        assert!(row["peer"] == "rows" && (number(&row, "us") / number(&row, "peer_us") / number(&row, "ratio") - 1.0).abs() < 1e-9, "{row:?}");
+    }
+    assert!(!bench(&["gelu", "--part", "caption-encode,train-caption", "-o", "csv"]).ok().contains("peer"));
 
     let header: Vec<&str> = lines[0].split(',').collect();
     let column = header.iter().position(|name| *name == "us").unwrap();
@@ -129,6 +199,24 @@ fn rows_are_appended_and_compared() {
 }
 
 #[test]
+fn an_older_file_of_rows_keeps_its_columns() {
+    let folder = Folder::new();
+    let file = folder.join("rows.csv");
+    let appended = |more: &[&str]| bench(&[&["softmax", "--part", "classify", "--append", &file], more].concat());
+    appended(&[]).ok();
+    // As they were before rows had a driver and what they were checked against.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let older: String = text.lines().map(|line| format!("{}\n", line.rsplitn(3, ',').last().unwrap())).collect();
+    assert!(older.starts_with("date,") && older.lines().next().unwrap().ends_with(",clocks"), "{older}");
+    folder.write("rows.csv", older.as_bytes());
+    let told = appended(&[]);
+    assert!(told.err.contains("driver, checked"), "{}", told.err);
+    let both = std::fs::read_to_string(&file).unwrap();
+    assert!(both.starts_with(&older) && both.lines().count() == 2 * older.lines().count() - 1, "{both}");
+    run(&["bench", "compare", &file, &file]).ok();
+}
+
+#[test]
 fn what_cannot_be_measured_is_said() {
     assert!(bench(&["abacus"]).ends(2).err.contains("no operator of escnet-tiny matches `abacus`"));
     run(&["bench", "--shapes", "nowhere"]).ends(3);
@@ -147,7 +235,15 @@ fn a_list_measures_nothing_and_one_run_prints_nothing() {
     assert!(list.lines().count() > 20 && list.contains("1x224x224x3 64x7x7x3"), "{list}");
     let two = run(&["bench", "--list", "conv2d", "--batch", "1,8"]).ok();
     assert_eq!(two.lines().count() - 2, 2 * (list.lines().count() - 2));
-    assert_eq!(bench(&["layernorm", "--run-once"]).ok(), "");
+    let once = bench(&["layernorm", "--run-once"]);
+    assert!(once.err.lines().count() > 1 && once.err.lines().all(|line| line.contains(": 1 execution")), "{once:?}");
+    assert_eq!(once.ok(), "");
+    bench(&["linear", "--run-once", "--variant", "all"]).ends(2);
+    bench(&["linear", "--run-once", "--variant", "mma64"]).ends(2);
+    let cases = run(&["bench", "--list", "--shapes", "cases"]).ok();
+    for op in ["argmax", "ema", "gelu", "global_avgpool", "loss_scale", "reduce", "relu", "scale", "select", "sgd", "transpose"] {
+        assert!(cases.lines().any(|line| line.starts_with(&format!("{op} "))), "{op} of {cases}");
+    }
     let sweep = run(&["bench", "--list", "--shapes", "sweep", "--dtype", "bf16"]).ok();
     assert!(sweep.contains("bf16:8192x8192 bf16:8192x8192") && sweep.contains("causal: true"), "{sweep}");
 }
@@ -155,7 +251,9 @@ fn a_list_measures_nothing_and_one_run_prints_nothing() {
 #[test]
 fn variants_are_measured_side_by_side() {
     bench(&["softmax", "--variant", "mma64"]).ends(2);
-    let report = json(bench(&["softmax", "--variant", "all", "-o", "json"]));
+    let all = bench(&["softmax", "--variant", "all", "-o", "json"]);
+    assert!(all.err.contains("--variant all adds none"), "{}", all.err);
+    let report = json(all);
     assert!(report["rows"].as_array().unwrap().iter().all(|row| row["variant"] == ""), "the CPU has none: {report}");
     if !has("cuda:0") {
         return;
@@ -166,6 +264,8 @@ fn variants_are_measured_side_by_side() {
     let report = json(run(&[&["bench", "linear bf16:1x32x24"], &asked[2..], &more].concat()));
     let variants: Vec<&str> = report["rows"].as_array().unwrap().iter().map(|row| row["variant"].as_str().unwrap()).collect();
     assert!(variants.contains(&"exact") && variants.contains(&"mma64"), "{variants:?}");
+    let once = run(&[&["bench", "linear bf16:1x32x24"], &asked[2..9], &["--dtype", "bf16", "--variant", "mma64", "--run-once"]].concat());
+    assert!(once.err.lines().count() > 0 && once.err.lines().all(|line| line.contains(": 1 execution") && line.contains("_mma64_")), "{once:?}");
     let f32 = json(run(&[&asked[..], &["--variant", "all", "-o", "json"]].concat()));
     assert!(f32["rows"].as_array().unwrap().iter().all(|row| row["variant"] == "exact" || row["variant"] == "skinny"), "{f32}");
 }

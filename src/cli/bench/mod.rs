@@ -1,5 +1,7 @@
 //! `escnet bench`: how long operators take, and what could be.
 
+mod beside;
+mod commit;
 mod compare;
 mod run;
 mod written;
@@ -9,6 +11,7 @@ use super::model::{Precision, Where};
 use super::stop::Stop;
 use super::talk::Talk;
 use clap::{Args, Subcommand, ValueEnum};
+pub use commit::commit;
 use escnet::bench::parts::Part;
 use escnet::infer::inspect::Stage;
 use std::path::PathBuf;
@@ -18,7 +21,8 @@ pub use written::time;
 /// Measures operators, or whole graphs of a model, on a device, or compares two measurements.
 ///
 /// What is measured are the operators that a model's graphs run, after fusion, each once for the same shapes, each on tensors of its own that no cache holds. What it
-/// computes is checked against plain f64 code before any time is shown. Times are the device's own where it has a clock; docs/benchmarking.md says how to read them.
+/// computes is checked before any time is shown: against plain f64 code; beyond 8 GFLOP on a GPU against the CPU's, on the CPU against f64 in its first rows, and a
+/// few of those are `unchecked`. Times are the device's own where it has a clock; docs/benchmarking.md says how to read them.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Bench {
@@ -43,7 +47,8 @@ struct Run {
     /// What is computed in
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// What is measured: the operators of escnet-base, escnet-tiny or a folder with a config.json; `sweep`, sizes that kernels are compared at, or a .toml of that form
+    /// What is measured: the operators of escnet-base, escnet-tiny or a folder with a config.json; `sweep`, sizes that kernels are compared at, or a .toml of that form;
+    /// `cases`, all operators on what they are tested on
     #[arg(long, value_name = "MODEL|FILE", default_value = "escnet-base")]
     shapes: String,
     /// Pictures at once
@@ -57,12 +62,12 @@ struct Run {
     whole: bool,
     /// The variant of kernels that operators use where they have it, such as mma64 or tiles64x64; `all` measures each that a device has, side by side. For CUDA and
     /// wgpu
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["list", "run_once"])]
+    #[arg(long, value_name = "NAME", conflicts_with = "list")]
     variant: Option<String>,
     /// Lets each execution find its tensors where the one before left them
     #[arg(long)]
     hot: bool,
-    /// The most seconds for an operator; what is not quiet then is marked
+    /// The most seconds for an operator; what is not quiet then, or was not measured for half a second, is marked
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     time: f64,
     /// The noise at which sampling ends: the standard error of the mean, in percent
@@ -80,9 +85,12 @@ struct Run {
     /// Only lists what would be measured
     #[arg(long, conflicts_with_all = ["run_once", "append", "against"])]
     list: bool,
-    /// Runs each operator once, unmeasured: for profilers
+    /// Runs each operator once, on one set of tensors, unmeasured and unchecked: for profilers
     #[arg(long, conflicts_with_all = ["append", "against"])]
     run_once: bool,
+    /// Says what was measured on standard error, a line each, terminal or not
+    #[arg(long, conflicts_with_all = ["list", "run_once"])]
+    progress: bool,
     /// How rows are written
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -167,8 +175,9 @@ pub fn seconds(time: f64) -> Result<Duration, Stop> {
     Duration::try_from_secs_f64(time).map_err(|_| Stop::Usage(format!("--time: expected seconds of at least 0, got {time}")))
 }
 
-/// The commit of the folder that is worked in; nothing where there is none.
-pub fn commit() -> String {
-    let told = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    told.ok().filter(|told| told.status.success()).map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default()
+/// Says that times of this build are none to go by, where they are not.
+pub fn tell_of_build(talk: &Talk) {
+    if cfg!(debug_assertions) {
+        talk.note("this program was built with debug assertions and little optimised: on the CPU times are longer, and roofs lower, than those of --release");
+    }
 }

@@ -2,29 +2,59 @@
 
 use super::super::stop::Stop;
 use super::super::table::{Table, short};
+use super::super::talk::Talk;
 use super::Output;
+use super::beside::{pair, to_csv_beside};
 use escnet::Error;
-use escnet::bench::compare::{Comparison, Pair};
+use escnet::bench::compare::Comparison;
 use escnet::bench::peaks::{Bound, Peaks};
 use escnet::bench::peers::Peers;
 use escnet::bench::record::{self, Row};
 use escnet::bench::shapes::Subject;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
-/// Adds rows to a CSV file; a new one gets a header, which an older one must have.
-pub fn append(path: &Path, rows: &[Row]) -> Result<(), Stop> {
+/// Adds rows to a CSV file; a new one gets a header. An older one, of before rows had all of today's columns, keeps its own.
+pub fn append(path: &Path, rows: &[Row], talk: &Talk) -> Result<(), Stop> {
     let io = |e| Stop::Library(Error::io(path, e));
-    let whole = record::to_csv(rows, true)?;
-    let first = File::open(path).ok().and_then(|file| BufReader::new(file).lines().next()?.ok());
-    if first.is_some_and(|first| Some(first.as_str()) != whole.lines().next()) {
-        return Err(Stop::Input(format!("{}: its columns are not those of these rows; append to a new file", path.display())));
-    }
+    let lines = match File::open(path).ok().and_then(|file| BufReader::new(file).lines().next()?.ok()) {
+        None => record::to_csv(rows, true)?,
+        Some(columns) => {
+            let Some((lines, left_out)) = record::to_csv_in(&columns, rows)? else {
+                return Err(Stop::Input(format!("{}: its columns are not those of these rows; append to a new file", path.display())));
+            };
+            if !left_out.is_empty() {
+                talk.note(format_args!("{} has no columns {}, which are left out there: a new file has all", path.display(), left_out.join(", ")));
+            }
+            lines
+        }
+    };
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-    let is_new = file.metadata().map_err(io)?.len() == 0;
-    file.write_all(record::to_csv(rows, is_new)?.as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+    file.write_all(lines.as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+}
+
+/// What rows have in common: device, driver, type, commit, and the clocks meanwhile.
+pub fn of_all(rows: &[Row]) -> String {
+    let of = |told: fn(&Row) -> &str| {
+        let values: BTreeSet<&str> = rows.iter().map(told).filter(|value| !value.is_empty()).collect();
+        let mut values: Vec<&str> = values.into_iter().collect();
+        // By length first: clocks of fewer digits are less.
+        values.sort_by_key(|value| value.len());
+        [values.first(), values.last().filter(|_| values.len() > 1)].into_iter().flatten().copied().collect::<Vec<_>>().join(" to ")
+    };
+    let or = |told: String, what: &str| if told.is_empty() { format!("{what} not known") } else { told };
+    let commit = match of(|row| &row.commit) {
+        none if none.is_empty() => none,
+        commit => format!("commit {commit}"),
+    };
+    let clocks = match of(|row| &row.clocks) {
+        none if none.is_empty() => none,
+        clocks => format!("{clocks} MHz"),
+    };
+    let told = [of(|row| &row.device), of(|row| &row.driver), of(|row| &row.dtype), or(commit, "commit"), or(clocks, "clocks")];
+    told.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 pub fn list(subjects: &[Subject]) -> String {
@@ -39,9 +69,10 @@ pub fn list(subjects: &[Subject]) -> String {
     )
 }
 
-const TITLES: [(&str, bool); 10] = [
+const TITLES: [(&str, bool); 11] = [
     ("operator", false),
     ("shape", false),
+    ("variant", false),
     ("uses", true),
     ("time", true),
     ("p5 to p95", true),
@@ -54,10 +85,11 @@ const TITLES: [(&str, bool); 10] = [
 
 /// What people read of rows. The ratio is that to the row that it was set beside, with whose that is.
 fn cells(rows: &[Row], compared: Option<&Comparison>) -> Vec<Vec<String>> {
-    let ratio = |row: &Row| {
-        let is_same =
-            |pair: &&Pair| (&pair.label, &pair.shape, &pair.attributes, &pair.dtype) == (&row.label(), &row.shape, &row.attributes, &row.dtype);
-        compared.and_then(|c| c.pairs.iter().find(is_same)).map_or(String::new(), |pair| format!("{:.3} {}", pair.ratio, pair.peer))
+    let ratio = |row: &Row| pair(row, compared).map_or(String::new(), |pair| format!("{:.3} {}", pair.ratio, pair.peer));
+    let error = |row: &Row| match (row.error, row.checked.as_str()) {
+        (None, _) => "unchecked".to_owned(),
+        (Some(error), "" | "f64") => format!("{error:.0e}"),
+        (Some(error), by) => format!("{error:.0e} ({by})"),
     };
     let cell = |row: &Row| {
         let mark = if row.quiet { "" } else { "~" };
@@ -65,13 +97,14 @@ fn cells(rows: &[Row], compared: Option<&Comparison>) -> Vec<Vec<String>> {
         vec![
             row.label(),
             row.shape.clone(),
+            row.chosen().to_owned(),
             row.uses.to_string(),
             format!("{mark}{}", time(row.us)),
             format!("{}..{}", time(row.p5), time(row.p95)),
             format!("{:.1}", row.gflops),
             format!("{:.2}", row.gbps),
             row.roof.map_or(String::new(), |roof| format!("{:.0}% {bound}", 100.0 * roof)),
-            row.error.map_or("unchecked".to_owned(), |error| format!("{error:.0e}")),
+            error(row),
             ratio(row),
         ]
     };
@@ -89,7 +122,7 @@ pub fn time(us: f64) -> String {
 
 pub fn written(output: Output, rows: &[Row], peaks: Option<&Peaks>, peers: &Peers, compared: Option<&Comparison>) -> Result<String, Stop> {
     Ok(match output {
-        Output::Csv => record::to_csv(rows, true)?,
+        Output::Csv => compared.map_or_else(|| Ok(record::to_csv(rows, true)?), |compared| to_csv_beside(rows, compared))?,
         Output::Json => {
             let measured: BTreeMap<&str, &[Row]> = peers.measured().into_iter().collect();
             serde_json::json!({ "peaks": peaks, "rows": rows, "compared": compared, "libraries": measured }).to_string() + "\n"
