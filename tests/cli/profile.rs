@@ -1,6 +1,10 @@
 //! `profile`: where a graph's time goes.
 
-use crate::program::{Folder, run};
+use crate::program::run;
+use escnet::bench::parts::{Part, model};
+use escnet::bench::profile::{Setting, profile as profile_on};
+use escnet::bench::trace::trace;
+use escnet::{DType, Device};
 use serde_json::Value;
 
 /// A run of the tiny model on the CPU.
@@ -26,13 +30,12 @@ fn sums_say_what_bounds_them() {
     assert!(conv.ends_with("arithmetic") || conv.ends_with("memory"), "{table}");
 }
 
-/// Host and device lanes of a trace: (name, start, end), in microseconds.
-fn lanes(device: &str, part: &str) -> [Vec<(String, f64, f64)>; 2] {
-    let folder = Folder::new();
-    let file = folder.join("trace.json");
-    let asked = ["profile", part, "--model", "escnet-tiny", "--device", device, "--runs", "3", "--time", "0.02", "--trace", &file];
-    run(&asked).ok();
-    let trace: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+/// Host and device lanes of a trace of a small run: (name, start, end), in microseconds. No roofs: on a device in software they take long.
+fn lanes(device: &str) -> [Vec<(String, f64, f64)>; 2] {
+    // Of two segments: what the second's nodes say is on the clock of the first's.
+    let setting = Setting { part: Part::TrainClassify, batch: 1, dtype: DType::F32, runs: 2 };
+    let profile = profile_on(&model("escnet-tiny").unwrap(), &setting, &Device::parse(device, 0, DType::F32).unwrap(), None).unwrap();
+    let trace = trace(&profile, str::to_owned);
     [3, 2].map(|lane| {
         let own = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X" && event["tid"] == lane);
         let span = |event: &Value| {
@@ -48,8 +51,7 @@ fn a_trace_has_host_and_device_on_one_clock() {
     let devices: Value = serde_json::from_str(&run(&["devices", "--format", "json"]).ok()).unwrap();
     let names: Vec<&str> = devices["devices"].as_array().unwrap().iter().map(|device| device["device"].as_str().unwrap()).collect();
     for device in names {
-        // Of two segments: what the second's nodes say is on the clock of the first's.
-        let [host, nodes] = lanes(device, "train-classify");
+        let [host, nodes] = lanes(device);
         let told: Vec<&str> = host.iter().map(|(name, ..)| name.as_str()).collect();
         assert_eq!(told, if device == "cpu" { vec!["runs"] } else { vec!["queues a run", "waits"] });
         let done = host.last().unwrap().2;
