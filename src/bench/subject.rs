@@ -133,13 +133,18 @@ impl Prepared {
             let Some(want) = want else { continue };
             let mut got = of_copy.read(last, &self.session, &mut self.store)?;
             got.truncate(want.len());
+            let mut want = want.clone();
+            // Infinities that both have, such as sums over no keys at all, are no difference.
+            for (got, want) in got.iter_mut().zip(&mut want).filter(|(got, want)| got.is_infinite() && got == want) {
+                (*got, *want) = (0.0, 0.0);
+            }
             if ty.dtype == DType::I32 {
-                if got != *want && !may_tie(&self.subject) {
+                if got != want && !may_tie(&self.subject) {
                     return Err(Error::graph(self.subject.op.label(), format!("the integers of f64 in {of_copy:?}"), "others"));
                 }
                 continue;
             }
-            let compared = compare(format!("{of_copy:?}"), &got, want, None, Floor::operator(computed_in(types(&self.subject))), ty.dtype, 0.0);
+            let compared = compare(format!("{of_copy:?}"), &got, &want, None, Floor::operator(computed_in(types(&self.subject))), ty.dtype, 0.0);
             if !compared.passed() {
                 let label = format!("{} {}", self.subject.op.label(), self.subject.shape());
                 return Err(Error::graph(label, format!("an error of at most {} in {of_copy:?}", compared.limit), compared.error));

@@ -66,10 +66,16 @@ fn what_was_measured_is_told_meanwhile_and_of_all_together() {
 
 #[test]
 fn what_was_not_measured_long_enough_is_not_quiet() {
-    let short = bench(&["softmax", "--part", "classify", "--noise", "1000"]);
-    assert!(short.out.lines().skip(2).all(|line| line.contains(" ~")) && short.err.contains("half a second"), "{short:?}");
-    let rows = json(bench(&["softmax", "--part", "classify", "--noise", "1000", "-o", "json", "--time", "2"]));
-    assert!(rows["rows"].as_array().unwrap().iter().all(|row| row["quiet"] == true), "{rows}");
+    let bench = |time: &str| {
+        let asked = ["bench", "softmax", "--shapes", "escnet-tiny", "--part", "classify", "--device", "cpu", "--no-peaks", "--noise", "1000"];
+        run(&[&asked[..], &["-o", "json", "--time", time]].concat())
+    };
+    let (short, long) = (bench("0.02"), bench("2"));
+    assert!(short.err.contains("half a second") && !long.err.contains("half a second"), "{short:?} {long:?}");
+    for (run, quiet) in [(short, false), (long, true)] {
+        let rows = json(run);
+        assert!(rows["rows"].as_array().unwrap().iter().all(|row| row["quiet"] == quiet), "{rows}");
+    }
 }
 
 #[test]
