@@ -97,7 +97,7 @@ impl Prepared {
         Ok(Clocked { host: host / each, device: device.map(|time| time / each) })
     }
 
-    /// Compares what the last copy computes with [`reference`]. To be called before any other run, since state moves on.
+    /// Compares what the last copy computes with what its `yardstick` does. To be called before any other run, since state moves on.
     ///
     /// # Errors
     /// [`Error::Graph`] where they differ by more than the operator's limit; those of the devices.
