@@ -231,7 +231,7 @@ impl Spent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::parts::model;
     use super::*;
     use crate::graph::Plan;
@@ -261,30 +261,22 @@ mod tests {
         assert_eq!((ran.queued, ran.done, ran.nodes), (3.0, 10.0, vec![(3.5, 2.0), (6.0, 4.0)]));
     }
 
-    fn spent(us: f64, roof: Option<f64>, bound: Option<Bound>) -> Spent {
-        let op = "add".to_owned();
-        Spent {
-            scope: "a".to_owned(),
-            op,
-            gives: String::new(),
-            kernels: Vec::new(),
-            sources: Vec::new(),
-            us,
-            flops: 1,
-            bytes: 8,
-            roof,
-            bound,
-            live: 8,
-        }
+    /// An addition of two numbers that took so long.
+    pub fn spent(us: f64) -> Spent {
+        let (scope, op) = ("a".to_owned(), "add".to_owned());
+        Spent { scope, op, gives: String::new(), kernels: Vec::new(), sources: Vec::new(), us, flops: 1, bytes: 8, roof: None, bound: None, live: 8 }
+    }
+
+    /// A run of these nodes.
+    pub fn profile(nodes: Vec<Spent>) -> Profile {
+        let (device, last) = ("d".to_owned(), Ran::default());
+        Profile { device, part: "classify", batch: 1, dtype: "f32", runs: 1, planned: 9, host_us: 2.5, last, nodes }
     }
 
     #[test]
     fn a_sum_is_bound_by_what_bounds_most_of_its_time() {
-        let sum = |nodes: Vec<Spent>| {
-            let profile =
-                Profile { device: "d".to_owned(), part: "p", batch: 1, dtype: "f32", runs: 1, planned: 9, host_us: 2.5, last: Ran::default(), nodes };
-            profile.shares(|node| node.scope.clone()).remove(0)
-        };
+        let sum = |nodes: Vec<Spent>| profile(nodes).shares(|node| node.scope.clone()).remove(0);
+        let spent = |us: f64, roof: Option<f64>, bound: Option<Bound>| Spent { roof, bound, ..spent(us) };
         let (memory, arithmetic) = (Some(Bound::Memory), Some(Bound::Arithmetic));
         // Two short nodes against a long one.
         let mixed = sum(vec![spent(1.0, Some(1.0), memory), spent(5.0, Some(0.2), arithmetic), spent(2.0, Some(0.5), memory)]);

@@ -248,7 +248,8 @@ fn legend(colours: &[String], profile: &Profile, whole: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::profile::{Ran, Spent};
+    use crate::bench::profile::Spent;
+    use crate::bench::profile::tests::{profile, spent};
 
     #[test]
     fn axes_are_whole_decades() {
@@ -278,31 +279,9 @@ mod tests {
 
     #[test]
     fn tensor_cores_are_a_roof_of_runs_in_half_alone() {
-        let node = |op: &str, us: f64, flops: u64, bytes: u64| Spent {
-            scope: "layer".to_owned(),
-            op: op.to_owned(),
-            gives: String::new(),
-            kernels: Vec::new(),
-            sources: Vec::new(),
-            us,
-            flops,
-            bytes,
-            roof: None,
-            bound: None,
-            live: 0,
-        };
+        let node = |op: &str, us: f64, flops: u64, bytes: u64| Spent { op: op.to_owned(), flops, bytes, ..spent(us) };
         let nodes = vec![node("linear", 100.0, 50_000_000_000, 100_000_000), node("layernorm", 50.0, 80_000_000, 160_000_000)];
-        let profile = |dtype: &'static str| Profile {
-            device: "d".to_owned(),
-            part: "classify",
-            batch: 1,
-            dtype,
-            runs: 1,
-            planned: 0,
-            host_us: 0.0,
-            last: Ran::default(),
-            nodes: nodes.clone(),
-        };
+        let profile = |dtype: &'static str| Profile { dtype, ..profile(nodes.clone()) };
         let peaks = Peaks { device: "d".to_owned(), bytes_per_second: 4e12, flops_per_second: 6e13, products_per_second: Some(9e14), spread: 0.0 };
         let (single, half) = (draw(&profile("f32"), &peaks), draw(&profile("bf16"), &peaks));
         assert!(single.contains("60 TFLOP/s in f32") && !single.contains("tensor cores"), "{single}");

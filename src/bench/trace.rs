@@ -41,38 +41,17 @@ pub fn trace(profile: &Profile, part_of: impl Fn(&str) -> String) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::profile::tests::{profile, spent};
     use super::super::profile::{Ran, Spent};
     use super::*;
 
     #[test]
     fn lanes_are_on_one_clock() {
-        let node = |scope: &str, us: f64| Spent {
-            scope: scope.to_owned(),
-            op: "add".to_owned(),
-            gives: String::new(),
-            kernels: Vec::new(),
-            sources: Vec::new(),
-            us,
-            flops: 1,
-            bytes: 8,
-            roof: None,
-            bound: None,
-            live: 8,
-        };
+        let node = |scope: &str, us: f64| Spent { scope: scope.to_owned(), ..spent(us) };
         let nodes = vec![node("a.x", 1.0), node("a.y", 2.0), node("b", 4.0)];
         let last = Ran { queued: 2.5, done: 12.0, nodes: vec![(2.0, 1.0), (3.5, 2.5), (7.0, 5.0)] };
-        let profile = |device: &str| Profile {
-            device: device.to_owned(),
-            part: "p",
-            batch: 1,
-            dtype: "f32",
-            runs: 1,
-            planned: 9,
-            host_us: 4.0,
-            last: last.clone(),
-            nodes: nodes.clone(),
-        };
-        let traced = |device: &str| trace(&profile(device), |scope| scope.split('.').next().unwrap_or_default().to_owned());
+        let ran = |device: &str| Profile { device: device.to_owned(), last: last.clone(), ..profile(nodes.clone()) };
+        let traced = |device: &str| trace(&ran(device), |scope| scope.split('.').next().unwrap_or_default().to_owned());
         let lane = |device: &str, lane: u64| -> Vec<(f64, f64)> {
             let all = traced(device)["traceEvents"].as_array().cloned().unwrap_or_default();
             let own = all.iter().filter(|e| e["ph"] == "X" && e["tid"] == lane);
