@@ -15,6 +15,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt as _, SeedableRng};
 use std::collections::BTreeMap;
+#[cfg(feature = "cuda")]
+use std::sync::LazyLock;
 
 type Outcome = Result<(), String>;
 
@@ -298,8 +300,8 @@ pub fn for_variant(case: &Case, variant: &str) -> Option<Case> {
         (Some(columns), Some(size)) => size.is_multiple_of(8) && columns.parse().is_ok_and(|most: usize| size <= most),
         _ => !is_wgmma || all_fit(),
     };
-    let is_there = || !is_wgmma || escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90);
-    (has && is_there()).then(|| case.clone())
+    static IS_HOPPER: LazyLock<bool> = LazyLock::new(|| escnet::device::cuda::adapters().first().is_some_and(|adapter| adapter.arch == 90));
+    (has && (!is_wgmma || *IS_HOPPER)).then(|| case.clone())
 }
 
 /// Whether this is a product of up to 16 rows whose factors both lie along what is summed over.
