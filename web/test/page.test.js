@@ -15,7 +15,7 @@ const { CHROMIUM: executablePath, ESCNET: program, SCREENSHOTS: folder } = proce
 // Chromium's software adapter takes long to compile: once for each page.
 const SLOW = { timeout: 300_000 };
 
-let server, browser, address;
+let server, browser, address, opened;
 
 before(async () => {
   server = await preview({ root: fileURLToPath(new URL("..", import.meta.url)), preview: { host: "127.0.0.1", port: 0 }, logLevel: "silent" });
@@ -42,6 +42,15 @@ async function open(options = {}, prepare = async () => {}) {
 
 const state = (page, wanted) => page.waitForSelector(`main[data-state="${wanted}"]`, SLOW);
 
+/** The page of all tests that leave it as it was: its kernels are waited for once. */
+async function shared() {
+  if (!opened) {
+    opened = await open();
+    await state(opened.page, "ready");
+  }
+  return opened;
+}
+
 async function choose(page, sample) {
   await page.click(`#samples [data-name="${sample}"]`);
   await page.waitForFunction((name) => document.querySelector('main[data-state="done"] #status, main[data-state="failed"] #status')?.textContent.startsWith(`${name}:`), sample, SLOW);
@@ -56,8 +65,7 @@ const read = (page) =>
 test("every sample is told as the program tells it", async () => {
   const told = execFileSync(program, ["classify", `${demo}/samples`, "--model", demo, "--device", "cpu", "--format", "json"], { encoding: "utf8" });
   const expected = Object.fromEntries(JSON.parse(told).map((result) => [result.image.split("/").pop().replace(/\.png$/, ""), result]));
-  const { page, complaints } = await open();
-  await state(page, "ready");
+  const { page, complaints } = await shared();
   let farthest = 0;
   for (const sample of samples) {
     await choose(page, sample);
@@ -95,17 +103,17 @@ test("every sample is told as the program tells it", async () => {
   await page.keyboard.press("Escape");
   assert.equal(await page.locator("#source[open]").count(), 0);
   assert.deepEqual(complaints, []);
-  await page.close();
 });
 
 test("it looks as it should", { skip: !folder }, async () => {
-  for (const [name, options] of Object.entries({ light: {}, dark: { colorScheme: "dark" }, narrow: { viewport: { width: 390, height: 800 } } })) {
-    const { page } = await open(options);
-    await state(page, "ready");
-    await choose(page, "contentment");
+  const { page } = await shared();
+  const [wide, narrow] = [page.viewportSize(), { width: 390, height: 800 }];
+  for (const [name, sample, colorScheme, size] of [["dark", "awe", "dark", wide], ["narrow", "contentment", "light", narrow], ["light", "awe", "light", wide]]) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize(size);
+    await choose(page, sample);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name}: wider than the window`);
     await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
-    await page.close();
   }
 });
 
@@ -174,12 +182,10 @@ test("without WebGPU it says what to do", async () => {
 });
 
 test("what is no picture is refused by name", async () => {
-  const { page } = await open();
-  await state(page, "ready");
+  const { page } = await shared();
   await page.setInputFiles("#file", { name: "notes.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
   await state(page, "failed");
   assert.match(await page.textContent("#trouble"), /notes\.png/);
   await choose(page, "anger");
   assert.ok(await page.locator("#trouble").isHidden());
-  await page.close();
 });
