@@ -23,13 +23,11 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     const Task task = task_of({tasks, sets, pointers}, 4);
     const float rate = rates[task.notes[0]], keep = 1 - rate * __uint_as_float(task.notes[1]);
     const float scale = rate / bias(log_beta1, count[0]), root = sqrtf(bias(log_beta2, count[0])), factor = step.clip();
-    float *p = task.tensors[0], *m = task.tensors[1], *v = task.tensors[2], *g = task.tensors[3];
-    for (unsigned i = task.start + threadIdx.x; i < task.end; i += BLOCK) {
-        const float gradient = g[i] * factor;
-        const float first = m[i] + forget1 * (gradient - m[i]);
-        const float second = beta2 * v[i] + forget2 * gradient * gradient;
-        m[i] = first;
-        v[i] = second;
-        p[i] = p[i] * keep - scale * first / (sqrtf(second) / root + eps);
-    }
+    each_of<4, 3>(task, [&](float (&x)[4]) {
+        float &p = x[0], &m = x[1], &v = x[2];
+        const float gradient = x[3] * factor;
+        m += forget1 * (gradient - m);
+        v = beta2 * v + forget2 * gradient * gradient;
+        p = p * keep - scale * m / (sqrtf(v) / root + eps);
+    });
 }

@@ -5,6 +5,6 @@
 
 #define KERNELS(suffix, T)                                                                                            \
     extern "C" __global__ void __launch_bounds__(BLOCK) add_forward_##suffix(const T* a, const T* b, T* y, size_t n) { \
-        map(a, y, n, [=](float v, size_t i) { return v + to_float(b[i]); });                                          \
+        map_both(a, b, y, n, [](float a, float b) { return a + b; });                                                 \
     }
 FOR_EACH_TYPE(KERNELS)

@@ -5,7 +5,7 @@
 //   ADD, MUL                    v = v + r, v r      r's extents are the last of x's: element i meets element i mod |r|
 //   MUL_ROWS                    v = v g[row]
 //
-// The chain lies in memory, the same for all threads, so its branches do not diverge. A thread an element: x read and y written once, and each whole second
+// The chain lies in memory, the same for all threads, so its branches do not diverge. x is read and y written once, and each whole second
 // operand; bound by memory. y may be x.
 #include "common/activation.cuh"
 #include "common/map.cuh"

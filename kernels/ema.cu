@@ -10,6 +10,5 @@ extern "C" __global__ void __launch_bounds__(BLOCK) ema_forward_f32(const uint2*
     const float t = (float)max(before[0], 0), rise = 9 / (9 + t);
     const float keep = rise > most ? t / (9 + t) : decay, forget = rise > most ? rise : most;
     const Task task = task_of({tasks, sets, pointers}, 2);
-    float *average = task.tensors[0], *parameter = task.tensors[1];
-    for (unsigned i = task.start + threadIdx.x; i < task.end; i += BLOCK) average[i] = keep * average[i] + forget * parameter[i];
+    each_of<2, 1>(task, [&](float (&x)[2]) { x[0] = keep * x[0] + forget * x[1]; });
 }

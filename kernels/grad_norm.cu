@@ -29,10 +29,9 @@ using namespace of_grad_norm;
 
 extern "C" __global__ void __launch_bounds__(BLOCK) grad_norm_blocks_f32(const uint2* tasks, const uint4* sets, float* const* pointers, Found* found) {
     const Task task = task_of({tasks, sets, pointers}, 1);
-    const float* gradient = task.tensors[0];
     Found part = {0, 0, 0};
-    for (unsigned i = task.start + threadIdx.x; i < task.end; i += BLOCK) {
-        const unsigned magnitude = __float_as_uint(gradient[i]) & 0x7fffffffu;
+    each_of<1, 0>(task, [&](const float (&x)[1]) {
+        const unsigned magnitude = __float_as_uint(x[0]) & 0x7fffffffu;
         part.most = max(part.most, magnitude);
         const float number = magnitude >= INFINITE ? 0 : __uint_as_float(magnitude);
         if (number >= LARGE) {
@@ -40,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) grad_norm_blocks_f32(const u
         } else {
             part.small += (number * SCALE_UP) * (number * SCALE_UP);
         }
-    }
+    });
     const Found whole = joined(part);
     if (threadIdx.x == 0) found[blockIdx.x] = whole;
 }

@@ -14,11 +14,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     const Step step = {rates, count, norm, finite, clip_norm};
     const Task task = task_of({tasks, sets, pointers}, 3);
     const float rate = rates[task.notes[0]], decay = __uint_as_float(task.notes[1]), factor = step.clip();
-    float *p = task.tensors[0], *m = task.tensors[1], *g = task.tensors[2];
-    for (unsigned i = task.start + threadIdx.x; i < task.end; i += BLOCK) {
-        const float gradient = g[i] * factor + decay * p[i];
-        const float sum = momentum * m[i] + gradient;
-        m[i] = sum;
-        p[i] -= rate * (nesterov ? gradient + momentum * sum : sum);
-    }
+    each_of<3, 2>(task, [&](float (&x)[3]) {
+        float &p = x[0], &m = x[1];
+        const float gradient = x[2] * factor + decay * p;
+        m = momentum * m + gradient;
+        p -= rate * (nesterov ? gradient + momentum * m : m);
+    });
 }

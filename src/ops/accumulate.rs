@@ -109,7 +109,7 @@ impl Op for Accumulate {
         let n = launch.ty(0).len();
         let scale = if launch.inputs() > 3 { cuda::Operand::Input(3) } else { cuda::Operand::Nothing };
         let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Input(2), scale];
-        launch.add(cuda::Dispatch::new(&KERNELS, "accumulate_forward_f32").tensors(tensors).count(n).over(n));
+        launch.add(cuda::Dispatch::new(&KERNELS, "accumulate_forward_f32").tensors(tensors).count(n).over_fours(n));
         Ok(())
     }
 

@@ -74,7 +74,7 @@ impl Op for Add {
     fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
         let n = launch.ty(0).len();
         let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
-        launch.add(cuda::Dispatch::new(&KERNELS, format!("add_forward_{}", launch.dtype())).tensors(tensors).count(n).over(n));
+        launch.add(cuda::Dispatch::new(&KERNELS, format!("add_forward_{}", launch.dtype())).tensors(tensors).count(n).over_fours(n));
         Ok(())
     }
 

@@ -78,7 +78,7 @@ impl Op for BroadcastAdd {
         let (n, inner) = (launch.ty(0).len(), launch.ty(1).len());
         let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
         let kernel = format!("broadcast_add_forward_{}", launch.dtype());
-        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).count(n).sizes([inner]).over(n));
+        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors(tensors).count(n).sizes([inner]).over_fours(n));
         Ok(())
     }
 

@@ -64,7 +64,7 @@ impl Op for Cast {
     fn cuda(&self, launch: &mut cuda::Launch) -> Result<()> {
         let kernel = format!("cast_forward_{}_to_{}", launch.ty(0).dtype, self.to);
         let n = launch.ty(0).len();
-        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors([cuda::Operand::Input(0), cuda::Operand::Output(0)]).count(n).over(n));
+        launch.add(cuda::Dispatch::new(&KERNELS, kernel).tensors([cuda::Operand::Input(0), cuda::Operand::Output(0)]).count(n).over_fours(n));
         Ok(())
     }
 

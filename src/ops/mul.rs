@@ -188,7 +188,7 @@ impl Op for MulRows {
 fn product(launch: &mut cuda::Launch, width: usize) {
     let n = launch.ty(0).len();
     let tensors = [cuda::Operand::Input(0), cuda::Operand::Input(1), cuda::Operand::Output(0)];
-    launch.add(cuda::Dispatch::new(&KERNELS, format!("mul_forward_{}", launch.dtype())).tensors(tensors).count(n).sizes([width]).over(n));
+    launch.add(cuda::Dispatch::new(&KERNELS, format!("mul_forward_{}", launch.dtype())).tensors(tensors).count(n).sizes([width]).over_fours(n));
 }
 
 /// The extents of a tensor without the last.

@@ -134,6 +134,11 @@ impl Dispatch {
         self.grid([blocks, 1, 1])
     }
 
+    /// A thread for each four of `n` elements: kernels of `kernels/common/map.cuh`.
+    pub fn over_fours(self, n: usize) -> Self {
+        self.over(n.div_ceil(4))
+    }
+
     /// A block for each of `n` rows.
     pub fn rows(self, n: usize) -> Self {
         self.grid([n, 1, 1])

@@ -15,6 +15,7 @@ pub const HEADERS: &[(&str, &str)] = &headers![
     "common/attention_wgmma.cuh",
     "common/column_sums.cuh",
     "common/columns.cuh",
+    "common/fours.cuh",
     "common/gemm.cuh",
     "common/gemm_mma.cuh",
     "common/gemm_skinny.cuh",

@@ -53,6 +53,6 @@ pub fn launch(chain: &Elementwise, launch: &mut Launch) {
         // The launches behind the first go on with what it left.
         let from = if at == 0 { Operand::Input(0) } else { Operand::Output(0) };
         let dispatch = Dispatch::new(&KERNELS, format!("elementwise_forward_{}", launch.dtype())).tensors([from]).tensors(part.operands);
-        launch.add(dispatch.tensors([Operand::Output(0)]).count(n).tensors([chain]).over(n));
+        launch.add(dispatch.tensors([Operand::Output(0)]).count(n).tensors([chain]).over_fours(n));
     }
 }

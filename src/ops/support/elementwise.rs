@@ -50,7 +50,7 @@ pub struct MapBackward<F>(pub F);
 fn cuda_over<F: Function>(function: &F, pass: &str, launch: &mut cuda::Launch, operands: &[cuda::Operand]) {
     let n = launch.ty(0).len();
     let dispatch = cuda::Dispatch::new(F::KERNELS, format!("{}_{pass}_{}", F::STEM, launch.dtype())).tensors(operands.iter().copied()).count(n);
-    launch.add(function.numbers().into_iter().fold(dispatch, cuda::Dispatch::number).over(n));
+    launch.add(function.numbers().into_iter().fold(dispatch, cuda::Dispatch::number).over_fours(n));
 }
 
 /// One kernel over the elements of the first input: entry point `<stem>_<pass>_f32`, `IN_PLACE` where the output took its buffer over.
